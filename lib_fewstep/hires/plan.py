@@ -1,0 +1,151 @@
+"""From what acts on a step to a `Scaling` for each block of the UNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from torch import Tensor, nn
+
+from lib_fewstep.hires.deep_shrink import Shrinker
+from lib_fewstep.hires.raunet import Pool, strided, upsampling_to
+from lib_fewstep.hires.resize import Size, resize, size_of
+from lib_fewstep.hires.schedule import Shrink, Step
+from lib_fewstep.hires.windows import shift_of, windowed
+from lib_fewstep.unet import Place, Scaling, Topology
+from lib_fewstep.unet.topology import downsampling_convolution, transformer_of, upsampler_of
+
+_WINDOWED_DEPTH = 2
+"""Of each stack of transformer blocks, the first two are windowed."""
+
+
+def rad_place(topology: Topology) -> Place:
+    """The strided convolution that RAU-Net replaces: the first one, on SDXL the second one."""
+    return Place("input", topology.downsamplers[1 if topology.family == "SDXL" else 0])
+
+
+def pool_place(topology: Topology) -> Place:
+    """The block that RAU-Net pools after: the one behind the first downsampler."""
+    return Place("input", topology.downsamplers[0] + 1)
+
+
+def window_places(topology: Topology) -> dict[Place, int]:
+    """The blocks of MSW-MSA, those with the largest feature maps, and how many transformer blocks are windowed."""
+    largest = min(topology.level(attention.place) for attention in topology.attention)
+    return {
+        attention.place: min(attention.depth, _WINDOWED_DEPTH)
+        for attention in topology.attention
+        if topology.level(attention.place) == largest
+    }
+
+
+def shrink_places(topology: Topology, shrink: Shrink) -> tuple[Place, Place]:
+    """The block whose input Deep Shrink makes smaller, and the one whose input it makes larger."""
+    down = shrink.depth - 1
+    return Place("input", down), Place("output", down if shrink.early_out else topology.partner(down))
+
+
+def scalings(
+    unet: nn.Module, topology: Topology, step: Step, index: int, note: Callable[[str], None]
+) -> dict[Place, Scaling]:
+    """A `Scaling` for every block of the UNet on the active step `index`.
+
+    Besides the methods' own, every input block records the size of its skip, and every output block ends at exactly
+    the size of the skip that it will meet. `note` receives a sentence when a block has to be left alone.
+    """
+    plan: dict[Place, Scaling] = {}
+    for part in _parts(unet, topology, step, index, note):
+        for place, scaling in part.items():
+            plan[place] = plan.get(place, Scaling()) + scaling
+    return plan
+
+
+Part = dict[Place, Scaling]
+
+
+def _parts(unet: nn.Module, topology: Topology, step: Step, index: int, note: Callable[[str], None]) -> Iterator[Part]:
+    skips = _Skips(topology)
+    yield {Place("input", 0): Scaling(before=(skips.record(-1),))}
+    if step.shrink:
+        yield _deep_shrink(topology, step.shrink)
+    if step.rad:
+        yield _rad(unet, topology)
+    if step.windows:
+        yield _windows(unet, topology, index, note)
+    if step.pool:
+        yield _pool(topology)
+    yield skips.recorded()
+    yield skips.met(unet, step.shrink.scaler if step.shrink else "bicubic")
+
+
+class _Skips:
+    """The sizes of the skips of one call of the UNet; -1 stands for the UNet's own input."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._sizes: dict[int, Size] = {}
+
+    def recorded(self) -> Part:
+        return {Place("input", i): Scaling(after=(self.record(i),)) for i in range(self._topology.blocks)}
+
+    def met(self, unet: nn.Module, mode: str) -> Part:
+        return {Place("output", j): self._meeting(unet, j, mode) for j in range(self._topology.blocks)}
+
+    def record(self, index: int) -> Callable[[Tensor], Tensor]:
+        def change(h: Tensor) -> Tensor:
+            self._sizes[index] = size_of(h)
+            return h
+
+        return change
+
+    def _meeting(self, unet: nn.Module, index: int, mode: str) -> Scaling:
+        skip = self._topology.partner(index) - 1
+
+        def around(_: Tensor) -> AbstractContextManager[None]:
+            return upsampling_to(upsampler, lambda: self._sizes[skip])  # type: ignore[arg-type]
+
+        def fit(h: Tensor) -> Tensor:
+            return resize(h, self._sizes[skip], mode)
+
+        upsampler = upsampler_of(unet.output_blocks[index])  # type: ignore[index, arg-type]
+        return Scaling(around=(around,) if upsampler is not None else (), after=(fit,))
+
+
+def _deep_shrink(topology: Topology, shrink: Shrink) -> Part:
+    inward, outward = shrink_places(topology, shrink)
+    shrinker = Shrinker(shrink, downsamples=inward.index in topology.downsamplers)
+    return {inward: Scaling(before=(shrinker.down,)), outward: Scaling(before=(shrinker.up,))}
+
+
+def _rad(unet: nn.Module, topology: Topology) -> Part:
+    place = rad_place(topology)
+    convolution = downsampling_convolution(unet.input_blocks[place.index])  # type: ignore[index, arg-type]
+    return {place: Scaling(around=(lambda _: strided(convolution),))}
+
+
+def _pool(topology: Topology) -> Part:
+    place = pool_place(topology)
+    pool = Pool()
+    return {
+        place: Scaling(after=(pool.down,)),
+        Place("output", topology.partner(place.index)): Scaling(after=(pool.up,)),
+    }
+
+
+def _windows(unet: nn.Module, topology: Topology, index: int, note: Callable[[str], None]) -> Part:
+    part: Part = {}
+    ordinal = 0
+    for place, depth in window_places(topology).items():
+        block = getattr(unet, f"{place.side}_blocks")[place.index]
+        stack = transformer_of(block).transformer_blocks  # type: ignore[union-attr]
+        attentions = [transformer.attn1 for transformer in list(stack)[:depth]]  # type: ignore[arg-type]
+        shifts = [shift_of(index, ordinal + i) for i in range(depth)]
+        part[place] = Scaling(around=(_windowing(attentions, shifts, note),))
+        ordinal += depth
+    return part
+
+
+def _windowing(
+    attentions: list[nn.Module], shifts: list[int], note: Callable[[str], None]
+) -> Callable[[Tensor], AbstractContextManager[None]]:
+    return lambda h: windowed(attentions, size_of(h), shifts, note)

@@ -1,0 +1,144 @@
+"""One sampling pass: blocks in before a step that needs them, out after the last one, whatever happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from torch import nn
+
+from lib_fewstep.hires import plan
+from lib_fewstep.hires.schedule import PIXELS_PER_LATENT, Schedule, make_schedule
+from lib_fewstep.hires.settings import HiResSettings, ModelHints
+from lib_fewstep.options import SettingError
+from lib_fewstep.unet import Place, Topology, inspect_unet, install, remove
+
+
+@dataclass
+class Report:
+    """What a session is to do, and what it has done.
+
+    `planned` maps each part of the method to the steps, counted from 0, on which it is to act, and `blocks` to the
+    blocks that it changes. `reason` says why nothing is done, or is None. `active_steps` are the steps that really
+    ran with the method; `notes` say what was left alone.
+    """
+
+    family: str
+    method: str
+    latent_size: tuple[int, int]
+    steps: int
+    planned: dict[str, tuple[int, ...]]
+    blocks: dict[str, tuple[str, ...]]
+    reason: str | None
+    active_steps: tuple[int, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        height, width = (PIXELS_PER_LATENT * side for side in self.latent_size)
+        where = f"{self.method} on {self.family} at {width}x{height}, {self.steps} steps"
+        parts = [
+            f"{part} ({', '.join(self.blocks[part])}) on steps {_spans(steps)}" for part, steps in self.planned.items()
+        ]
+        what = f"nothing is done: {self.reason}" if self.reason else "; ".join(parts)
+        return "; ".join([f"{where}: {what}", *self.notes]) + "."
+
+
+class HiResSession:
+    """The methods on one UNet for one sampling pass, as a context manager.
+
+    Nothing changes on construction or entry. `at_step` puts the blocks in that the step needs, or takes them out;
+    leaving the context puts every block back. What an earlier session left behind is removed on entry.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        settings: HiResSettings,
+        latent_size: tuple[int, int],
+        steps: int,
+        hints: ModelHints | None = None,
+    ) -> None:
+        """Plan a pass of `steps` UNet steps at `latent_size` (height, width), an eighth of the pixels.
+
+        Raises UnsupportedModel for a model that is no UNet of Stable Diffusion 1, 2 or XL, and SettingError for
+        settings that the model or the size cannot follow; each is one sentence.
+        """
+        self.unet = unet
+        self._topology = inspect_unet(unet)
+        self._schedule = make_schedule(settings, self._topology, latent_size, steps, hints or ModelHints())
+        self.report = _report(settings, self._topology, self._schedule, latent_size)
+        self._installed = False
+
+    def __enter__(self) -> HiResSession:
+        """Remove what an earlier session may have left behind."""
+        remove(self.unet)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Put every block back."""
+        self._take_out()
+
+    def at_step(self, index: int) -> None:
+        """Get the UNet ready for the call or calls of step `index`, 0 <= index < steps.
+
+        Raises SettingError for an index outside of that.
+        """
+        steps = self._schedule.steps
+        if not 0 <= index < len(steps):
+            raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
+        step = steps[index]
+        if not step.active:
+            self._take_out()
+            return
+        install(self.unet, plan.scalings(self.unet, self._topology, step, index, self._note))
+        self._installed = True
+        if index not in self.report.active_steps:
+            self.report.active_steps += (index,)
+
+    def _take_out(self) -> None:
+        if self._installed:
+            remove(self.unet)
+            self._installed = False
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.report.notes:
+            self.report.notes.append(sentence)
+
+
+def _report(settings: HiResSettings, topology: Topology, schedule: Schedule, latent_size: tuple[int, int]) -> Report:
+    planned = {
+        "strided downsampler": schedule.when("rad"),
+        "pool": schedule.when("pool"),
+        "window attention": schedule.when("windows"),
+        "shrinking": schedule.when("shrink"),
+    }
+    blocks = _blocks(topology, schedule) if schedule.reason is None else {}
+    return Report(
+        family=topology.family,
+        method=settings.method,
+        latent_size=latent_size,
+        steps=len(schedule.steps),
+        planned={part: steps for part, steps in planned.items() if steps},
+        blocks={part: tuple(str(place) for place in places) for part, places in blocks.items() if planned[part]},
+        reason=schedule.reason,
+        notes=list(schedule.notes),
+    )
+
+
+def _blocks(topology: Topology, schedule: Schedule) -> dict[str, list[Place]]:
+    shrinks = [plan.shrink_places(topology, step.shrink) for step in schedule.steps if step.shrink]
+    return {
+        "strided downsampler": [plan.rad_place(topology)],
+        "pool": [plan.pool_place(topology)],
+        "window attention": list(plan.window_places(topology)),
+        "shrinking": list(dict.fromkeys(place for pair in shrinks for place in pair)),
+    }
+
+
+def _spans(steps: tuple[int, ...]) -> str:
+    """Steps counted from 1, as the WebUI shows them: "1-12"."""
+    first, last = steps[0] + 1, steps[-1] + 1
+    return str(first) if first == last else f"{first}-{last}"

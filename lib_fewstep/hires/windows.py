@@ -1,0 +1,89 @@
+"""MSW-MSA: self-attention in 2x2 shifting windows (HiDiffusion, arXiv 2311.17528, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_fewstep.hires.resize import Size, pad_to_even
+
+SHIFTS = 4
+
+
+def shift_of(step: int, block: int) -> int:
+    """Which of the four shifts a block uses on a step: all four in turn, neighbouring blocks never the same."""
+    return (step + block) % SHIFTS
+
+
+def partition(tokens: Tensor, size: Size, shift: int) -> Tensor:
+    """Tokens (batch, height * width, channels) as windows (4 * batch, tokens of a window, channels).
+
+    Windows are ceil(height / 2) x ceil(width / 2), after a cyclic roll by `shift` quarters of a window. An odd last
+    row or column is repeated to fill the windows.
+    """
+    batch, _, channels = tokens.shape
+    grid = pad_to_even(tokens.reshape(batch, *size, channels), dims=(1, 2))
+    down, right = _offsets(grid, shift)
+    grid = torch.roll(grid, (-down, -right), dims=(1, 2))
+    height, width = grid.shape[1] // 2, grid.shape[2] // 2
+    windows = grid.reshape(batch, 2, height, 2, width, channels).permute(0, 1, 3, 2, 4, 5)
+    return windows.reshape(4 * batch, height * width, channels)
+
+
+def merge(windows: Tensor, size: Size, shift: int) -> Tensor:
+    """The inverse of `partition`: tokens (batch, height * width, channels)."""
+    batch, channels = windows.shape[0] // 4, windows.shape[-1]
+    height, width = ((side + 1) // 2 for side in size)
+    grid = windows.reshape(batch, 2, 2, height, width, channels).permute(0, 1, 3, 2, 4, 5)
+    grid = grid.reshape(batch, 2 * height, 2 * width, channels)
+    grid = torch.roll(grid, _offsets(grid, shift), dims=(1, 2))
+    return grid[:, : size[0], : size[1]].reshape(batch, size[0] * size[1], channels)
+
+
+@contextmanager
+def windowed(attentions: list[nn.Module], size: Size, shifts: list[int], note: Callable[[str], None]) -> Iterator[None]:
+    """Each self-attention sees windows of its `size` (height, width) tokens, with its own shift.
+
+    A self-attention whose tokens are not those of the feature map, because another extension merged or extended
+    them, is left alone, and `note` is told.
+    """
+    with ExitStack() as hooks:
+        for attention, shift in zip(attentions, shifts, strict=True):
+            hook = _WindowHook(size, shift, note)
+            for handle in (
+                attention.register_forward_pre_hook(hook.before, with_kwargs=True),
+                attention.register_forward_hook(hook.after),
+            ):
+                hooks.callback(handle.remove)
+        yield
+
+
+class _WindowHook:
+    def __init__(self, size: Size, shift: int, note: Callable[[str], None]) -> None:
+        self.size, self.shift, self.note = size, shift, note
+        self.in_windows = False
+
+    def before(
+        self, _module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        tokens, *others = args
+        given = [value for value in (*others, kwargs.get("context"), kwargs.get("mask")) if value is not None]
+        self.in_windows = not given and tokens.shape[1] == self.size[0] * self.size[1]
+        if not self.in_windows:
+            self.note(
+                f"window attention left a block alone: another extension gives it {tokens.shape[1]} tokens for a "
+                f"feature map of {self.size[1]}x{self.size[0]}"
+            )
+            return args, kwargs
+        return (partition(tokens, self.size, self.shift),), kwargs
+
+    def after(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return merge(output, self.size, self.shift) if self.in_windows else output
+
+
+def _offsets(grid: Tensor, shift: int) -> tuple[int, int]:
+    return (grid.shape[1] // 2 // SHIFTS * shift, grid.shape[2] // 2 // SHIFTS * shift)

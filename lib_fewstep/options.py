@@ -1,0 +1,136 @@
+"""One source for each setting: a dataclass field that carries its default, range, label, help and infotext name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import Field, dataclass
+from typing import Any, TypeVar
+
+_METADATA = "fewstep"
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names the setting, its value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a setting is called, what it means and what it may be.
+
+    `None` in `low` or `high` means no limit. `group` names the method that alone uses the setting, `manual` is what
+    the UI shows first for a setting whose default is None.
+    """
+
+    label: str
+    help: str
+    infotext: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    group: str = ""
+    manual: Any = None
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, in words."""
+        if self.choices:
+            return " or ".join(f'"{choice}"' for choice in self.choices)
+        if self.low is not None and self.high is not None:
+            return f"{self.low:g} to {self.high:g}"
+        return "true or false"
+
+
+def option(default: Any, label: str, help: str, infotext: str, **limits: Any) -> Any:  # noqa: A002
+    """A dataclass field with its `Option`, in the way of `dataclasses.field`."""
+    return dataclasses.field(default=default, metadata={_METADATA: Option(label, help, infotext, **limits)})
+
+
+def option_of(field: Field[Any]) -> Option:
+    """The `Option` of a field made by `option`."""
+    described: Option = field.metadata[_METADATA]
+    return described
+
+
+def options_of(settings: type[Any]) -> dict[str, Option]:
+    """The options of a settings class by field name, in order."""
+    return {field.name: option_of(field) for field in dataclasses.fields(settings)}
+
+
+def check(settings: object) -> None:
+    """Raise SettingError for the first field of a settings object whose type or value is not allowed."""
+    hints = _hints(type(settings))
+    for name, described in options_of(type(settings)).items():
+        kind, optional = hints[name]
+        value = getattr(settings, name)
+        if value is None and optional:
+            continue
+        if not (_has_type(value, kind) and _in_range(value, described)):
+            unless_none = " (or null for the preset's)" if optional else ""
+            raise SettingError(f"{name} = {_shown(value)} is not allowed: it must be {described.allowed}{unless_none}.")
+
+
+S = TypeVar("S")
+
+
+def from_mapping(settings: type[S], values: object, aliases: Mapping[str, Any] | None = None) -> S:
+    """A settings object from a dict of its field names.
+
+    `aliases` maps a foreign name to a function that turns its value into a dict of fields. Raises SettingError for
+    anything that is no dict, for a name that is no field, and for values that `check` refuses.
+    """
+    if not isinstance(values, Mapping):
+        raise SettingError(f"The settings must be a dict of names and values, not {_shown(values)}.")
+    known = options_of(settings)
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        new = aliases[name](value) if aliases and name in aliases else {name: value}
+        if not isinstance(name, str) or not new.keys() <= known.keys():
+            raise SettingError(_unknown(name, [*known, *(aliases or ())]))
+        twice = new.keys() & fields.keys()
+        if twice:
+            raise SettingError(
+                f"{name} = {_shown(value)} says again what {', '.join(twice)} has said: give one of them."
+            )
+        fields |= new
+    return settings(**fields)
+
+
+def _unknown(name: object, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    guess = f" Did you mean {close[0]}?" if close else ""
+    return f"{_shown(name)} is no setting; the settings are {', '.join(known)}.{guess}"
+
+
+def _hints(settings: type[Any]) -> dict[str, tuple[type[Any], bool]]:
+    return {name: _kind(hint) for name, hint in typing.get_type_hints(settings).items()}
+
+
+def _kind(hint: Any) -> tuple[type[Any], bool]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (kind,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
+        return kind, True
+    return hint, False
+
+
+def _has_type(value: object, kind: type[Any]) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind
+
+
+def _in_range(value: Any, described: Option) -> bool:
+    if described.choices:
+        return value in described.choices
+    if described.low is None or described.high is None:
+        return True
+    return bool(described.low <= value <= described.high)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,19 @@
+"""What a loaded UNet is, and how to change it and put it back."""
+
+from lib_fewstep.unet.scaler import Around, Change, Scaler, Scaling
+from lib_fewstep.unet.swapper import Place, install, remove
+from lib_fewstep.unet.topology import Attention, Topology, UnsupportedModel, inspect_unet
+
+__all__ = [
+    "Around",
+    "Attention",
+    "Change",
+    "Place",
+    "Scaler",
+    "Scaling",
+    "Topology",
+    "UnsupportedModel",
+    "inspect_unet",
+    "install",
+    "remove",
+]

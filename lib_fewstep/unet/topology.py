@@ -1,0 +1,162 @@
+"""Read from a loaded UNet what it is: its family, its resamplers, its pairs of blocks, its attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from lib_fewstep.unet.swapper import Place
+
+Family = Literal["SD1", "SD2", "SDXL", "SDXL refiner"]
+
+_TRAINED_SIZE: dict[Family, int] = {"SD1": 512, "SD2": 512, "SDXL": 1024, "SDXL refiner": 1024}
+_SD2_CONTEXT_WIDTH = 1024
+_INPAINTING_CHANNELS = 9
+
+
+class UnsupportedModel(ValueError):  # noqa: N818 (the name that callers catch)
+    """The model is no UNet of a layout that the methods know; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One block with a spatial transformer: where it sits and how many transformer blocks it stacks."""
+
+    place: Place
+    depth: int
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What a UNet is, as its structure tells.
+
+    `downsamplers` and `upsamplers` are indices into `input_blocks` and `output_blocks`, in the order in which they
+    run; `trained_size` is the side in pixels that the layout is usually trained for.
+    """
+
+    family: Family
+    inpainting: bool
+    blocks: int
+    downsamplers: tuple[int, ...]
+    upsamplers: tuple[int, ...]
+    attention: tuple[Attention, ...]
+    trained_size: int
+
+    def partner(self, index: int) -> int:
+        """The output block that consumes the skip of input block `index`, and the other way round."""
+        return self.blocks - 1 - index
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """(input block, output block) for every skip connection."""
+        return tuple((index, self.partner(index)) for index in range(self.blocks))
+
+    def level(self, place: Place) -> int:
+        """How many times the feature map that the block's attention sees has been halved."""
+        if place.side == "input":
+            return sum(place.index > down for down in self.downsamplers)
+        return len(self.upsamplers) - sum(place.index > up for up in self.upsamplers)
+
+
+def inspect_unet(unet: nn.Module) -> Topology:
+    """The topology of a loaded UNet in the layout of the original implementation (`ldm`, `sgm`).
+
+    Raises UnsupportedModel, with a sentence, for anything else: transformer models (DiT), other block counts,
+    resamplers without a strided convolution.
+    """
+    inputs, outputs = _block_lists(unet)
+    downsamplers = tuple(i for i, block in enumerate(inputs) if _is_downsampler(block))
+    upsamplers = tuple(j for j, block in enumerate(outputs) if upsampler_of(block) is not None)
+    blocks = len(inputs)
+    if len(outputs) != blocks or upsamplers != tuple(blocks - 1 - down for down in reversed(downsamplers)):
+        raise UnsupportedModel(
+            f"{_name(unet)} has {blocks} input and {len(outputs)} output blocks with downsamplers at {downsamplers} "
+            f"and upsamplers at {upsamplers}, which do not pair up as in Stable Diffusion 1, 2 and XL."
+        )
+    family = _family(unet, downsamplers, inputs)
+    return Topology(
+        family=family,
+        inpainting=_input_channels(inputs[0]) == _INPAINTING_CHANNELS,
+        blocks=blocks,
+        downsamplers=downsamplers,
+        upsamplers=upsamplers,
+        attention=(*_attention("input", inputs), *_attention("output", outputs)),
+        trained_size=_TRAINED_SIZE[family],
+    )
+
+
+def upsampler_of(block: nn.Module) -> nn.Module | None:
+    """The upsampler inside an output block (its last child), or None."""
+    children = list(block.children())
+    return children[-1] if children and isinstance(getattr(children[-1], "conv", None), nn.Conv2d) else None
+
+
+def downsampling_convolution(block: nn.Module) -> nn.Conv2d:
+    """The strided convolution of a downsampling block."""
+    convolution: nn.Conv2d = next(block.children()).op  # type: ignore[assignment]
+    return convolution
+
+
+def transformer_of(block: nn.Module) -> nn.Module | None:
+    """The spatial transformer inside a block, or None."""
+    return next((child for child in block.children() if hasattr(child, "transformer_blocks")), None)
+
+
+def _block_lists(unet: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    lists = [getattr(unet, name, None) for name in ("input_blocks", "output_blocks")]
+    if not all(isinstance(blocks, nn.ModuleList) and len(blocks) > 0 for blocks in lists):
+        raise UnsupportedModel(
+            f"{_name(unet)} has no input_blocks and output_blocks, so it is no UNet of Stable Diffusion 1, 2 or XL "
+            "(transformer models such as SD3 and Flux have none)."
+        )
+    inputs, outputs = (list(blocks) for blocks in lists if isinstance(blocks, nn.ModuleList))
+    return inputs, outputs
+
+
+def _is_downsampler(block: nn.Module) -> bool:
+    child = next(block.children(), None)
+    convolution = getattr(child, "op", None)
+    return isinstance(convolution, nn.Conv2d) and convolution.stride == (2, 2)
+
+
+def _attention(side: Literal["input", "output"], blocks: Iterable[nn.Module]) -> Iterable[Attention]:
+    for index, block in enumerate(blocks):
+        transformer = transformer_of(block)
+        if transformer is not None:
+            yield Attention(Place(side, index), len(transformer.transformer_blocks))  # type: ignore[arg-type]
+
+
+def _input_channels(block: nn.Module) -> int:
+    convolution = next(block.children(), None)
+    return int(getattr(convolution, "in_channels", 0))
+
+
+def _family(unet: nn.Module, downsamplers: tuple[int, ...], inputs: list[nn.Module]) -> Family:
+    attention = tuple(_attention("input", inputs))
+    shape = (len(inputs), downsamplers)
+    if not attention or shape not in ((12, (3, 6, 9)), (9, (3, 6))):
+        raise UnsupportedModel(
+            f"{_name(unet)} has {len(inputs)} input blocks with downsamplers at {downsamplers} and "
+            f"{len(attention)} attention blocks, which is no layout of Stable Diffusion 1, 2 or XL."
+        )
+    if len(inputs) == 9:
+        return "SDXL"
+    first = attention[0].place.index
+    if first > downsamplers[0]:
+        return "SDXL refiner"
+    return "SD2" if _looks_like_sd2(inputs[first]) else "SD1"
+
+
+def _looks_like_sd2(block: nn.Module) -> bool:
+    transformer = transformer_of(block)
+    if isinstance(getattr(transformer, "proj_in", None), nn.Linear):
+        return True
+    first: Any = transformer.transformer_blocks[0]  # type: ignore[union-attr, index]
+    return bool(first.attn2.to_k.in_features == _SD2_CONTEXT_WIDTH)
+
+
+def _name(unet: nn.Module) -> str:
+    return f"The model ({type(unet).__name__})"

@@ -1,0 +1,56 @@
+"""From a script's arguments to settings: from the API as a dict, from the UI and the API as a list."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lib_fewstep.hires import HiResSettings
+from lib_fewstep.options import Option, SettingError, options_of
+
+ALWAYS_READ = ("enabled", "method", "preset", "passes", "trained_size")
+
+
+def hires_settings(args: Sequence[Any]) -> HiResSettings:
+    """The settings that a script's arguments mean.
+
+    A dict as the first argument holds settings by name. Otherwise the arguments are the settings in their order;
+    missing ones keep their defaults, and those of the presets' matter are read under "Manual" only. Raises
+    SettingError with a sentence.
+    """
+    first = args[0] if args else False
+    if isinstance(first, Mapping):
+        return HiResSettings.from_dict(first)
+    if not isinstance(first, bool):
+        raise SettingError(
+            f"args[0] = {first!r} is not allowed: it must be a dict of settings, or true or false followed by the "
+            "other settings in their order."
+        )
+    options = options_of(HiResSettings)
+    if len(args) > len(options):
+        raise SettingError(f"args has {len(args)} values, but there are only {len(options)} settings.")
+    values = {name: _from_ui(value, options[name]) for name, value in zip(options, args, strict=False)}
+    settings = HiResSettings(**{"enabled": False, **values})
+    return settings if settings.preset == "Manual" else _without_manual_values(settings)
+
+
+def ui_value(name: str) -> Any:
+    """What the UI shows first for a setting: switched off, with the preset's usual values."""
+    if name == "enabled":
+        return False
+    default = getattr(HiResSettings(), name)
+    return options_of(HiResSettings)[name].manual if default is None else default
+
+
+def _from_ui(value: Any, option: Option) -> Any:
+    """Sliders give whole numbers as floats, and 0 where the model decides."""
+    if option.manual == 0 and option.low and value == 0 and not isinstance(value, bool):
+        return None
+    whole = isinstance(value, float) and value.is_integer() and isinstance(option.step, int)
+    return int(value) if whole else value
+
+
+def _without_manual_values(settings: HiResSettings) -> HiResSettings:
+    presets = {name: value for name, value in vars(HiResSettings()).items() if name not in ALWAYS_READ}
+    return dataclasses.replace(settings, **presets)

@@ -1,0 +1,72 @@
+"""The always-on script "HiDiffusion"."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from modules import script_callbacks, scripts
+
+from lib_fewstep.options import SettingError
+from lib_fewstep.unet import remove
+from lib_fewstep.webui import host
+from lib_fewstep.webui.accordion import hires_accordion
+from lib_fewstep.webui.arguments import hires_settings
+from lib_fewstep.webui.infotext import infotext, pasted
+from lib_fewstep.webui.log import show_log
+from lib_fewstep.webui.sampling_pass import Job, SamplingPass, on_cfg_denoiser
+
+_JOB = "fewstep_hires"
+
+
+class HiDiffusionScript(scripts.Script):
+    """Images larger than the model was trained for, in txt2img, img2img, plots and the API."""
+
+    def title(self) -> str:
+        """The name of the script in the API's `alwayson_scripts`."""
+        return "HiDiffusion"
+
+    def show(self, is_img2img: bool) -> Any:
+        """In both tabs, for every image."""
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """The accordion; its components are the script's arguments, in the settings' order."""
+        components = hires_accordion("img2img" if is_img2img else "txt2img")
+        self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
+        self.paste_field_names = []
+        return list(components.values())
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
+        clean_up()
+        vars(p).pop(_JOB, None)
+        try:
+            settings = hires_settings(args)
+        except SettingError as refusal:
+            setattr(p, _JOB, Job(None, refusal))
+            return
+        if settings.enabled:
+            setattr(p, _JOB, Job(settings))
+            p.extra_generation_params.update(infotext(settings))
+
+    def process_before_every_sampling(self, p: Any, *args: Any, x: Any, **kwargs: Any) -> None:
+        """Put a session around the pass that is about to start with the latents `x`."""
+        job: Job | None = vars(p).get(_JOB)
+        if job is not None:
+            SamplingPass(job, p, (x.shape[-2], x.shape[-1])).attach()
+
+
+def register() -> None:
+    """Register the callbacks, once, also when the UI is reloaded."""
+    show_log()
+    script_callbacks.remove_callbacks_for_function(on_cfg_denoiser)
+    script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+    script_callbacks.on_script_unloaded(clean_up)
+
+
+def clean_up() -> None:
+    """Take out of the loaded model whatever a run may have left there."""
+    unet = host.loaded_unet()
+    if unet is not None and hasattr(unet, "input_blocks") and hasattr(unet, "output_blocks"):
+        remove(unet)

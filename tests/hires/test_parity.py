@@ -1,0 +1,134 @@
+"""Against the reference implementation, on shared weights, step by step over whole runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
+from lib_fewstep.hires.plan import window_places
+from lib_fewstep.hires.windows import shift_of
+from lib_fewstep.unet import inspect_unet
+from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
+from tests.reference import call_twin, diffusers_twin, drawn_shifts, reference
+
+TOLERANCE = 1e-4
+LAYOUTS = {"SD1": sd1_unet, "SD2": sd2_unet, "SDXL": sdxl_unet, "SDXL Turbo": sdxl_unet}
+STEPS = 10
+
+
+def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The largest difference, relative to the output's standard deviation."""
+    return float((ours - theirs).abs().max() / theirs.std())
+
+
+def timestep(step: int) -> int:
+    return 999 - 99 * step
+
+
+@pytest.mark.parametrize("name", ["SD1", "SD2", "SDXL"])
+@pytest.mark.parametrize("size", [(32, 32), (24, 64)])
+def test_plain_models_agree(name, size):
+    unet = LAYOUTS[name]()
+    ours = call(unet, latents(size), contexts())
+    assert distance(ours, call_twin(diffusers_twin(unet), latents(size), contexts())) < 2e-5
+
+
+RAUNET_CASES = [
+    *[("SD1", size, {}) for size in ((32, 32), (16, 72), (33, 25), (34, 50), (41, 64))],
+    *[("SDXL", size, {}) for size in ((32, 32), (16, 72), (33, 25), (34, 50), (41, 64))],
+    *[("SDXL", size, {"aggressive": False}) for size in ((32, 32), (33, 25))],
+    ("SDXL", (32, 48), {"playground": True}),
+    ("SDXL", (32, 48), {"inpainting": True}),
+    ("SDXL", (32, 48), {"controlnet": True}),
+    *[("SDXL Turbo", size, {}) for size in ((32, 32), (31, 48))],
+    ("SD2", (40, 24), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "special"), RAUNET_CASES)
+def test_raunet_in_the_lower_band(name, size, special, monkeypatch):
+    run_raunet(name, size, special, monkeypatch)
+
+
+@pytest.mark.parametrize(("name", "size"), [("SD1", (256, 256)), ("SD1", (261, 259)), ("SDXL", (512, 512))])
+def test_raunet_in_the_upper_band(name, size, monkeypatch):
+    narrow_attention(monkeypatch)
+    run_raunet(name, size, {}, monkeypatch)
+
+
+def run_raunet(name, size, special, monkeypatch):
+    """A whole run; where the host's own plain model departs from diffusers', after the method, is told apart."""
+    channels = 9 if special.get("inpainting") else 4
+    unet = LAYOUTS[name](in_channels=channels)
+    twin = reference(unet, "SDXL inpainting" if special.get("inpainting") else name, STEPS, windows=False)
+    twin.info["is_playground"] = special.get("playground", False)
+    twin.info["text_to_img_controlnet"] = special.get("controlnet", False)
+    if "aggressive" in special:
+        monkeypatch.setattr("hidiffusion.hidiffusion.is_aggressive_raunet", special["aggressive"])
+    hints = ModelHints(
+        turbo=name == "SDXL Turbo",
+        playground=special.get("playground", False),
+        controlnet=special.get("controlnet", False),
+    )
+    settings = HiResSettings(preset="Paper", window_attention=False, aggressive=special.get("aggressive"))
+    x, context = latents(size, batch=1, channels=channels), contexts(1)
+    whole = all(side % 2 ** len(inspect_unet(unet).downsamplers) == 0 for side in size)
+    with webui_cat() as cat, HiResSession(unet, settings, size, STEPS, hints) as session:
+        for step in range(STEPS):
+            session.at_step(step)
+            ours, theirs = call(unet, x, context, timestep(step)), call_twin(twin, x, context, timestep(step))
+            if whole or step in session.report.active_steps:
+                assert distance(ours, theirs) < TOLERANCE, f"step {step}"
+                assert cat.resized == 0
+            else:
+                assert cat.resized > 0, "the host's own cat makes the plain model run at this size"
+    assert session.report.active_steps
+
+
+@pytest.mark.parametrize("name", ["SD1", "SD2", "SDXL", "SDXL Turbo"])
+@pytest.mark.parametrize("size", [(32, 32), (64, 32), (36, 44)])
+@pytest.mark.parametrize("raunet", [False, True])
+def test_windows_with_the_same_shifts(name, size, raunet):
+    unet = LAYOUTS[name]()
+    twin = reference(unet, name, STEPS, raunet=raunet)
+    blocks = sum(window_places(inspect_unet(unet)).values())
+    settings = HiResSettings(preset="Paper", raunet=raunet)
+    x, context = latents(size, batch=1), contexts(1)
+    with webui_cat() as cat, HiResSession(unet, settings, size, STEPS, ModelHints(turbo="Turbo" in name)) as session:
+        for step in range(STEPS):
+            session.at_step(step)
+            ours = call(unet, x, context, timestep(step))
+            with drawn_shifts([shift_of(step, block) for block in range(blocks)]):
+                theirs = call_twin(twin, x, context, timestep(step))
+            assert distance(ours, theirs) < TOLERANCE, f"step {step}"
+    assert session.report.active_steps == tuple(range(STEPS))
+    assert cat.resized == 0
+
+
+def narrow_attention(monkeypatch):
+    """At the sizes of the upper band, self-attention in both models is that of the first 64 keys, to fit memory."""
+    import diffusers.models.attention_processor as theirs
+    from ldm.modules.attention import CrossAttention
+
+    keys = 64
+
+    def ours_forward(self, x, context=None, mask=None):
+        q, k, v = (
+            self.to_q(x),
+            self.to_k(x if context is None else context),
+            self.to_v(x if context is None else context),
+        )
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k[:, :keys], v[:, :keys]))
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def theirs_call(self, attn, hidden_states, encoder_hidden_states=None, **kwargs):
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = attn.to_q(hidden_states), attn.to_k(context)[:, :keys], attn.to_v(context)[:, :keys]
+        q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return attn.to_out[1](attn.to_out[0](out))
+
+    monkeypatch.setattr(CrossAttention, "forward", ours_forward)
+    monkeypatch.setattr(theirs.AttnProcessor2_0, "__call__", theirs_call)

@@ -1,0 +1,134 @@
+"""Small UNets of the real `ldm` class, and what the WebUI does to that class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from ldm.modules.diffusionmodules import openaimodel
+from torch import Tensor, nn
+from torch.nn import functional
+
+CONTEXT_WIDTH = 64
+LATENT_CHANNELS = 4
+
+
+def sd1_unet(seed: int = 0, **changes: Any) -> nn.Module:
+    """The layout of Stable Diffusion 1 with 32 base channels."""
+    layout = {"channel_mult": [1, 2, 4, 4], "attention_resolutions": [4, 2, 1], **changes}
+    return _unet(seed, **layout)
+
+
+def sd2_unet(seed: int = 0, **changes: Any) -> nn.Module:
+    """The layout of Stable Diffusion 2: linear projections around the transformers."""
+    return sd1_unet(seed, use_linear_in_transformer=True, **changes)
+
+
+def sdxl_unet(seed: int = 0, depth: int = 2, **changes: Any) -> nn.Module:
+    """The layout of Stable Diffusion XL, with one transformer depth and without size conditioning."""
+    layout = {"channel_mult": [1, 2, 4], "attention_resolutions": [4, 2], **changes}
+    return _unet(seed, transformer_depth=depth, context_dim=[CONTEXT_WIDTH] * depth, **layout)
+
+
+def refiner_unet(seed: int = 0) -> nn.Module:
+    """The layout of the SDXL refiner: four levels, attention on the middle two."""
+    return _unet(seed, channel_mult=[1, 2, 4, 4], attention_resolutions=[4, 2])
+
+
+def _unet(seed: int, **layout: Any) -> nn.Module:
+    unet = openaimodel.UNetModel(
+        image_size=32,
+        **{
+            "in_channels": LATENT_CHANNELS,
+            "out_channels": LATENT_CHANNELS,
+            "model_channels": 32,
+            "num_res_blocks": 2,
+            "num_heads": 4,
+            "use_spatial_transformer": True,
+            "context_dim": CONTEXT_WIDTH,
+            "use_checkpoint": False,
+            "legacy": False,
+            **layout,
+        },
+    )
+    redraw(unet, seed)
+    return unet.eval().requires_grad_(False)
+
+
+def redraw(unet: nn.Module, seed: int) -> None:
+    """Draw every weight anew: some of a fresh UNet's are zero, and it would answer a constant."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in unet.named_parameters():
+            noise = torch.randn(weight.shape, generator=generator)
+            if weight.dim() == 1:
+                centre = 1.0 if name.endswith("weight") else 0.0
+                weight.copy_(centre + 0.1 * noise)
+            else:
+                weight.copy_(noise / math.sqrt(weight[0].numel()))
+
+
+def latents(size: tuple[int, int], batch: int = 2, seed: int = 1, channels: int = LATENT_CHANNELS) -> Tensor:
+    """Seeded noise (batch, channels, height, width)."""
+    return torch.randn((batch, channels, *size), generator=torch.Generator().manual_seed(seed))
+
+
+def contexts(batch: int = 2, seed: int = 2, tokens: int = 7) -> Tensor:
+    """Seeded conditioning (batch, tokens, CONTEXT_WIDTH)."""
+    return torch.randn((batch, tokens, CONTEXT_WIDTH), generator=torch.Generator().manual_seed(seed))
+
+
+def call(unet: nn.Module, x: Tensor, context: Tensor, timestep: int = 500) -> Tensor:
+    """One evaluation; the `ldm` class wants one context for each transformer of a stack."""
+    stacks = [len(module.transformer_blocks) for module in unet.modules() if hasattr(module, "transformer_blocks")]
+    timesteps = torch.full((x.shape[0],), timestep)
+    with torch.no_grad():
+        return unet(x, timesteps, context=[context] * max(stacks))
+
+
+class WebUICat:
+    """What the WebUI puts in the place of `openaimodel.th`: `cat` resizes the first of two feature maps.
+
+    `resized` counts how often that was needed.
+    """
+
+    def __init__(self) -> None:
+        self.resized = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def cat(self, tensors: list[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        if len(tensors) == 2 and tensors[0].shape[-2:] != tensors[1].shape[-2:]:
+            self.resized += 1
+            h, skip = tensors
+            tensors = [functional.interpolate(h, size=skip.shape[-2:], mode="nearest"), skip]
+        return torch.cat(tensors, *args, **kwargs)
+
+
+@contextmanager
+def webui_cat() -> Iterator[WebUICat]:
+    """The `ldm` class with the WebUI's `cat`."""
+    original, cat = openaimodel.th, WebUICat()
+    openaimodel.th = cat
+    try:
+        yield cat
+    finally:
+        openaimodel.th = original
+
+
+def describe(unet: nn.Module) -> SimpleNamespace:
+    """Everything about a model that a method might leave changed, for comparison with `==`."""
+    convolutions = [m for m in unet.modules() if isinstance(m, nn.Conv2d)]
+    return SimpleNamespace(
+        blocks=[id(block) for block in (*unet.input_blocks, *unet.output_blocks)],
+        modules=[(name, id(module)) for name, module in unet.named_modules()],
+        keys=list(unet.state_dict().keys()),
+        geometry=[(c.stride, c.padding, c.dilation, c._reversed_padding_repeated_twice) for c in convolutions],
+        hooks=[len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules()],
+        attributes=[sorted(vars(m)) for m in unet.modules()],
+    )
