@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from ldm.modules.attention import CrossAttention
 from ldm.modules.diffusionmodules import openaimodel
+from ldm.modules.diffusionmodules.util import GroupNorm32
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -88,6 +90,36 @@ def call(unet: nn.Module, x: Tensor, context: Tensor, timestep: int = 500) -> Te
     timesteps = torch.full((x.shape[0],), timestep)
     with torch.no_grad():
         return unet(x, timesteps, context=[context] * max(stacks))
+
+
+def in_precision(unet: nn.Module, precision: torch.dtype) -> nn.Module:
+    """The model with its weights and its arithmetic in another precision."""
+    unet.to(precision).dtype = precision
+    unet.time_embed.register_forward_pre_hook(lambda _, args: (args[0].to(precision),))
+    for norm in unet.modules():
+        if isinstance(norm, GroupNorm32):
+            norm.__class__ = nn.GroupNorm  # the class itself computes in float32
+    return unet
+
+
+@contextmanager
+def webui_attention() -> Iterator[None]:
+    """Attention as the WebUI replaces it, at class level, by torch's own."""
+
+    def forward(self: Any, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        q, k, v = (
+            project(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for project, tokens in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
+        )
+        return self.to_out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    original = CrossAttention.forward
+    CrossAttention.forward = forward
+    try:
+        yield
+    finally:
+        CrossAttention.forward = original
 
 
 class WebUICat:

@@ -60,7 +60,7 @@ def call_twin(twin: nn.Module, x: Tensor, context: Tensor, timestep: int = 500) 
 def drawn_shifts(shifts: list[int]) -> Iterator[None]:
     """Let the reference draw these shifts (0 to 3), one a transformer block, in the order of the blocks."""
     numbers = iter([torch.tensor([0.25 * shift + 0.125]) for shift in shifts])
-    with mock.patch.object(torch, "rand", lambda *_: next(numbers)):
+    with mock.patch.object(torch, "rand", side_effect=numbers):
         yield
 
 

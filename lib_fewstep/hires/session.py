@@ -25,6 +25,7 @@ class Report:
 
     family: str
     method: str
+    pass_: str
     latent_size: tuple[int, int]
     steps: int
     planned: dict[str, tuple[int, ...]]
@@ -36,10 +37,8 @@ class Report:
     def __str__(self) -> str:
         """One line for the log."""
         height, width = (PIXELS_PER_LATENT * side for side in self.latent_size)
-        where = f"{self.method} on {self.family} at {width}x{height}, {self.steps} steps"
-        parts = [
-            f"{part} ({', '.join(self.blocks[part])}) on steps {_spans(steps)}" for part, steps in self.planned.items()
-        ]
+        where = f"{self.method} on {self.family} at {width}x{height}, {self.steps} steps ({self.pass_} pass)"
+        parts = [f"{part} {_where(self.blocks[part])} on {_when(steps)}" for part, steps in self.planned.items()]
         what = f"nothing is done: {self.reason}" if self.reason else "; ".join(parts)
         return "; ".join([f"{where}: {what}", *self.notes]) + "."
 
@@ -66,8 +65,9 @@ class HiResSession:
         """
         self.unet = unet
         self._topology = inspect_unet(unet)
-        self._schedule = make_schedule(settings, self._topology, latent_size, steps, hints or ModelHints())
-        self.report = _report(settings, self._topology, self._schedule, latent_size)
+        hints = hints or ModelHints()
+        self._schedule = make_schedule(settings, self._topology, latent_size, steps, hints)
+        self.report = _report(settings, self._topology, self._schedule, latent_size, hints)
         self._installed = False
 
     def __enter__(self) -> HiResSession:
@@ -108,7 +108,9 @@ class HiResSession:
             self.report.notes.append(sentence)
 
 
-def _report(settings: HiResSettings, topology: Topology, schedule: Schedule, latent_size: tuple[int, int]) -> Report:
+def _report(
+    settings: HiResSettings, topology: Topology, schedule: Schedule, latent_size: tuple[int, int], hints: ModelHints
+) -> Report:
     planned = {
         "strided downsampler": schedule.when("rad"),
         "pool": schedule.when("pool"),
@@ -119,6 +121,7 @@ def _report(settings: HiResSettings, topology: Topology, schedule: Schedule, lat
     return Report(
         family=topology.family,
         method=settings.method,
+        pass_=hints.pass_,
         latent_size=latent_size,
         steps=len(schedule.steps),
         planned={part: steps for part, steps in planned.items() if steps},
@@ -138,7 +141,11 @@ def _blocks(topology: Topology, schedule: Schedule) -> dict[str, list[Place]]:
     }
 
 
-def _spans(steps: tuple[int, ...]) -> str:
-    """Steps counted from 1, as the WebUI shows them: "1-12"."""
+def _where(blocks: tuple[str, ...]) -> str:
+    return f"at {' and '.join(blocks)}" if len(blocks) <= 2 else f"in {len(blocks)} blocks"
+
+
+def _when(steps: tuple[int, ...]) -> str:
+    """Steps counted from 1, as the WebUI shows them: "steps 1-12"."""
     first, last = steps[0] + 1, steps[-1] + 1
-    return str(first) if first == last else f"{first}-{last}"
+    return f"step {first}" if first == last else f"steps {first}-{last}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, SupportsIndex
 
 from torch import Tensor, nn
 
@@ -53,6 +53,10 @@ class Scaler:
     def __init__(self, block: nn.Module, scaling: Scaling) -> None:
         """Everything is done in `__new__`: the block's own constructor must not run again."""
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """A copy of a model with stand-ins has the blocks themselves."""
+        return self.fewstep_block.__reduce_ex__(protocol)
+
     def forward(self, h: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on a changed feature map; called as the block is: `(h, emb, context)`."""
         scaling = self.fewstep_scaling
@@ -71,4 +75,6 @@ class Scaler:
 def _scaler_class(block: Hashable) -> type[Any]:
     """A class for stand-ins of blocks of the class `block`."""
     assert isinstance(block, type)
+    if issubclass(block, Scaler):
+        return block
     return type(f"Scaler[{block.__name__}]", (Scaler, block), {"__module__": __name__})

@@ -8,9 +8,10 @@ log = logging.getLogger("fewstep")
 
 
 def show_log() -> None:
-    """Let the log be seen where the WebUI has not set up logging itself."""
+    """Show the log whatever the WebUI does with its own, and once."""
     log.setLevel(logging.INFO)
-    if not log.hasHandlers():
+    log.propagate = False
+    if not log.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("[Few-Step] %(message)s"))
         log.addHandler(handler)

@@ -44,6 +44,7 @@ class SamplingPass:
 
     def __init__(self, job: Job, p: Any, latent_size: tuple[int, int]) -> None:
         """A pass of the processing object `p` at a latent size (height, width)."""
+        _detach(p.sampler)
         self._job, self._p, self._latent_size = job, p, latent_size
         self._launch: Callable[[int, Callable[[], Any]], Any] = p.sampler.launch_sampling
         self._session: HiResSession | None = None
@@ -56,14 +57,16 @@ class SamplingPass:
 
     def launch(self, steps: int, func: Callable[[], Any]) -> Any:
         """Sample `steps` steps with the session open; what is raised here reaches the user."""
-        vars(self._p.sampler).pop("launch_sampling")
+        sampler = self._p.sampler
+        _detach(sampler)
+        vars(sampler)[_ATTRIBUTE] = self
         try:
             self._steps = steps
             self._start()
             return self._launch(steps, func)
         finally:
             self._close()
-            vars(self._p.sampler).pop(_ATTRIBUTE)
+            _detach(sampler)
 
     def at_step(self, denoiser: Any, sigma: Any) -> None:
         """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`."""
@@ -152,6 +155,12 @@ def on_cfg_denoiser(params: Any) -> None:
     running: SamplingPass | None = vars(params.denoiser.sampler).get(_ATTRIBUTE)
     if running is not None:
         running.at_step(params.denoiser, params.sigma)
+
+
+def _detach(sampler: Any) -> None:
+    """Give the sampler its own `launch_sampling` back; one sampler may serve several passes."""
+    if vars(sampler).pop(_ATTRIBUTE, None) is not None:
+        vars(sampler).pop("launch_sampling", None)
 
 
 def _counts_steps(p: Any) -> bool:

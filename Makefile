@@ -1,0 +1,55 @@
+# Each target does its own set-up in .venv, with a line for whatever takes long.
+#   PYTHON  Python 3.10 or 3.11           TORCH  what to give pip for torch (see README: "Tests and demo")
+PYTHON ?= $(firstword $(foreach python,python3.11 python3.10 python3,$(if $(shell $(python) --version 2>/dev/null),$(python))))
+TORCH ?= torch==2.13.0
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+# glibc gives large tensors back at every free, and faulting them in again costs as much as the arithmetic.
+export MALLOC_MMAP_THRESHOLD_ := 8589934592
+export MALLOC_TRIM_THRESHOLD_ := 8589934592
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo quality train bench test lint live clean
+
+demo: $(VENV)/demo.done
+	$(RUN) -m demo --images 24 --out demo/out/report.json --picture demo/out/comparison.png
+
+quality: $(VENV)/demo.done
+	$(RUN) -m demo --images 192 --out demo/out/quality.json
+
+train: $(VENV)/demo.done
+	$(RUN) -m demo.train --seed 0 --out demo/checkpoint/mini.safetensors
+
+bench: $(VENV)/demo.done
+	$(RUN) -m bench --out bench/out/report.json
+
+test: $(VENV)/test.done
+	$(RUN) -m pytest -n 2
+
+lint: $(VENV)/test.done
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+live: $(VENV)/test.done
+	@test -n "$(WEBUI_URL)" || { echo "make live needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
+	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live
+
+clean:
+	rm -rf $(VENV) demo/out bench/out
+
+$(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 10), (3, 11)) and f"{sys.executable} is Python {v[0]}.{v[1]}: set PYTHON to a Python 3.10 or 3.11")'
+	@echo "== set-up: a private environment in $(VENV) with $(TORCH) (about 200 MB) and what the demo needs"
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet "$(TORCH)" -r requirements/demo.txt
+	$(RUN) -m pip install --quiet --no-deps -r requirements/demo-nodeps.txt
+	@touch $@
+
+$(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nodeps.txt
+	@echo "== set-up: what the tests need (gradio, the reference implementation, the tools)"
+	$(RUN) -m pip install --quiet -r requirements/test.txt
+	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt
+	@touch $@

@@ -1,0 +1,173 @@
+"""When what runs: the published table, written out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib_fewstep.hires import HiResSettings, ModelHints
+from lib_fewstep.hires.schedule import make_schedule
+from lib_fewstep.options import SettingError
+from lib_fewstep.unet import inspect_unet
+from tests.models import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
+
+SD1, SD2, SDXL = (inspect_unet(make()) for make in (sd1_unet, sd2_unet, sdxl_unet))
+SDXL_INPAINTING = inspect_unet(sdxl_unet(in_channels=9))
+REFINER = inspect_unet(refiner_unet())
+
+# topology, latent size, hints, settings, steps of RAD, steps of the pool; of 50 steps
+PAPER = [
+    (SD1, (128, 128), {}, {}, range(20), range(0)),
+    (SD1, (255, 300), {}, {}, range(20), range(0)),
+    (SD1, (256, 256), {}, {}, range(35), range(15)),
+    (SD2, (128, 128), {}, {}, range(20), range(0)),
+    (SD2, (300, 256), {}, {}, range(35), range(15)),
+    (SDXL, (256, 256), {}, {}, range(8), range(8, 20)),
+    (SDXL, (256, 256), {}, {"aggressive": False}, range(0), range(20)),
+    (SDXL, (256, 256), {"playground": True}, {}, range(0), range(20)),
+    (SDXL, (256, 256), {"controlnet": True}, {}, range(8), range(8, 25)),
+    (SDXL, (256, 256), {"controlnet": True, "pass_": "hires"}, {}, range(8), range(8, 20)),
+    (SDXL_INPAINTING, (256, 256), {}, {}, range(0), range(20)),
+    (SDXL, (511, 900), {}, {}, range(8), range(8, 20)),
+    (SDXL, (512, 512), {}, {}, range(15), range(35)),
+    (SDXL, (512, 512), {}, {"aggressive": True}, range(15), range(35)),
+    (SDXL, (128, 128), {"turbo": True}, {}, range(0), range(25)),
+    (SDXL, (512, 512), {"turbo": True}, {}, range(0), range(25)),
+    (SD1, (128, 128), {}, {"t1": 0.5, "t2": 0.1}, range(25), range(5)),
+    (SDXL, (256, 256), {}, {"aggressive": False, "t1": 0.5, "t2": 0.1}, range(5), range(25)),
+    (SDXL, (256, 256), {}, {"t1": 0.5, "t2": 0.9}, range(8), range(8, 25)),
+    (SD1, (128, 128), {}, {"raunet": False}, range(0), range(0)),
+]
+
+
+@pytest.mark.parametrize(("topology", "size", "hints", "settings", "rad", "pool"), PAPER)
+def test_bands(topology, size, hints, settings, rad, pool):
+    schedule = make_schedule(HiResSettings(preset="Paper", **settings), topology, size, 50, ModelHints(**hints))
+    assert schedule.when("rad") == tuple(rad)
+    assert schedule.when("pool") == tuple(pool)
+    assert schedule.when("windows") == tuple(range(50))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 50, 77])
+def test_thresholds_are_truncated_shares_of_the_steps(steps):
+    schedule = make_schedule(HiResSettings(preset="Paper"), SDXL, (256, 256), steps, ModelHints())
+    assert len(schedule.when("rad")) == int(8 / 50 * steps)
+    assert schedule.when("pool") == tuple(range(int(8 / 50 * steps), int(0.4 * steps)))
+
+
+AUTO = [
+    (SD1, (64, 64), {}, None, False),
+    (SD1, (96, 64), {}, None, False),  # 512x768
+    (SD1, (96, 96), {}, None, True),
+    (SD1, (96, 96), {}, 768, False),
+    (SD2, (96, 96), {"trained_size": 768}, None, False),
+    (SD2, (128, 128), {"trained_size": 768}, None, True),
+    (SDXL, (128, 192), {}, None, False),  # 1536x1024
+    (SDXL, (256, 256), {}, None, True),
+    (SDXL, (64, 64), {"turbo": True}, None, False),
+    (SDXL, (128, 128), {"turbo": True}, None, True),
+    (SDXL, (128, 128), {}, 512, True),
+]
+
+
+@pytest.mark.parametrize(("topology", "size", "hints", "trained", "acts"), AUTO)
+@pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
+def test_auto_acts_above_the_trained_size_only_and_says_so(topology, size, hints, trained, acts, method):
+    settings = HiResSettings(method=method, trained_size=trained)
+    schedule = make_schedule(settings, topology, size, 20, ModelHints(**hints))
+    assert any(step.active for step in schedule.steps) == acts
+    assert (schedule.reason is None) == acts
+    if not acts:
+        assert f"{8 * size[1]}x{8 * size[0]} is not above 1.6 times" in schedule.reason
+
+
+PASSES = [
+    ("Auto", "first", 1.0, True),
+    ("Auto", "hires", 0.49, False),
+    ("Auto", "hires", 0.5, True),
+    ("Auto", "img2img", 0.49, False),
+    ("Auto", "img2img", 0.75, True),
+    ("Auto", "inpaint", 0.3, False),
+    ("All", "hires", 0.1, True),
+    ("All", "inpaint", 0.1, True),
+    ("First", "first", 1.0, True),
+    ("First", "img2img", 0.2, True),
+    ("First", "hires", 0.9, False),
+    ("Hires", "first", 1.0, False),
+    ("Hires", "img2img", 0.9, False),
+    ("Hires", "hires", 0.2, True),
+]
+
+
+@pytest.mark.parametrize(("passes", "pass_", "denoise", "acts"), PASSES)
+def test_passes(passes, pass_, denoise, acts):
+    hints = ModelHints(pass_=pass_, denoise=denoise)
+    schedule = make_schedule(HiResSettings(passes=passes), SD1, (128, 128), 20, hints)
+    assert (schedule.reason is None) == acts
+
+
+@pytest.mark.parametrize(
+    ("settings", "topology", "reason"),
+    [
+        ({"enabled": False}, SD1, "it is disabled"),
+        ({}, REFINER, "the SDXL refiner"),
+        ({"raunet": False, "window_attention": False}, SD1, "no step of 20 is changed"),
+        ({"t1": 0.01, "window_attention": False}, SD1, "no step of 20 is changed"),
+        ({"method": "Deep Shrink", "s1": 0.0, "s2": 0.0}, SD1, "no step of 20 is changed"),
+        ({"method": "Deep Shrink", "downscale": 1.0}, SD1, "no step of 20 is changed"),
+    ],
+)
+def test_nothing_is_done_for_a_reason(settings, topology, reason):
+    schedule = make_schedule(HiResSettings(preset="Paper", **settings), topology, (128, 128), 20, ModelHints())
+    assert not any(step.active for step in schedule.steps)
+    assert reason in schedule.reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "note"),
+    [
+        ({"t2": 0.3}, (256, 256), "t2 sets nothing in aggressive mode"),
+        ({"aggressive": True}, (512, 512), "aggressive sets nothing here"),
+        ({"raunet": False, "t1": 0.3}, (256, 256), "t1 set nothing while raunet is off"),
+        ({"method": "Deep Shrink", "s1": 0.4, "s2": 0.3}, (256, 256), "s2 sets nothing"),
+    ],
+)
+def test_idle_settings_are_named(settings, size, note):
+    schedule = make_schedule(HiResSettings(preset="Paper", **settings), SDXL, size, 20, ModelHints())
+    assert any(note in said for said in schedule.notes)
+
+
+def test_deep_shrink_stages_and_factors():
+    """By hand: of 20 steps depth 3 until 3, depth 4 until 6; the factor rises linearly from 0.5 to 1."""
+    schedule = make_schedule(HiResSettings(method="Deep Shrink", preset="Paper"), SD1, (128, 128), 20, ModelHints())
+    shrinks = [step.shrink for step in schedule.steps]
+    assert [shrink.depth if shrink else None for shrink in shrinks] == [3] * 3 + [4] * 3 + [None] * 14
+    downs = [0.5, 0.5 + 0.5 / 3, 0.5 + 1 / 3, 0.75, 0.5 + 1 / 3, 0.5 + 2.5 / 6]
+    assert [shrink.down for shrink in shrinks[:6]] == pytest.approx(downs)
+    assert all(shrink.down * shrink.up == pytest.approx(1.0) for shrink in shrinks[:6])
+
+
+def test_deep_shrink_without_smooth_scaling_keeps_its_factor():
+    settings = HiResSettings(method="Deep Shrink", preset="Paper", smooth_scaling=False, downscale=0.6, upscale=1.5)
+    schedule = make_schedule(settings, SD1, (128, 128), 20, ModelHints())
+    assert {(step.shrink.down, step.shrink.up) for step in schedule.steps if step.shrink} == {(0.6, 1.5)}
+
+
+def test_deep_shrink_with_a_first_stop_after_the_second():
+    settings = HiResSettings(method="Deep Shrink", preset="Paper", s1=0.5, s2=0.2)
+    schedule = make_schedule(settings, SD1, (128, 128), 20, ModelHints())
+    assert [step.shrink.depth for step in schedule.steps if step.shrink] == [3] * 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "topology", "size", "steps", "sentence"),
+    [
+        ({}, SD1, (1, 1), 20, "size = 8x8 is not allowed: both sides must be at least 16 pixels."),
+        ({}, SD1, (64, 64), 0, "steps = 0 is not allowed: it must be at least 1."),
+        ({"method": "Deep Shrink", "d1": 10}, SDXL, (256, 256), 20, "d1 = 10 is not allowed: SDXL has depths 1 to 9."),
+        ({"method": "Deep Shrink", "d2": 12}, SDXL, (256, 256), 20, "d2 = 12 is not allowed: SDXL has depths 1 to 9."),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(settings, topology, size, steps, sentence):
+    with pytest.raises(SettingError) as refusal:
+        make_schedule(HiResSettings(preset="Paper", **settings), topology, size, steps, ModelHints())
+    assert str(refusal.value) == sentence

@@ -1,0 +1,267 @@
+"""A session leaves no trace, changes only what it says, and gives the same image every time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
+from lib_fewstep.options import SettingError
+from lib_fewstep.unet import UnsupportedModel
+from tests.models import (
+    call,
+    contexts,
+    describe,
+    in_precision,
+    latents,
+    refiner_unet,
+    sd1_unet,
+    sdxl_unet,
+    webui_attention,
+    webui_cat,
+)
+
+SIZE, STEPS = (16, 24), 10
+MAKES = {"SD1": sd1_unet, "SDXL": sdxl_unet}
+BOTH = pytest.mark.parametrize("family", ["SD1", "SDXL"])
+SETTINGS = {
+    "everything": {"preset": "Paper", "t2": 0.2, "aggressive": False},
+    "aggressive": {"preset": "Paper"},
+    "RAU-Net": {"preset": "Paper", "window_attention": False},
+    "windows": {"preset": "Paper", "raunet": False},
+    "Deep Shrink": {"preset": "Paper", "method": "Deep Shrink"},
+}
+EVERY = pytest.mark.parametrize("kind", SETTINGS)
+
+
+class Interrupted(BaseException):
+    """The WebUI's interrupt is no Exception either."""
+
+
+def run(unet, settings, x, context, *, steps=STEPS, hints=None):
+    """The outputs of every step, and the report."""
+    outputs = []
+    with HiResSession(unet, settings, tuple(x.shape[-2:]), steps, hints) as session:
+        for step in range(steps):
+            session.at_step(step)
+            outputs.append(call(unet, x, context, 900 - step))
+    return outputs, session.report
+
+
+def plain_run(unet, x, context, *, steps=STEPS):
+    return [call(unet, x, context, 900 - step) for step in range(steps)]
+
+
+def equal(ours, theirs):
+    return [torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"enabled": False, "preset": "Paper"},
+        {},
+        {"method": "Deep Shrink"},
+        {"preset": "Manual", "t1": 0.0, "t2": 0.0, "aggressive": False, "window_attention": False},
+        {"preset": "Paper", "passes": "Hires"},
+    ],
+)
+def test_inert(family, settings):
+    unet = MAKES[family]()
+    x, context = latents(SIZE), contexts()
+    before, random_state = describe(unet), torch.get_rng_state()
+    outputs, report = run(unet, HiResSettings(**settings), x, context)
+    assert equal(outputs, plain_run(unet, x, context)) == [True] * STEPS
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert report.active_steps == ()
+    assert report.reason
+    assert describe(unet) == before
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["RAU-Net", "Deep Shrink"])
+@pytest.mark.parametrize("size", [(16, 24), (17, 13)])
+def test_out_of_window_the_output_is_the_plain_models(family, kind, size):
+    unet = MAKES[family]()
+    x, context = latents(size), contexts()
+    with webui_cat():
+        outputs, report = run(unet, HiResSettings(**SETTINGS[kind]), x, context)
+        same = equal(outputs, plain_run(unet, x, context))
+    assert same == [step not in report.active_steps for step in range(STEPS)]
+    assert 0 < len(report.active_steps) < STEPS
+
+
+@BOTH
+@EVERY
+def test_the_report_tells_what_ran(family, kind):
+    unet = MAKES[family]()
+    _, report = run(unet, HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts())
+    planned = {step for steps in report.planned.values() for step in steps}
+    assert set(report.active_steps) == planned
+    assert report.reason is None
+    assert report.blocks.keys() == report.planned.keys()
+    assert str(report).startswith(f"{report.method} on {family} at 192x128, 10 steps (first pass): ")
+
+
+@BOTH
+@EVERY
+def test_the_global_random_state_is_untouched(family, kind):
+    unet = MAKES[family]()
+    random_state = torch.get_rng_state()
+    run(unet, HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts())
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@BOTH
+@EVERY
+def test_restored_after_an_exception_at_every_block(family, kind):
+    unet = MAKES[family]()
+    x, context = latents((16, 16)), contexts()
+    before, clean = describe(unet), call(unet, x, context)
+    blocks = [*unet.input_blocks, unet.middle_block, *unet.output_blocks]
+    for number, block in enumerate(blocks):
+        fault = RuntimeError(f"block {number}") if number % 2 else Interrupted(number)
+
+        def fail(*_, fault=fault):
+            raise fault
+
+        session = HiResSession(unet, HiResSettings(**SETTINGS[kind]), (16, 16), STEPS)
+        for hook in (block.register_forward_pre_hook, list(block.modules())[-1].register_forward_hook):
+            handle = hook(fail)
+            with pytest.raises(type(fault)) as raised, session:
+                session.at_step(number % 2)
+                call(unet, x, context)
+            handle.remove()
+            assert raised.value is fault
+            assert describe(unet) == before
+    assert torch.equal(call(unet, x, context), clean)
+
+
+@BOTH
+@EVERY
+@pytest.mark.parametrize("stop", [0, 3, STEPS - 1])
+def test_restored_after_an_interrupt_at_a_step(family, kind, stop):
+    unet = MAKES[family]()
+    x, context = latents(SIZE), contexts()
+    before = describe(unet)
+    with pytest.raises(Interrupted), HiResSession(unet, HiResSettings(**SETTINGS[kind]), SIZE, STEPS) as session:
+        for step in range(stop + 1):
+            session.at_step(step)
+            call(unet, x, context)
+        raise Interrupted
+    assert describe(unet) == before
+
+
+@BOTH
+@EVERY
+def test_a_session_that_never_ended_is_cleaned_up_by_the_next(family, kind):
+    unet = MAKES[family]()
+    before, clean = describe(unet), call(unet, latents(SIZE), contexts())
+    lost = HiResSession(unet, HiResSettings(**SETTINGS[kind]), SIZE, STEPS).__enter__()
+    lost.at_step(0)
+    with HiResSession(unet, HiResSettings(enabled=False), SIZE, STEPS) as session:
+        session.at_step(0)
+        assert torch.equal(call(unet, latents(SIZE), contexts()), clean)
+    assert describe(unet) == before
+
+
+@BOTH
+@EVERY
+def test_another_models_weights_in_the_middle(family, kind):
+    """A refiner of the same layout: weights are loaded in place, and every one arrives."""
+    unet, refiner = MAKES[family](seed=0), MAKES[family](seed=5)
+    settings, x, context = HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
+    expected, _ = run(refiner, settings, x, context)
+    with HiResSession(unet, settings, SIZE, STEPS) as session:
+        session.at_step(0)
+        call(unet, x, context)
+        unet.load_state_dict(refiner.state_dict(), strict=False)
+        for step in range(1, STEPS):
+            session.at_step(step)
+            assert torch.equal(call(unet, x, context, 900 - step), expected[step])
+    assert torch.equal(call(unet, x, context), call(refiner, x, context))
+
+
+@BOTH
+@EVERY
+def test_the_same_seed_twice(family, kind):
+    unet = MAKES[family]()
+    settings, x, context = HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
+    first, _ = run(unet, settings, x, context)
+    torch.manual_seed(123)
+    second, _ = run(unet, settings, x, context)
+    assert all(equal(first, second))
+
+
+@BOTH
+@EVERY
+@pytest.mark.parametrize("size", [(16, 24), (17, 13)])
+@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_a_batch_equals_its_rows(family, kind, size, precision, tolerance):
+    """Four images at once against one by one; the rows of cond and uncond are split in the same way."""
+    unet = in_precision(MAKES[family](), precision)
+    settings = HiResSettings(**SETTINGS[kind])
+    x, context = latents(size, batch=4).to(precision), contexts(4).to(precision)
+    with webui_cat(), webui_attention():
+        together, _ = run(unet, settings, x, context, steps=4)
+        for row in range(4):
+            alone, _ = run(unet, settings, x[row : row + 1], context[row : row + 1], steps=4)
+            for a, b in zip(together, alone, strict=True):
+                assert float((a[row : row + 1] - b).abs().max()) < tolerance
+
+
+@BOTH
+def test_several_calls_in_one_step_are_alike(family):
+    """Second-order samplers and split cond/uncond call the UNet more than once a step."""
+    unet = MAKES[family]()
+    x, context = latents(SIZE), contexts()
+    with HiResSession(unet, HiResSettings(preset="Paper"), SIZE, STEPS) as session:
+        session.at_step(2)
+        first = call(unet, x, context)
+        assert torch.equal(call(unet, x, context), first)
+        session.at_step(2)
+        assert torch.equal(call(unet, x, context), first)
+    assert session.report.active_steps == (2,)
+
+
+@BOTH
+@EVERY
+def test_it_has_an_effect(family, kind):
+    unet = MAKES[family]()
+    x, context = latents(SIZE), contexts()
+    outputs, report = run(unet, HiResSettings(**SETTINGS[kind]), x, context)
+    for step, same in enumerate(equal(outputs, plain_run(unet, x, context))):
+        assert same == (step not in report.active_steps)
+
+
+@pytest.mark.parametrize("step", [-1, STEPS, 1000])
+def test_a_step_outside_of_the_pass_is_refused(step):
+    with HiResSession(sd1_unet(), HiResSettings(), SIZE, STEPS) as session, pytest.raises(SettingError) as refusal:
+        session.at_step(step)
+    assert str(refusal.value) == f"step = {step} is not allowed: it must be 0 to 9."
+
+
+def test_the_sdxl_refiner_is_left_alone_with_a_reason():
+    outputs, report = run(refiner_unet(), HiResSettings(preset="Paper"), latents((16, 16)), contexts())
+    assert equal(outputs, plain_run(refiner_unet(), latents((16, 16)), contexts())) == [True] * STEPS
+    assert "nothing is done: the SDXL refiner" in str(report)
+
+
+def test_another_kind_of_model_is_refused():
+    with pytest.raises(UnsupportedModel, match="has no input_blocks"):
+        HiResSession(torch.nn.Linear(2, 2), HiResSettings(), SIZE, STEPS)
+
+
+def test_tokens_that_another_extension_has_merged_are_left_alone():
+    unet = sd1_unet()
+    attention = unet.input_blocks[1][1].transformer_blocks[0].attn1
+    half = attention.register_forward_pre_hook(lambda _, args: (args[0][:, ::2],), prepend=True)
+    widen = attention.register_forward_hook(lambda _, __, out: out.repeat_interleave(2, 1))
+    x, context = latents((16, 16)), contexts()
+    with HiResSession(unet, HiResSettings(preset="Paper", raunet=False), (16, 16), 1, ModelHints()) as session:
+        session.at_step(0)
+        call(unet, x, context)
+    assert any("another extension gives it 128 tokens" in note for note in session.report.notes)
+    half.remove()
+    widen.remove()

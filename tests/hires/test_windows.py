@@ -1,0 +1,45 @@
+"""Windows: an exact partition, and attention inside them alone."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_fewstep.hires.windows import SHIFTS, merge, partition, shift_of
+
+sides = st.integers(1, 19)
+
+
+@given(height=sides, width=sides, batch=st.integers(1, 3), shift=st.integers(0, SHIFTS - 1))
+def test_merge_undoes_partition(height, width, batch, shift):
+    tokens = torch.arange(batch * height * width * 2, dtype=torch.float32).reshape(batch, height * width, 2)
+    windows = partition(tokens, (height, width), shift)
+    assert windows.shape == (4 * batch, ((height + 1) // 2) * ((width + 1) // 2), 2)
+    assert torch.equal(merge(windows, (height, width), shift), tokens)
+
+
+@given(half_height=st.integers(1, 9), half_width=st.integers(1, 9), shift=st.integers(0, SHIFTS - 1))
+def test_even_windows_hold_every_token_once(half_height, half_width, shift):
+    size = (2 * half_height, 2 * half_width)
+    tokens = torch.arange(size[0] * size[1]).reshape(1, -1, 1)
+    assert torch.equal(partition(tokens, size, shift).flatten().sort().values, tokens.flatten())
+
+
+def test_a_window_is_a_connected_patch_of_the_rolled_grid():
+    """By hand: 4x8 tokens, shift 2; windows are 2x4, so the roll is 0 down and 2 to the right."""
+    tokens = torch.arange(32).reshape(1, 32, 1)
+    first = partition(tokens, (4, 8), 2)[0].flatten().tolist()
+    assert first == [2, 3, 4, 5, 10, 11, 12, 13]
+
+
+def test_an_odd_last_column_is_repeated():
+    """By hand: 2x3 tokens become 2x4 with the last column twice."""
+    windows = partition(torch.arange(6).reshape(1, 6, 1), (2, 3), 0)
+    assert windows.reshape(4, 2).tolist() == [[0, 1], [2, 2], [3, 4], [5, 5]]
+
+
+def test_every_block_takes_every_shift_in_turn():
+    for block in range(10):
+        assert {shift_of(step, block) for step in range(SHIFTS)} == set(range(SHIFTS))
+        assert all(shift_of(step, block) != shift_of(step, block + 1) for step in range(SHIFTS))

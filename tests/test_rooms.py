@@ -1,0 +1,58 @@
+"""The arrows between the rooms of the house point one way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = set(sys.stdlib_module_names) | {"torch"}
+MAY_IMPORT = {
+    "lib_fewstep/options.py": set(sys.stdlib_module_names),
+    "lib_fewstep/unet": SHIPPED,
+    "lib_fewstep/hires": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options"},
+    "lib_fewstep/webui": SHIPPED
+    | {"lib_fewstep.unet", "lib_fewstep.hires", "lib_fewstep.options", "modules", "gradio", "fastapi"},
+    "scripts": {"lib_fewstep.webui"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Names of imported modules; of the project's own, the room."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+    return {".".join(name.split(".")[: 2 if name.startswith("lib_fewstep") else 1]) for name in found}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_arrows(room):
+    place = ROOT / room
+    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    assert files
+    own = {room.replace("/", ".").removesuffix(".py")}
+    for path in files:
+        assert imports(path) <= MAY_IMPORT[room] | own, path
+
+
+def test_every_room_is_listed():
+    rooms = {path.name for path in (ROOT / "lib_fewstep").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == {Path(room).name for room in MAY_IMPORT if room.startswith("lib_fewstep/") and "." not in room}
+
+
+def test_the_torch_rooms_need_torch_alone():
+    """In a fresh interpreter: what they bring in besides torch's own imports is the standard library."""
+    script = (
+        "import sys, torch; before = set(sys.modules); import lib_fewstep.unet, lib_fewstep.hires; "
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(loaded.stdout.split()) <= SHIPPED | {"lib_fewstep"}

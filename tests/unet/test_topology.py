@@ -1,0 +1,102 @@
+"""What `inspect_unet` reads from real layouts, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from lib_fewstep.unet import Place, UnsupportedModel, inspect_unet
+from tests.models import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
+
+LAYOUTS = [
+    (sd1_unet, "SD1", (3, 6, 9), (2, 5, 8), 512),
+    (sd2_unet, "SD2", (3, 6, 9), (2, 5, 8), 512),
+    (sdxl_unet, "SDXL", (3, 6), (2, 5), 1024),
+    (refiner_unet, "SDXL refiner", (3, 6, 9), (2, 5, 8), 1024),
+]
+
+
+@pytest.mark.parametrize(("make", "family", "down", "up", "trained"), LAYOUTS)
+def test_layouts(make, family, down, up, trained):
+    topology = inspect_unet(make())
+    assert (topology.family, topology.downsamplers, topology.upsamplers) == (family, down, up)
+    assert topology.trained_size == trained
+    assert not topology.inpainting
+
+
+def test_sd2_is_also_told_by_its_context_width():
+    assert inspect_unet(sd1_unet(context_dim=1024)).family == "SD2"
+
+
+@pytest.mark.parametrize("make", [sd1_unet, sdxl_unet])
+def test_nine_input_channels_are_inpainting(make):
+    assert inspect_unet(make(in_channels=9)).inpainting
+
+
+@pytest.mark.parametrize("make", [sd1_unet, sdxl_unet, refiner_unet])
+def test_pairs_are_those_of_the_skips(make):
+    """The host appends each input block's output to a stack and pops one for each output block."""
+    unet = make()
+    topology = inspect_unet(unet)
+    stack = list(range(len(unet.input_blocks)))
+    assert {(stack.pop(), j) for j in range(len(unet.output_blocks))} == set(topology.pairs)
+
+
+def test_attention_blocks_with_their_depth():
+    topology = inspect_unet(sdxl_unet(depth=3))
+    inputs = [Place("input", i) for i in (4, 5, 7, 8)]
+    outputs = [Place("output", j) for j in (0, 1, 2, 3, 4, 5)]
+    assert [attention.place for attention in topology.attention] == inputs + outputs
+    assert {attention.depth for attention in topology.attention} == {3}
+
+
+def test_levels_are_those_of_the_feature_maps():
+    """Measured on a run: how often the feature map that enters a block's attention has been halved."""
+    import torch
+
+    unet = sd1_unet()
+    topology = inspect_unet(unet)
+    seen = {}
+    for attention in topology.attention:
+        place = attention.place
+        block = getattr(unet, f"{place.side}_blocks")[place.index]
+        block[1].register_forward_pre_hook(lambda _, args, place=place: seen.update({place: args[0].shape[-1]}))
+    with torch.no_grad():
+        unet(torch.zeros(1, 4, 64, 64), torch.zeros(1), torch.zeros(1, 7, 64))
+    assert {place: 64 >> topology.level(place) for place in seen} == seen
+
+
+class DiT(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.joint_blocks = nn.ModuleList([nn.Linear(4, 4)])
+
+
+def without_upsampler():
+    unet = sd1_unet()
+    del unet.output_blocks[2][-1]
+    return unet
+
+
+def empty():
+    unet = sd1_unet()
+    unet.input_blocks = nn.ModuleList()
+    return unet
+
+
+UNSUPPORTED = [
+    DiT,
+    empty,
+    without_upsampler,
+    lambda: nn.Linear(4, 4),
+    lambda: sd1_unet(num_res_blocks=1),
+    lambda: sd1_unet(channel_mult=[1, 2]),
+    lambda: sd1_unet(conv_resample=False),
+    lambda: sd1_unet(use_spatial_transformer=False, context_dim=None),
+]
+
+
+@pytest.mark.parametrize("make", UNSUPPORTED)
+def test_anything_else_is_refused_with_a_sentence(make):
+    with pytest.raises(UnsupportedModel, match=r"^The model \(\w+\) has .*\.$"):
+        inspect_unet(make())

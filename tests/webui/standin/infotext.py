@@ -1,0 +1,150 @@
+"""The text under an image: written, read back, and put into the fields of the UI."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tests.webui.standin.callbacks import reported, run_callbacks
+from tests.webui.standin.strict import StrictModule
+
+_KEY = re.compile(r"(\w[\w \-/]+):\s*")
+_DECODER = json.JSONDecoder()
+_SIZE = re.compile(r"^(\d+)x(\d+)$")
+_FEWEST_PAIRS = 3
+
+
+def quote(value: Any) -> str:
+    """The value as text, in quotes if it has a comma, a colon or a line break."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
+
+
+def unquote(text: str) -> str:
+    """What `quote` has quoted."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str) else text
+
+
+def create_infotext(p: Any, index: int = 0) -> str:
+    """The text of image `index` of all images of the job (of the first before there is one)."""
+    prompts, negatives, seeds = p.all_prompts, p.all_negative_prompts, p.all_seeds
+    fields = {
+        "Steps": p.steps,
+        "Sampler": p.sampler_name,
+        "Schedule type": p.scheduler,
+        "CFG scale": p.cfg_scale,
+        "Seed": seeds[index],
+        "Size": f"{p.width}x{p.height}",
+        "Model hash": p.sd_model_hash,
+        "Model": p.sd_model_name,
+        "Denoising strength": p.denoising_strength if getattr(p, "enable_hr", True) else None,
+        **{key: _of_image(value, index % p.batch_size) for key, value in p.extra_generation_params.items()},
+        "Version": "v1.10.1",
+    }
+    pairs = [key if key == value else f"{key}: {quote(value)}" for key, value in fields.items() if value is not None]
+    negative = f"\nNegative prompt: {negatives[index]}" if negatives[index] else ""
+    return f"{prompts[index]}{negative}\n{', '.join(pairs)}"
+
+
+def _of_image(value: Any, index: int) -> Any:
+    if callable(value):
+        raise TypeError("the stand-in knows no callable infotext values")
+    return value[index] if isinstance(value, list) else value
+
+
+def parse_generation_parameters(text: str, skip_fields: list[str] | None = None) -> dict[str, Any]:
+    """The fields of an infotext; every value is a string."""
+    *lines, last = text.strip().split("\n")
+    pairs = _pairs(last)
+    if len(pairs) < _FEWEST_PAIRS:
+        lines, pairs = [*lines, last], []
+    prompt, negative = _prompts(lines)
+    fields: dict[str, Any] = {"Prompt": prompt, "Negative prompt": negative}
+    for key, value in pairs:
+        size = _SIZE.match(value)
+        if size:
+            fields[f"{key}-1"], fields[f"{key}-2"] = size.groups()
+        else:
+            fields[key] = value
+    for key, value in {
+        "Clip skip": "1",
+        "Hires resize-1": 0,
+        "Hires resize-2": 0,
+        "Schedule type": "Automatic",
+    }.items():
+        fields.setdefault(key, value)
+    return {key: value for key, value in fields.items() if key not in (skip_fields or [])}
+
+
+def _pairs(line: str) -> list[tuple[str, str]]:
+    """Every key of a line with its value, which ends at a comma unless it is quoted."""
+    pairs, found = [], _KEY.search(line)
+    while found:
+        value, end = _value(line, found.end())
+        pairs.append((found[1], value))
+        found = _KEY.search(line, end)
+    return pairs
+
+
+def _value(line: str, start: int) -> tuple[str, int]:
+    if line.startswith('"', start):
+        try:
+            quoted, end = _DECODER.raw_decode(line, start)
+        except ValueError:
+            pass
+        else:
+            return str(quoted), end
+    end = line.find(",", start)
+    end = len(line) if end < 0 else end
+    return line[start:end], end
+
+
+def _prompts(lines: list[str]) -> tuple[str, str]:
+    text = "\n".join(line.strip() for line in lines)
+    prompt, _, negative = f"\n{text}".partition("\nNegative prompt:")
+    return prompt.strip(), negative.strip()
+
+
+def paste(text: str, fields: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """(component, new value) for each field that the text changes."""
+    params = parse_generation_parameters(text)
+    run_callbacks("infotext_pasted", text, params)
+    changes = []
+    for component, key in fields:
+        value = None
+        with reported(f"a paste field failed: {key}"):
+            value = key(params) if callable(key) else params.get(key)
+        changed, new = _cast(component, value)
+        if changed:
+            changes.append((component, new))
+    return changes
+
+
+def _cast(component: Any, value: Any) -> tuple[bool, Any]:
+    """(whether something changes, the value): strings take the type of the component's value."""
+    if value is None:
+        return False, None
+    if isinstance(value, dict) and value.get("__type__") == "update":
+        return "value" in value, value.get("value")
+    kind = type(component.value)
+    if kind is bool:
+        return True, value != "False" and bool(value)
+    try:
+        return True, kind(value)
+    except (TypeError, ValueError):
+        return False, None
+
+
+def infotext_module() -> StrictModule:
+    """`modules.infotext_utils`."""
+    return StrictModule(
+        "modules.infotext_utils",
+        parse_generation_parameters=parse_generation_parameters,
+        quote=quote,
+        unquote=unquote,
+    )

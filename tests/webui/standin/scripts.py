@@ -1,0 +1,364 @@
+"""`modules.scripts`: the base class of scripts, the loading of their files and the running of their methods."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import gradio as gr
+from torch import Tensor
+
+from tests.webui.standin.callbacks import reported
+from tests.webui.standin.denoiser import MaskBlendArgs
+from tests.webui.standin.probe import probe
+from tests.webui.standin.strict import StrictModule, fake
+
+AlwaysVisible = object()
+SELECTOR_ARGUMENTS = 1
+
+
+@dataclass
+class PostSampleArgs:
+    """What `post_sample` receives and may change."""
+
+    samples: Tensor
+
+
+@dataclass
+class PostprocessImageArgs:
+    """What `postprocess_image` receives and may change."""
+
+    image: Any
+
+
+@dataclass
+class PostprocessBatchListArgs:
+    """What `postprocess_batch_list` receives and may change."""
+
+    images: list[Any]
+
+
+class OnComponent(NamedTuple):
+    """What a function registered by `on_after_component` receives."""
+
+    component: Any
+
+
+class ScriptClassData(NamedTuple):
+    """A script class and the file that it comes from."""
+
+    script_class: Any
+    path: str
+    basedir: str
+    module: Any
+
+
+class Script:
+    """The base class: scripts override what they need."""
+
+    name: Any = None
+    section: Any = None
+    filename: Any = None
+    args_from: Any = None
+    args_to: Any = None
+    alwayson = False
+    is_txt2img = False
+    is_img2img = False
+    tabname: Any = None
+    group: Any = None
+    create_group = True
+    infotext_fields: Any = None
+    paste_field_names: Any = None
+    api_info: Any = None
+    setup_for_ui_only = False
+    controls: Any = None
+    load_script_error: ClassVar[Any] = None
+
+    def title(self) -> str:
+        """The script's name."""
+        raise NotImplementedError
+
+    def ui(self, is_img2img: bool) -> Any:
+        """Create the components, and return them in the order of the methods' arguments."""
+
+    def show(self, is_img2img: bool) -> Any:
+        """AlwaysVisible, or whether the script can be selected."""
+        return True
+
+    def run(self, p: Any, *args: Any) -> Any:
+        """What a selectable script does."""
+
+    def setup(self, p: Any, *args: Any) -> None:
+        """Once for a job, before anything else."""
+
+    def before_process(self, p: Any, *args: Any) -> None:
+        """Very early."""
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Before processing begins."""
+
+    def before_process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """Before extra networks of a batch are read."""
+
+    def after_extra_networks_activate(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """After extra networks of a batch are active."""
+
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """Before a batch."""
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """Before each pass; with x, noise, c and uc."""
+
+    def before_hr(self, p: Any, *args: Any) -> None:
+        """Before the second pass."""
+
+    def on_mask_blend(self, p: Any, mba: MaskBlendArgs, *args: Any) -> None:
+        """Where kept parts of an image are put in."""
+
+    def post_sample(self, p: Any, ps: PostSampleArgs, *args: Any) -> None:
+        """After sampling."""
+
+    def postprocess_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """After decoding a batch; with images."""
+
+    def postprocess_batch_list(self, p: Any, pp: PostprocessBatchListArgs, *args: Any, **kwargs: Any) -> None:
+        """The same, with a list that may change its length."""
+
+    def postprocess_image(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None:
+        """For each image."""
+
+    def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None:
+        """For each image, after overlays."""
+
+    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        """At the end."""
+
+    def before_component(self, component: Any, **kwargs: Any) -> None:
+        """Before each component of the page."""
+
+    def after_component(self, component: Any, **kwargs: Any) -> None:
+        """After each component of the page."""
+
+    def on_before_component(self, callback: Callable[[OnComponent], Any], *, elem_id: str) -> None:
+        """Call back before the component of that id; to be used in `show`."""
+        vars(self).setdefault("on_before_component_elem_id", []).append((elem_id, callback))
+
+    def on_after_component(self, callback: Callable[[OnComponent], Any], *, elem_id: str) -> None:
+        """Call back after the component of that id; to be used in `show`."""
+        vars(self).setdefault("on_after_component_elem_id", []).append((elem_id, callback))
+
+    def describe(self) -> str:
+        """A description."""
+        return ""
+
+    def elem_id(self, item_id: Any) -> str:
+        """An id for a component, unique in the page."""
+        in_both = self.show(True) == self.show(False)
+        tab = ("img2img_" if self.is_img2img else "txt2img_") if in_both else ""
+        words = "_".join(self.title().lower().split())
+        title = "".join(letter for letter in words if letter == "_" or (letter.isascii() and letter.isalnum()))
+        return f"script_{tab}{title}_{item_id}"
+
+
+class ScriptRunner:
+    """The scripts of one tab."""
+
+    def __init__(self) -> None:
+        self.scripts: list[Any] = []
+        self.selectable_scripts: list[Any] = []
+        self.alwayson_scripts: list[Any] = []
+        self.titles: list[str] = []
+        self.infotext_fields: list[tuple[Any, Any]] = []
+        self.paste_field_names: list[str] = []
+        self.inputs: list[Any] = [None]
+
+    def initialize_scripts(self, is_img2img: bool) -> None:
+        """One object of each class for this tab."""
+        for data in fake("modules.scripts").scripts_data:
+            with reported(f"a script of {data.path} could not be made"):
+                self._initialize(data, is_img2img)
+
+    def _initialize(self, data: ScriptClassData, is_img2img: bool) -> None:
+        script = data.script_class()
+        script.filename = data.path
+        script.is_txt2img, script.is_img2img = not is_img2img, is_img2img
+        script.tabname = "img2img" if is_img2img else "txt2img"
+        visibility, title = script.show(is_img2img), script.title()
+        script.alwayson = visibility is AlwaysVisible
+        if script.alwayson:
+            self.alwayson_scripts.append(script)
+        elif visibility:
+            self.selectable_scripts.append(script)
+            self.titles.append(title)
+        if visibility:
+            self.scripts.append(script)
+
+    def setup_ui(self) -> None:
+        """The components of every script, one after another."""
+        for script in self.scripts:
+            with gr.Group(visible=script.alwayson) as group:
+                self.create_script_ui(script)
+            script.group = group
+
+    def create_script_ui(self, script: Any) -> None:
+        """The components of one script, and the arguments that they stand for."""
+        script.args_from = script.args_to = len(self.inputs)
+        script.name = script.title().lower()
+        controls = None
+        with reported(f"{script.filename} failed in ui"):
+            controls = script.ui(script.is_img2img)
+        if controls is None:
+            return
+        for control in controls:
+            control.custom_script_source = Path(script.filename).name
+        script.controls = list(controls)
+        self.infotext_fields += script.infotext_fields or []
+        self.paste_field_names += script.paste_field_names or []
+        self.inputs += controls
+        script.args_to = len(self.inputs)
+
+    def arguments(self, script: Any, p: Any) -> tuple[Any, ...]:
+        """The script's own arguments."""
+        return tuple(p.script_args[script.args_from : script.args_to])
+
+    def setup(self, p: Any) -> None:
+        """Once for a job."""
+        for script in self.alwayson_scripts:
+            if not (script.setup_for_ui_only and p.is_api):
+                self._call(script, "setup", p)
+
+    def _call(self, script: Any, method: str, p: Any, *first: Any, **kwargs: Any) -> None:
+        with reported(f"{script.filename} failed in {method}"):
+            getattr(script, method)(p, *first, *self.arguments(script, p), **kwargs)
+
+    def _all(self, method: str, p: Any, *first: Any, **kwargs: Any) -> None:
+        probe().hooks.append(method)
+        for script in self.alwayson_scripts:
+            self._call(script, method, p, *first, **kwargs)
+
+    def before_process(self, p: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("before_process", p)
+
+    def process(self, p: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("process", p)
+
+    def before_process_batch(self, p: Any, **kwargs: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("before_process_batch", p, **kwargs)
+
+    def after_extra_networks_activate(self, p: Any, **kwargs: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("after_extra_networks_activate", p, **kwargs)
+
+    def process_batch(self, p: Any, **kwargs: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("process_batch", p, **kwargs)
+
+    def process_before_every_sampling(self, p: Any, **kwargs: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("process_before_every_sampling", p, **kwargs)
+
+    def before_hr(self, p: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("before_hr", p)
+
+    def on_mask_blend(self, p: Any, mba: MaskBlendArgs) -> None:
+        """Run the scripts' methods of that name."""
+        for script in self.alwayson_scripts:
+            self._call(script, "on_mask_blend", p, mba)
+
+    def post_sample(self, p: Any, ps: PostSampleArgs) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("post_sample", p, ps)
+
+    def postprocess_batch(self, p: Any, images: Tensor, **kwargs: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("postprocess_batch", p, images=images, **kwargs)
+
+    def postprocess_batch_list(self, p: Any, pp: PostprocessBatchListArgs, **kwargs: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("postprocess_batch_list", p, pp, **kwargs)
+
+    def postprocess_image(self, p: Any, pp: PostprocessImageArgs) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("postprocess_image", p, pp)
+
+    def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("postprocess_image_after_composite", p, pp)
+
+    def postprocess(self, p: Any, processed: Any) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("postprocess", p, processed)
+
+    def component(self, when: str, component: Any, **kwargs: Any) -> None:
+        """Tell every script of a component; `when` is "before" or "after"."""
+        for script in self.scripts:
+            with reported(f"{script.filename} failed in {when}_component"):
+                for elem_id, callback in vars(script).get(f"on_{when}_component_elem_id", []):
+                    if elem_id == kwargs.get("elem_id"):
+                        callback(OnComponent(component))
+                getattr(script, f"{when}_component")(component, **kwargs)
+
+
+def load_scripts(folder: Path) -> None:
+    """Execute the files of an extension's `scripts` folder, in the order of their names."""
+    module = fake("modules.scripts")
+    for path in sorted(folder.glob("*.py")):
+        with reported(f"{path.name} could not be loaded"), _inside(path):
+            loaded = _execute(path)
+            classes = [value for value in vars(loaded).values() if inspect.isclass(value) and issubclass(value, Script)]
+            module.scripts_data += [ScriptClassData(found, str(path), str(folder.parent), loaded) for found in classes]
+
+
+@contextmanager
+def _inside(path: Path) -> Iterator[None]:
+    """The extension's folder in front of the import path, for as long as the file is executed."""
+    module, before = fake("modules.scripts"), list(sys.path)
+    vars(module)["_basedir"] = str(path.parent.parent)
+    sys.path.insert(0, str(path.parent.parent))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+        vars(module)["_basedir"] = fake("modules.paths").script_path
+
+
+def _execute(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def scripts_module() -> StrictModule:
+    """`modules.scripts`."""
+    module = StrictModule(
+        "modules.scripts",
+        AlwaysVisible=AlwaysVisible,
+        MaskBlendArgs=MaskBlendArgs,
+        OnComponent=OnComponent,
+        PostSampleArgs=PostSampleArgs,
+        PostprocessBatchListArgs=PostprocessBatchListArgs,
+        PostprocessImageArgs=PostprocessImageArgs,
+        Script=Script,
+        ScriptClassData=ScriptClassData,
+        ScriptRunner=ScriptRunner,
+        basedir=lambda: vars(module)["_basedir"],
+        scripts_current=None,
+        scripts_data=[],
+        scripts_img2img=None,
+        scripts_txt2img=None,
+        _basedir="/webui",
+    )
+    return module

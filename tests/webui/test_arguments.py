@@ -1,0 +1,107 @@
+"""From a script's arguments to settings, and from settings to infotext and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_fewstep.hires import HiResSettings
+from lib_fewstep.options import SettingError, options_of
+from lib_fewstep.webui.arguments import ALWAYS_READ, hires_settings, ui_value
+from lib_fewstep.webui.infotext import infotext, pasted
+
+OPTIONS = options_of(HiResSettings)
+UI = [ui_value(name) for name in OPTIONS]
+
+
+def ui(**changes):
+    return [changes.get(name, value) for name, value in zip(OPTIONS, UI, strict=True)]
+
+
+def test_the_uis_values_are_off_and_else_the_defaults():
+    assert hires_settings(UI) == HiResSettings(enabled=False)
+    assert hires_settings([]) == HiResSettings(enabled=False)
+    assert hires_settings(ui(enabled=True)) == HiResSettings()
+
+
+def test_a_dict_wins_over_the_preset():
+    args = [{"preset": "Auto", "t1": 0.3, "raunet": False}]
+    assert hires_settings(args) == HiResSettings(t1=0.3, raunet=False)
+
+
+def test_positional_values_are_read_under_manual_only():
+    given = {"enabled": True, "t1": 0.9, "d1": 5.0, "raunet": False, "aggressive": False}
+    assert hires_settings(ui(**given)) == HiResSettings()
+    manual = hires_settings(ui(preset="Manual", **given))
+    assert (manual.t1, manual.d1, manual.raunet, manual.aggressive) == (0.9, 5, False, False)
+
+
+def test_zero_pixels_mean_the_models_own_size():
+    assert hires_settings(ui(enabled=True, trained_size=0)).trained_size is None
+    assert hires_settings(ui(enabled=True, trained_size=768.0)).trained_size == 768
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ([[True]], r"args\[0\] = \[True\] is not allowed: it must be a dict of settings, or true or false"),
+        (["on"], r"args\[0\] = 'on' is not allowed"),
+        ([None], r"args\[0\] = None is not allowed"),
+        ([True, "Magic"], "method = 'Magic' is not allowed"),
+        ([{"method": "Magic"}], "method = 'Magic' is not allowed"),
+        (ui(enabled=True, t1=-1.0), "t1 = -1.0 is not allowed: it must be 0 to 1"),
+        ([*UI, 1], "args has 20 values, but there are only 19 settings"),
+    ],
+)
+def test_refusals(args, sentence):
+    with pytest.raises(SettingError, match=sentence):
+        hires_settings(args)
+
+
+def test_defaults_are_never_written():
+    assert infotext(HiResSettings()) == {"HiDiffusion method": "HiDiffusion"}
+    assert infotext(hires_settings(ui(enabled=True, preset="Manual"))) == {
+        "HiDiffusion method": "HiDiffusion",
+        "HiDiffusion preset": "Manual",
+    }
+
+
+def test_an_image_without_the_method_switches_it_off_and_changes_nothing_else():
+    assert pasted("enabled", {"Steps": "20"}) is False
+    assert {pasted(name, {"Steps": "20"}) for name in OPTIONS if name != "enabled"} == {None}
+
+
+VALUES = {
+    name: st.sampled_from(option.choices)
+    if option.choices
+    else st.booleans()
+    if isinstance(ui_value(name), bool)
+    else st.integers(int(option.low), int(option.high))
+    if isinstance(option.step, int)
+    else st.floats(option.low, option.high)
+    for name, option in OPTIONS.items()
+}
+
+
+@given(st.fixed_dictionaries(VALUES))
+def test_what_the_ui_has_set_is_pasted_back(values):
+    """Whatever the UI's values mean, the pasted infotext means the same."""
+    values["enabled"] = True
+    settings = hires_settings(ui(**values))
+    parameters = infotext(settings)
+    again = [pasted(name, parameters) for name in OPTIONS]
+    relevant = {name for name, option in OPTIONS.items() if option.group in ("", settings.method)}
+    restored = hires_settings(again)
+    assert {name: getattr(restored, name) for name in relevant} == {name: getattr(settings, name) for name in relevant}
+
+
+def test_a_pasted_preset_with_values_of_its_own_becomes_manual():
+    parameters = infotext(HiResSettings.from_dict({"t1": 0.3}))
+    assert pasted("preset", parameters) == "Manual"
+    assert pasted("t1", parameters) == 0.3
+
+
+def test_the_settings_of_every_tab_and_preset_are_known():
+    assert set(ALWAYS_READ) < set(OPTIONS)
+    assert {OPTIONS[name].group for name in OPTIONS if name not in ALWAYS_READ} == {"HiDiffusion", "Deep Shrink"}

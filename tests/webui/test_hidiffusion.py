@@ -1,0 +1,338 @@
+"""The always-on script, driven through a strict stand-in of the WebUI."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib_fewstep.hires import HiResSettings
+from lib_fewstep.options import options_of
+from lib_fewstep.webui.arguments import ui_value
+from tests.models import describe
+from tests.webui import standin
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler"}
+ON = {"enabled": True, "preset": "Paper"}
+SAMPLERS = ["Euler", "Euler a", "Heun", "DPM adaptive", "DDIM", "DDIM CFG++"]
+
+
+@pytest.fixture
+def log(caplog):
+    """The lines of the extension's log."""
+    logger = logging.getLogger("fewstep")
+    logger.addHandler(caplog.handler)
+    yield lambda: [record.getMessage() for record in caplog.records if record.name == "fewstep"]
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def host(request):
+    """A host with a small SD1 model, or with the one that the test names; nothing is left behind."""
+    model = getattr(request, "param", "sd1")
+    with standin.webui(model, SCRIPTS) as made:
+        callbacks = {kind: len(registered) for kind, registered in made.callbacks.kinds.items()}
+        before = describe(made.unet)
+        unet = made.unet
+        yield made
+        assert describe(unet) == before
+        assert {kind: len(registered) for kind, registered in made.callbacks.kinds.items()} == callbacks
+
+
+def request(settings=None, **fields):
+    scripts = {} if settings is None else {"alwayson_scripts": {"HiDiffusion": {"args": settings}}}
+    return BASE | fields | scripts
+
+
+def txt2img(host, settings=None, **fields):
+    result = host.api.txt2img(request(settings, **fields))
+    assert result.status == 200, result.message
+    assert not host.errors
+    return result
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.latents, b.latents, strict=True))
+
+
+@pytest.mark.parametrize("host", ["sd1", "sd2", "sdxl", "sd1-inpaint", "sdxl-turbo"], indirect=True)
+def test_effect_determinism_and_no_trace(host, log):
+    plain = txt2img(host)
+    first = txt2img(host, [ON])
+    assert not same(plain, first)
+    assert "HiDiffusion method: HiDiffusion, HiDiffusion preset: Paper" in first.infotexts[0]
+    assert same(first, txt2img(host, [ON]))
+    after = txt2img(host)
+    assert same(plain, after)
+    assert "HiDiffusion" not in after.infotexts[0]
+    assert len(log()) == 2
+    assert "at 96x80, 4 steps (first pass)" in log()[0]
+
+
+def test_below_its_size_auto_does_nothing_says_so_and_takes_the_infotext_back(host, log):
+    result = txt2img(host, [{"enabled": True}])
+    assert same(result, txt2img(host))
+    assert "HiDiffusion" not in result.infotexts[0]
+    assert [line for line in log() if "nothing is done: 96x80 is not above 1.6 times" in line]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samplers(host, sampler):
+    plain = txt2img(host, sampler_name=sampler)
+    result = txt2img(host, [ON | {"raunet": False}], sampler_name=sampler)
+    assert not same(plain, result)
+    assert same(result, txt2img(host, [ON | {"raunet": False}], sampler_name=sampler))
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "Heun"])
+def test_the_method_acts_on_the_steps_that_it_names(host, sampler, monkeypatch):
+    """Of 10 steps RAU-Net takes the first 4, whether a step is one evaluation or two."""
+    seen = []
+    from lib_fewstep.hires import HiResSession
+
+    original = HiResSession.at_step
+    monkeypatch.setattr(HiResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
+    txt2img(host, [ON], sampler_name=sampler, steps=10)
+    assert sorted(set(seen)) == list(range(10))
+    assert seen == sorted(seen)
+    assert len(seen) == len([call for call in host.probe.calls if call.launch == 0])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_kind_of_progress_stays_within_the_pass(host, sampler, monkeypatch):
+    seen = []
+    from lib_fewstep.hires import HiResSession
+
+    original = HiResSession.at_step
+    monkeypatch.setattr(HiResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
+    txt2img(host, [ON], sampler_name=sampler, steps=7)
+    assert seen[0] == 0
+    assert 5 <= seen[-1] <= 6
+    assert min(seen) >= 0
+    assert max(seen) <= 6
+    if sampler != "DPM adaptive":  # it tries a step, and goes back when the step was too large
+        assert seen == sorted(seen)
+
+
+def test_hires_fix_judges_each_pass_by_its_own_size(host, log):
+    """A trained size of 128 pixels: the first pass is below 1.6 times its area, the second above."""
+    fields = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.7, "hr_upscaler": "Latent"}
+    auto = [{"enabled": True, "trained_size": 128}]
+    plain, result = txt2img(host, **fields), txt2img(host, auto, **fields)
+    assert not same(plain, result)
+    assert "nothing is done" in log()[0]
+    assert "at 192x160" in log()[1]
+    assert "(hires pass)" in log()[1]
+    assert "window attention" in log()[1]
+    assert "HiDiffusion method: HiDiffusion, HiDiffusion trained size: 128" in result.infotexts[0]
+
+
+@pytest.mark.parametrize(
+    ("passes", "acts"), [("First", [True, False]), ("Hires", [False, True]), ("All", [True, True])]
+)
+def test_passes(host, log, passes, acts):
+    fields = {"enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.4, "hr_upscaler": "Latent"}
+    txt2img(host, [ON | {"passes": passes}], **fields)
+    assert ["nothing is done" not in line for line in log()] == acts
+
+
+def test_a_weak_second_pass_is_left_alone_by_default(host, log):
+    txt2img(host, [ON], enable_hr=True, hr_scale=1.5, denoising_strength=0.4, hr_upscaler="Latent")
+    assert "denoising strength 0.4" in log()[1]
+
+
+def test_img2img_and_inpainting(host, log):
+    picture, mask = standin.as_base64(standin.picture(96, 80)), standin.as_base64(standin.mask_picture(96, 80))
+    for extra, name in (({}, "img2img"), ({"mask": mask}, "inpaint")):
+        fields = {"init_images": [picture], "denoising_strength": 0.8, **extra}
+        plain = host.api.img2img(request(**fields))
+        result = host.api.img2img(request([ON], **fields))
+        assert (plain.status, result.status) == (200, 200)
+        assert not same(plain, result)
+        assert f"({name} pass)" in log()[-1]
+        assert not host.errors
+
+
+def test_batches_and_counts(host):
+    singles = [txt2img(host, [ON], seed=seed) for seed in (1, 2, 3, 4)]
+    batch = txt2img(host, [ON], batch_size=2, n_iter=2)
+    assert len(batch.latents) == 4
+    for single, latent in zip(singles, batch.latents, strict=True):
+        assert float((single.latents[0] - latent).abs().max() / latent.std()) < 1e-4
+
+
+def test_several_passes_on_one_sampler(host):
+    picture = standin.as_base64(standin.picture(96, 80))
+    fields = {"init_images": [picture], "denoising_strength": 0.8, "n_iter": 2}
+    twice = host.api.img2img(request([ON], **fields))
+    assert twice.status == 200
+    assert not host.errors
+    plain = host.api.img2img(request(**fields))
+    assert not any(torch.equal(a, b) for a, b in zip(plain.latents, twice.latents, strict=True))
+
+
+@pytest.mark.parametrize("fault", [{"interrupt": 2}, {"skip": 1}])
+def test_interrupt_and_skip(host, fault):
+    plain = txt2img(host)
+    host.fault(**fault)
+    host.api.txt2img(request([ON]))
+    assert same(plain, txt2img(host))
+
+
+@pytest.mark.parametrize("block", [0, 3, 4, 12, 16, 20, 24])
+@pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
+def test_an_error_in_the_unet(host, block, method):
+    plain = txt2img(host)
+    fault = host.fault(block=block, step=0, error=RuntimeError("out of memory"))
+    result = host.api.txt2img(request([ON | {"method": method}]))
+    assert fault.fired
+    assert result.status == 500
+    assert same(plain, txt2img(host))
+
+
+def test_split_cond_and_uncond_agree_with_batched(host):
+    together = txt2img(host, [ON])
+    apart = txt2img(host, [ON], override_settings={"batch_cond_uncond": False})
+    assert float((together.latents[0] - apart.latents[0]).abs().max()) < 1e-3
+
+
+def test_a_refiner_of_the_same_layout(host):
+    fields = {"refiner_checkpoint": "sd1-other", "refiner_switch_at": 0.5}
+    plain, result = txt2img(host, **fields), txt2img(host, [ON], **fields)
+    assert not same(plain, result)
+    host.load_model("sd1")
+    assert same(txt2img(host, **fields), plain)
+    host.load_model("sd1")
+
+
+def test_a_refiner_of_another_layout_is_followed(log):
+    with standin.webui("sdxl", SCRIPTS) as host:
+        unet, before = host.unet, describe(host.unet)
+        result = host.api.txt2img(request([ON], refiner_checkpoint="sdxl-refiner", refiner_switch_at=0.5))
+        assert result.status == 200
+        assert host.unet is not unet
+        assert describe(unet) == before
+        assert not host.errors
+        assert any("nothing is done: the SDXL refiner" in line for line in log())
+        assert not any("fewstep_block" in vars(block) for block in host.unet.input_blocks)
+
+
+BAD = [
+    ([{"enabled": True, "t1": -0.5}], "t1 = -0.5 is not allowed: it must be 0 to 1"),
+    ([{"enabled": True, "method": "Magic"}], "method = 'Magic' is not allowed"),
+    ([{"enabled": True, "windows": True}], "'windows' is no setting"),
+    ([{"enabled": True, "method": "Deep Shrink", "d1": 12, "preset": "Paper"}], "SDXL has depths 1 to 9"),
+    ([["enabled", True]], "must be a dict of settings"),
+    ([True, "HiDiffusion", "Paper", True, "yes"], "window_attention = 'yes' is not allowed"),
+]
+
+
+@pytest.mark.parametrize(("args", "sentence"), BAD)
+@pytest.mark.parametrize("host", ["sdxl"], indirect=True)
+def test_bad_arguments_fail_visibly_before_sampling(host, args, sentence):
+    result = host.api.txt2img(request(args))
+    assert result.status == 422
+    assert "HiDiffusion: " in result.message
+    assert sentence in result.message
+    assert not host.probe.calls
+    assert txt2img(host)
+
+
+def test_a_transformer_model_is_refused():
+    with standin.webui("dit", SCRIPTS) as host:
+        result = host.api.txt2img(request([ON]))
+        assert result.status == 422
+        assert "is no UNet of Stable Diffusion" in result.message
+        assert host.api.txt2img(request()).status == 200
+
+
+def test_the_smallest_size_is_refused_with_a_sentence(host):
+    result = host.api.txt2img(request([ON], width=8, height=8))
+    assert result.status == 422
+    assert "size = 8x8 is not allowed" in result.message
+
+
+def test_positional_arguments_mean_what_the_page_means(host):
+    listed = txt2img(host, [True, "Deep Shrink", "Paper"])
+    assert same(listed, txt2img(host, [{"method": "Deep Shrink", "preset": "Paper"}]))
+    page = host.txt2img(**BASE, ui={"HiDiffusion": True, _elem("method"): "Deep Shrink", _elem("preset"): "Paper"})
+    assert same(listed, page)
+
+
+def test_an_engine_that_replaces_the_unet_is_named(host, log, monkeypatch):
+    class TensorRT:
+        pass
+
+    monkeypatch.setattr(sys.modules["modules.sd_unet"], "current_unet", TensorRT())
+    result = host.api.txt2img(request([ON]))
+    assert result.status in (200, 500)
+    assert "nothing is done: TensorRT runs instead of the loaded UNet" in log()[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "rival"),
+    [({"hypertile_enable_unet": True}, "HyperTile"), ({"token_merging_ratio": 0.4}, "token merging")],
+)
+def test_window_attention_yields_to_others_by_name(host, log, options, rival):
+    if rival == "HyperTile":  # it comes as an extension with the host, and brings its option
+        host.shared.opts.add_option("hypertile_enable_unet", host.shared.OptionInfo(False))
+    txt2img(host, [ON], override_settings=options)
+    assert "window attention in" not in log()[0]
+    assert f"window attention yields to {rival}" in log()[0]
+
+
+def test_paste(host):
+    result = txt2img(host, [{"method": "Deep Shrink", "preset": "Manual", "d1": 4, "early_out": True, "passes": "All"}])
+    pasted = host.paste("txt2img", result.infotexts[0])
+    labels = {option.label: name for name, option in options_of(HiResSettings).items()}
+    ours = {labels[label]: value for label, value in pasted.items() if label in labels}
+    set_here = {"method": "Deep Shrink", "preset": "Manual", "d1": 4, "early_out": True, "passes": "All"}
+    assert ours == {name: ui_value(name) for name in labels.values() if name != "enabled"} | set_here
+    assert pasted["HiDiffusion"] is True
+
+
+def test_the_page(host):
+    for tab in ("txt2img", "img2img"):
+        labels = host.tabs[tab].labels
+        assert "HiDiffusion" in labels
+        assert {option.label for name, option in options_of(HiResSettings).items() if name != "enabled"} <= set(labels)
+        assert not host.tabs[tab].duplicate_labels
+        assert set(host.tabs[tab].components_by_elem_id) >= {_elem("method", tab), _elem("d1", tab)}
+
+
+def test_a_plots_cells_are_single_images(host):
+    page = {"HiDiffusion": True, _elem("preset"): "Paper"}
+    cells = host.xyz({"Seed": "1, 2", "Steps": "2, 3"}, ui=page, **BASE)
+    singles = [txt2img(host, [ON], seed=seed, steps=steps) for steps in (2, 3) for seed in (1, 2)]
+    assert len(cells) == 4
+    for cell in cells:
+        assert sum(torch.equal(cell.latents[0], single.latents[0]) for single in singles) == 1
+
+
+@pytest.mark.parametrize("reimport", [False, True])
+def test_a_reload_of_the_ui(host, reimport):
+    before = txt2img(host, [ON])
+    host.reload_ui(reimport=reimport)
+    assert len(host.callbacks.kinds["cfg_denoiser"]) == 1
+    assert same(before, txt2img(host, [ON]))
+
+
+def test_without_the_page(log):
+    with standin.webui("sd1", SCRIPTS, nowebui=True) as host:
+        assert host.api.txt2img(request([ON])).status == 200
+        assert "window attention in 5 blocks" in log()[0]
+
+
+@pytest.mark.parametrize(("missing", "installs"), [((), []), (("safetensors",), ["install safetensors"])])
+def test_the_installer_installs_only_what_is_missing(missing, installs):
+    shipped = {"torch", "safetensors", "numpy", "PIL"} - set(missing)
+    with standin.webui("sd1", SCRIPTS, installed=tuple(shipped)) as host:
+        assert host.run_installer(SCRIPTS.parent / "install.py") == installs
+
+
+def _elem(name, tab="txt2img"):
+    return f"fewstep_hires_{tab}_{name}"
