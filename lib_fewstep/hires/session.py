@@ -66,8 +66,8 @@ class HiResSession:
         self.unet = unet
         self._topology = inspect_unet(unet)
         hints = hints or ModelHints()
-        self._schedule = make_schedule(settings, self._topology, latent_size, steps, hints)
-        self.report = _report(settings, self._topology, self._schedule, latent_size, hints)
+        self.schedule = make_schedule(settings, self._topology, latent_size, steps, hints)
+        self.report = _report(settings, self._topology, self.schedule, latent_size, hints)
         self._installed = False
 
     def __enter__(self) -> HiResSession:
@@ -86,7 +86,7 @@ class HiResSession:
 
         Raises SettingError for an index outside of that.
         """
-        steps = self._schedule.steps
+        steps = self.schedule.steps
         if not 0 <= index < len(steps):
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
         step = steps[index]

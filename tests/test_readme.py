@@ -1,0 +1,63 @@
+"""What the README says is true: its table, its requests, its links, its lines of log."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.webui.arguments import hires_settings
+from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
+from tools.settings_table import with_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_table_of_settings_is_up_to_date():
+    assert with_table(README) == README, "run: python -m tools.settings_table"
+
+
+def test_the_requests_are_accepted():
+    (request,) = (json.loads(text) for language, text in BLOCKS if language == "json")
+    assert hires_settings(request["alwayson_scripts"]["HiDiffusion"]["args"]) == HiResSettings()
+    (listed,) = re.findall(r'`(\{"args": \[true.*?\})`', README)
+    assert hires_settings(json.loads(listed)["args"]) == HiResSettings(method="Deep Shrink", preset="Paper")
+
+
+def test_the_library_example_runs():
+    (example,) = (text for language, text in BLOCKS if language == "python")
+    unet = sd1_unet()
+    example = example.replace("latent_size=(128, 128)", "latent_size=(88, 88)").replace("steps=20", "steps=2")
+    example = example.replace("range(20)", "range(2)").replace("...  ", "called.append(run())  ")
+    called = []
+
+    def run():
+        return call(unet, latents((88, 88), batch=1), contexts(1))
+
+    with webui_attention():
+        plain = run()
+    scope = {"unet": unet, "called": called, "run": run}
+    with webui_attention():
+        exec(compile(example, "README.md", "exec"), scope)
+    assert len(called) == 2
+    assert not torch.equal(called[0], plain)
+    assert scope["session"].report.active_steps == (0, 1)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (128, 128)])
+def test_the_lines_of_log_are_the_real_ones(size):
+    report = HiResSession(sdxl_unet(), HiResSettings(), size, 30).report
+    assert f"[Few-Step] {report}\n" in README
+
+
+def test_every_relative_link_leads_somewhere():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
