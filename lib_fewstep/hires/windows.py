@@ -86,4 +86,6 @@ class _WindowHook:
 
 
 def _offsets(grid: Tensor, shift: int) -> tuple[int, int]:
-    return (grid.shape[1] // 2 // SHIFTS * shift, grid.shape[2] // 2 // SHIFTS * shift)
+    """Rows and columns of a roll; as in the reference, a map too flat for a shift downwards is not rolled at all."""
+    down, right = (grid.shape[dim] // 2 // SHIFTS * shift for dim in (1, 2))
+    return (down, right) if down else (0, 0)

@@ -27,10 +27,16 @@ def test_even_windows_hold_every_token_once(half_height, half_width, shift):
 
 
 def test_a_window_is_a_connected_patch_of_the_rolled_grid():
-    """By hand: 4x8 tokens, shift 2; windows are 2x4, so the roll is 0 down and 2 to the right."""
+    """By hand: 8 rows of 4 tokens, shift 2; windows are 4x2, so the roll is 2 down and 0 to the right."""
     tokens = torch.arange(32).reshape(1, 32, 1)
-    first = partition(tokens, (4, 8), 2)[0].flatten().tolist()
-    assert first == [2, 3, 4, 5, 10, 11, 12, 13]
+    first = partition(tokens, (8, 4), 2)[0].flatten().tolist()
+    assert first == [8, 9, 12, 13, 16, 17, 20, 21]
+
+
+def test_a_flat_map_is_not_rolled():
+    """As in the reference: 4 rows of 8 tokens have windows of 2 rows, too few for a quarter."""
+    tokens = torch.arange(32).reshape(1, 32, 1)
+    assert partition(tokens, (4, 8), 2)[0].flatten().tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
 
 
 def test_an_odd_last_column_is_repeated():
