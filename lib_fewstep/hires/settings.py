@@ -98,7 +98,7 @@ class HiResSettings:
     trained_size: int | None = option(
         None,
         "Trained size",
-        "Side in pixels that the model was trained for, where the extension cannot know it.",
+        "Side in pixels that the model was trained for; at 0 in the page it is taken from the model.",
         "HiDiffusion trained size",
         low=64,
         high=8192,
