@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -63,8 +64,9 @@ def options_of(settings: type[Any]) -> dict[str, Option]:
 
 def check(settings: object) -> None:
     """Raise SettingError for the first field of a settings object whose type or value is not allowed."""
-    hints = _hints(type(settings))
-    for name, described in options_of(type(settings)).items():
+    made_by: Any = type(settings)
+    hints = _hints(made_by)
+    for name, described in options_of(made_by).items():
         kind, optional = hints[name]
         value = getattr(settings, name)
         if value is None and optional:
@@ -106,7 +108,9 @@ def _unknown(name: object, known: list[str]) -> str:
     return f"{_shown(name)} is no setting; the settings are {', '.join(known)}.{guess}"
 
 
-def _hints(settings: type[Any]) -> dict[str, tuple[type[Any], bool]]:
+@functools.cache
+def _hints(settings: Any) -> dict[str, tuple[type[Any], bool]]:
+    """Type of each field of a settings class, and whether it may be None."""
     return {name: _kind(hint) for name, hint in typing.get_type_hints(settings).items()}
 
 
