@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from lib_fewstep.hires.schedule import Shrink, Step
 from lib_fewstep.hires.windows import shift_of, windowed
 from lib_fewstep.unet import Place, Scaling, Topology
 from lib_fewstep.unet.topology import downsampling_convolution, transformer_of, upsampler_of
+
+Blocks = Mapping[Place, nn.Module]
+"""The UNet's own blocks, whatever stands in their places now."""
 
 _WINDOWED_DEPTH = 2
 """Of each stack of transformer blocks, the first two are windowed."""
@@ -46,15 +49,15 @@ def shrink_places(topology: Topology, shrink: Shrink) -> tuple[Place, Place]:
 
 
 def scalings(
-    unet: nn.Module, topology: Topology, step: Step, index: int, note: Callable[[str], None]
+    blocks: Blocks, topology: Topology, step: Step, index: int, note: Callable[[str], None]
 ) -> dict[Place, Scaling]:
-    """A `Scaling` for every block of the UNet on the active step `index`.
+    """A `Scaling` for every one of the UNet's blocks on the active step `index`.
 
     Besides the methods' own, every input block records the size of its skip, and every output block ends at exactly
     the size of the skip that it will meet. `note` receives a sentence when a block has to be left alone.
     """
     plan: dict[Place, Scaling] = {}
-    for part in _parts(unet, topology, step, index, note):
+    for part in _parts(blocks, topology, step, index, note):
         for place, scaling in part.items():
             plan[place] = plan.get(place, Scaling()) + scaling
     return plan
@@ -63,19 +66,19 @@ def scalings(
 Part = dict[Place, Scaling]
 
 
-def _parts(unet: nn.Module, topology: Topology, step: Step, index: int, note: Callable[[str], None]) -> Iterator[Part]:
+def _parts(blocks: Blocks, topology: Topology, step: Step, index: int, note: Callable[[str], None]) -> Iterator[Part]:
     skips = _Skips(topology)
     yield {Place("input", 0): Scaling(before=(skips.record(-1),))}
     if step.shrink:
         yield _deep_shrink(topology, step.shrink)
     if step.rad:
-        yield _rad(unet, topology)
+        yield _rad(blocks, topology)
     if step.windows:
-        yield _windows(unet, topology, index, note)
+        yield _windows(blocks, topology, index, note)
     if step.pool:
         yield _pool(topology)
     yield skips.recorded()
-    yield skips.met(unet, step.shrink.scaler if step.shrink else "bicubic")
+    yield skips.met(blocks, step.shrink.scaler if step.shrink else "bicubic")
 
 
 class _Skips:
@@ -88,8 +91,8 @@ class _Skips:
     def recorded(self) -> Part:
         return {Place("input", i): Scaling(after=(self.record(i),)) for i in range(self._topology.blocks)}
 
-    def met(self, unet: nn.Module, mode: str) -> Part:
-        return {Place("output", j): self._meeting(unet, j, mode) for j in range(self._topology.blocks)}
+    def met(self, blocks: Blocks, mode: str) -> Part:
+        return {Place("output", j): self._meeting(blocks, j, mode) for j in range(self._topology.blocks)}
 
     def record(self, index: int) -> Callable[[Tensor], Tensor]:
         def change(h: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class _Skips:
 
         return change
 
-    def _meeting(self, unet: nn.Module, index: int, mode: str) -> Scaling:
+    def _meeting(self, blocks: Blocks, index: int, mode: str) -> Scaling:
         skip = self._topology.partner(index) - 1
 
         def around(_: Tensor) -> AbstractContextManager[None]:
@@ -107,7 +110,7 @@ class _Skips:
         def fit(h: Tensor) -> Tensor:
             return resize(h, self._sizes[skip], mode)
 
-        upsampler = upsampler_of(unet.output_blocks[index])  # type: ignore[index, arg-type]
+        upsampler = upsampler_of(blocks[Place("output", index)])
         return Scaling(around=(around,) if upsampler is not None else (), after=(fit,))
 
 
@@ -117,9 +120,9 @@ def _deep_shrink(topology: Topology, shrink: Shrink) -> Part:
     return {inward: Scaling(before=(shrinker.down,)), outward: Scaling(before=(shrinker.up,))}
 
 
-def _rad(unet: nn.Module, topology: Topology) -> Part:
+def _rad(blocks: Blocks, topology: Topology) -> Part:
     place = rad_place(topology)
-    convolution = downsampling_convolution(unet.input_blocks[place.index])  # type: ignore[index, arg-type]
+    convolution = downsampling_convolution(blocks[place])
     return {place: Scaling(around=(lambda _: strided(convolution),))}
 
 
@@ -132,12 +135,11 @@ def _pool(topology: Topology) -> Part:
     }
 
 
-def _windows(unet: nn.Module, topology: Topology, index: int, note: Callable[[str], None]) -> Part:
+def _windows(blocks: Blocks, topology: Topology, index: int, note: Callable[[str], None]) -> Part:
     part: Part = {}
     ordinal = 0
     for place, depth in window_places(topology).items():
-        block = getattr(unet, f"{place.side}_blocks")[place.index]
-        stack = transformer_of(block).transformer_blocks  # type: ignore[union-attr]
+        stack = transformer_of(blocks[place]).transformer_blocks  # type: ignore[union-attr]
         attentions = [transformer.attn1 for transformer in list(stack)[:depth]]  # type: ignore[arg-type]
         shifts = [shift_of(index, ordinal + i) for i in range(depth)]
         part[place] = Scaling(around=(_windowing(attentions, shifts, note),))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from lib_fewstep.hires.settings import HiResSettings, ModelHints
 from lib_fewstep.options import SettingError, options_of
@@ -54,9 +54,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """One `Step` for each step of the pass; `reason` says why none is active, `notes` which settings are idle."""
+    """One `Step` for each step of the pass; `reason` says why none is active, `notes` which settings are idle.
+
+    `settings` are those of the pass, with the preset's values where something is done.
+    """
 
     steps: tuple[Step, ...]
+    settings: HiResSettings
     reason: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -71,7 +75,8 @@ class Band:
 
     t1: float
     t2: float
-    aggressive: bool
+    aggressive: bool = False
+    may_be_aggressive: bool = False
 
 
 def make_schedule(
@@ -81,18 +86,37 @@ def make_schedule(
 
     Raises SettingError for a size or step count that cannot be sampled and for a depth beyond the model.
     """
-    _check_pass(latent_size, steps)
-    idle = (Step(),) * steps
-    reason = _why_not(settings, topology, latent_size, hints)
+    idle = (Step(),) * int(steps)
+    reason = "it is disabled" if not settings.enabled else _why_not(settings, topology, latent_size, steps, hints)
     if reason is not None:
-        return Schedule(idle, reason)
-    if settings.method == "Deep Shrink":
-        schedule = _deep_shrink(settings, topology, steps)
-    else:
-        schedule = _hidiffusion(settings, topology, band(topology, latent_size, hints), steps)
-    if not any(step.active for step in schedule.steps):
-        return Schedule(idle, f"with these settings no step of {steps} is changed", schedule.notes)
-    return schedule
+        return Schedule(idle, settings, reason)
+    resolved = resolve(settings, topology, latent_size, hints)
+    plan = (
+        _deep_shrink(resolved, steps) if settings.method == "Deep Shrink" else _hidiffusion(resolved, topology, steps)
+    )
+    notes = tuple(_idle_settings(settings, resolved, topology, plan))
+    if not any(step.active for step in plan):
+        return Schedule(idle, resolved, f"with these settings no step of {steps} is changed", notes)
+    return Schedule(plan, resolved, notes=notes)
+
+
+def resolve(
+    settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], hints: ModelHints
+) -> HiResSettings:
+    """The settings with the preset's values in the place of None, for this model and size.
+
+    Raises SettingError for a depth beyond the model.
+    """
+    default = band(topology, latent_size, hints)
+    values = {name: option.manual for name, option in options_of(HiResSettings).items() if option.group}
+    values |= {"raunet": True, "t1": default.t1, "t2": default.t2, "aggressive": default.aggressive}
+    resolved = replace(settings, **{name: value for name, value in values.items() if getattr(settings, name) is None})
+    if resolved.aggressive and not default.may_be_aggressive:
+        resolved = replace(resolved, aggressive=False)
+    if resolved.method == "Deep Shrink":
+        _check_depth("d1", resolved.d1, topology)
+        _check_depth("d2", resolved.d2, topology)
+    return resolved
 
 
 def trained_size(settings: HiResSettings, topology: Topology, hints: ModelHints) -> int:
@@ -104,16 +128,20 @@ def trained_size(settings: HiResSettings, topology: Topology, hints: ModelHints)
 def band(topology: Topology, latent_size: tuple[int, int], hints: ModelHints) -> Band:
     """The thresholds that the reference uses for this family, size and kind of model."""
     if topology.family == "SDXL" and hints.turbo:
-        return Band(t1=0.5, t2=0.0, aggressive=False)
+        return Band(t1=0.5, t2=0.0)
     if min(latent_size) >= _LARGE_SIDE[topology.family]:
-        return Band(t1=0.7, t2=0.3, aggressive=False)
+        return Band(t1=0.7, t2=0.3)
     if topology.family != "SDXL":
-        return Band(t1=0.4, t2=0.0, aggressive=False)
+        return Band(t1=0.4, t2=0.0)
     with_controlnet = hints.controlnet and hints.pass_ == "first"
-    return Band(t1=0.5 if with_controlnet else 0.4, t2=0.0, aggressive=not (topology.inpainting or hints.playground))
+    aggressive = not (topology.inpainting or hints.playground)
+    return Band(t1=0.5 if with_controlnet else 0.4, t2=0.0, aggressive=aggressive, may_be_aggressive=True)
 
 
 def _check_pass(latent_size: tuple[int, int], steps: int) -> None:
+    for name, value in (("height", latent_size[0]), ("width", latent_size[1]), ("steps", steps)):
+        if not isinstance(value, int):
+            raise SettingError(f"{name} = {value!r} is not allowed: it must be a whole number.")
     height, width = (PIXELS_PER_LATENT * side for side in latent_size)
     if min(latent_size) < SMALLEST_SIDE:
         smallest = PIXELS_PER_LATENT * SMALLEST_SIDE
@@ -123,10 +151,9 @@ def _check_pass(latent_size: tuple[int, int], steps: int) -> None:
 
 
 def _why_not(
-    settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], hints: ModelHints
+    settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], steps: int, hints: ModelHints
 ) -> str | None:
-    if not settings.enabled:
-        return "it is disabled"
+    _check_pass(latent_size, steps)
     if topology.family == "SDXL refiner":
         return "the SDXL refiner works on the last steps, where the composition is fixed"
     return _why_not_this_pass(settings.passes, hints) or _why_not_this_size(settings, topology, latent_size, hints)
@@ -158,81 +185,82 @@ def _why_not_this_size(
     )
 
 
-def _hidiffusion(settings: HiResSettings, topology: Topology, default: Band, steps: int) -> Schedule:
-    until_t1 = int(steps * (default.t1 if settings.t1 is None else settings.t1))
-    until_t2 = int(steps * (default.t2 if settings.t2 is None else settings.t2))
-    aggressive = _is_aggressive(settings, topology, default)
-    if aggressive:
-        until_rad = int(_AGGRESSIVE_SHARE * steps)
-        rad, pool = range(until_rad), range(until_rad, until_t1)
-    elif topology.family == "SDXL":
-        rad, pool = range(until_t2), range(until_t1)
-    else:
-        rad, pool = range(until_t1), range(until_t2)
-    windows = settings.window_attention is not False
-    plan = tuple(
-        Step(rad=settings.raunet and i in rad, pool=settings.raunet and i in pool, windows=windows)
+def _hidiffusion(resolved: HiResSettings, topology: Topology, steps: int) -> tuple[Step, ...]:
+    rad, pool = _raunet_spans(resolved, topology, steps)
+    return tuple(
+        Step(
+            rad=resolved.raunet and i in rad,
+            pool=resolved.raunet and i in pool,
+            windows=bool(resolved.window_attention),
+        )
         for i in range(steps)
     )
-    return Schedule(plan, notes=tuple(_idle_hidiffusion_settings(settings, topology, default)))
 
 
-def _is_aggressive(settings: HiResSettings, topology: Topology, default: Band) -> bool:
-    """Whether the two parts take turns: the user's word, but only on SDXL below the band in which both run."""
-    if settings.aggressive is None:
-        return default.aggressive
-    return settings.aggressive and topology.family == "SDXL" and default.t2 == 0.0
+def _raunet_spans(resolved: HiResSettings, topology: Topology, steps: int) -> tuple[range, range]:
+    """The steps of the strided downsampler and those of the pool."""
+    assert resolved.t1 is not None
+    assert resolved.t2 is not None
+    until_t1, until_t2 = int(steps * resolved.t1), int(steps * resolved.t2)
+    if resolved.aggressive:
+        until_rad = int(_AGGRESSIVE_SHARE * steps)
+        return range(until_rad), range(until_rad, until_t1)
+    if topology.family == "SDXL":
+        return range(until_t2), range(until_t1)
+    return range(until_t1), range(until_t2)
 
 
-def _idle_hidiffusion_settings(settings: HiResSettings, topology: Topology, default: Band) -> Iterable[str]:
-    if not settings.raunet:
-        if settings.window_attention is False:
-            yield "raunet and window_attention are both off"
+def _idle_settings(
+    settings: HiResSettings, resolved: HiResSettings, topology: Topology, plan: tuple[Step, ...]
+) -> Iterable[str]:
+    """A sentence for every setting that was given and sets nothing."""
+    options = options_of(HiResSettings)
+    others = [name for name, option in options.items() if option.group not in ("", settings.method)]
+    given = [name for name in others if getattr(settings, name) != getattr(HiResSettings(), name)]
+    if given:
+        yield f"under {settings.method} nothing is set by {', '.join(given)}"
+    if settings.method == "Deep Shrink":
+        if resolved.s2 <= resolved.s1:  # type: ignore[operator]
+            yield "s2 sets nothing where it is not above s1"
+    elif not settings.raunet:
         given = [name for name in ("t1", "t2", "aggressive") if getattr(settings, name) not in (None, False)]
         if given:
-            yield f"{' and '.join(given)} set nothing while raunet is off"
-        return
-    aggressive = _is_aggressive(settings, topology, default)
-    if settings.aggressive and not aggressive and topology.family == "SDXL":
-        yield "aggressive sets nothing here: it is for SDXL with a side below 4096"
-    if aggressive and settings.t2:
+            yield f"while raunet is off nothing is set by {', '.join(given)}"
+    else:
+        yield from _idle_raunet_settings(settings, resolved, topology, plan)
+
+
+def _idle_raunet_settings(
+    settings: HiResSettings, resolved: HiResSettings, topology: Topology, plan: tuple[Step, ...]
+) -> Iterable[str]:
+    if settings.aggressive and not resolved.aggressive and topology.family == "SDXL":
+        yield "aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo"
+    if resolved.aggressive and settings.t2:
         yield "t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps"
+    if resolved.aggressive and settings.t1 is not None and not any(step.pool for step in plan):
+        yield "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
+    if not any(step.rad or step.pool for step in plan):
+        yield f"RAU-Net changes none of the {len(plan)} steps: its thresholds end before the first"
 
 
-def _deep_shrink(settings: HiResSettings, topology: Topology, steps: int) -> Schedule:
-    chosen = _with_defaults(settings)
-    for name in ("d1", "d2"):
-        _check_depth(name, chosen[name], topology)
-    stages = [(chosen["d1"], steps * chosen["s1"]), (chosen["d2"], steps * chosen["s2"])]
-    plan = tuple(
-        next((Step(shrink=_shrink(chosen, depth, i / stop)) for depth, stop in stages if i < stop), Step())
+def _deep_shrink(resolved: HiResSettings, steps: int) -> tuple[Step, ...]:
+    stages = ((resolved.d1, steps * (resolved.s1 or 0.0)), (resolved.d2, steps * (resolved.s2 or 0.0)))
+    shrinks = (
+        next((_shrink(resolved, depth or 1, i / stop) for depth, stop in stages if i < stop), None)
         for i in range(steps)
     )
-    notes = (
-        ("s2 sets nothing where it is not above s1",)
-        if settings.s2 is not None and chosen["s2"] <= chosen["s1"]
-        else ()
-    )
-    return Schedule(tuple(step if step.shrink and step.shrink.down < 1.0 else Step() for step in plan), notes=notes)
+    return tuple(Step(shrink=shrink) if shrink and shrink.down < 1.0 else Step() for shrink in shrinks)
 
 
-def _with_defaults(settings: HiResSettings) -> dict[str, Any]:
-    """Deep Shrink's settings, with its own defaults for those that are None."""
-    return {
-        name: described.manual if getattr(settings, name) is None else getattr(settings, name)
-        for name, described in options_of(HiResSettings).items()
-        if described.group == "Deep Shrink"
-    }
-
-
-def _check_depth(name: str, depth: int, topology: Topology) -> None:
-    if depth > topology.blocks:
+def _check_depth(name: str, depth: int | None, topology: Topology) -> None:
+    if depth is None or depth > topology.blocks:
         raise SettingError(f"{name} = {depth} is not allowed: {topology.family} has depths 1 to {topology.blocks}.")
 
 
-def _shrink(chosen: dict[str, Any], depth: int, passed: float) -> Shrink:
+def _shrink(resolved: HiResSettings, depth: int, passed: float) -> Shrink:
     """Deep Shrink's factors when a share `passed` of its stage is over; with smooth scaling they fade out."""
-    fade = passed if chosen["smooth_scaling"] else 0.0
-    down = min((1.0 - chosen["downscale"]) * fade + chosen["downscale"], 1.0)
-    up = chosen["upscale"] * chosen["downscale"] / down
-    return Shrink(depth, down, up, scaler=chosen["scaler"], early_out=chosen["early_out"])
+    downscale, upscale = resolved.downscale or 1.0, resolved.upscale or 1.0
+    fade = passed if resolved.smooth_scaling else 0.0
+    down = min((1.0 - downscale) * fade + downscale, 1.0)
+    up = upscale * downscale / down
+    return Shrink(depth, down, up, scaler=resolved.scaler or "bicubic", early_out=bool(resolved.early_out))

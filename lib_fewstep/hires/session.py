@@ -11,7 +11,7 @@ from lib_fewstep.hires import plan
 from lib_fewstep.hires.schedule import PIXELS_PER_LATENT, Schedule, make_schedule
 from lib_fewstep.hires.settings import HiResSettings, ModelHints
 from lib_fewstep.options import SettingError
-from lib_fewstep.unet import Place, Topology, inspect_unet, install, remove
+from lib_fewstep.unet import Place, Scaler, Topology, blocks_of, in_place, inspect_unet, install, remove, take_out
 
 
 @dataclass
@@ -19,8 +19,8 @@ class Report:
     """What a session is to do, and what it has done.
 
     `planned` maps each part of the method to the steps, counted from 0, on which it is to act, and `blocks` to the
-    blocks that it changes. `reason` says why nothing is done, or is None. `active_steps` are the steps that really
-    ran with the method; `notes` say what was left alone.
+    blocks that it changes. `reason` says why nothing is done, or is None. `active_steps` are the steps for which the
+    UNet was made ready; `notes` say what was left alone.
     """
 
     family: str
@@ -65,27 +65,34 @@ class HiResSession:
         """
         self.unet = unet
         self._topology = inspect_unet(unet)
+        self._blocks = blocks_of(unet)
         hints = hints or ModelHints()
         self.schedule = make_schedule(settings, self._topology, latent_size, steps, hints)
         self.report = _report(settings, self._topology, self.schedule, latent_size, hints)
-        self._installed = False
+        self._open = False
+        self._scalers: dict[Place, Scaler] = {}
 
     def __enter__(self) -> HiResSession:
         """Remove what an earlier session may have left behind."""
         remove(self.unet)
+        self._open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Put every block back."""
+        """Put every block back, also where another extension has wrapped a stand-in."""
+        self._open = False
         self._take_out()
+        remove(self.unet)
 
     def at_step(self, index: int) -> None:
         """Get the UNet ready for the call or calls of step `index`, 0 <= index < steps.
 
-        Raises SettingError for an index outside of that.
+        Raises SettingError for an index outside of that, and where the session is not open.
         """
+        if not self._open:
+            raise SettingError("at_step needs an open session: call it inside of its with block.")
         steps = self.schedule.steps
         if not 0 <= index < len(steps):
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
@@ -93,15 +100,19 @@ class HiResSession:
         if not step.active:
             self._take_out()
             return
-        install(self.unet, plan.scalings(self.unet, self._topology, step, index, self._note))
-        self._installed = True
+        scalings = plan.scalings(self._blocks, self._topology, step, index, self._note)
+        if self._scalers and in_place(self.unet, self._scalers):
+            for place, scaler in self._scalers.items():
+                scaler.fewstep_scaling = scalings[place]
+        else:
+            self._take_out()
+            self._scalers = install(self.unet, scalings)
         if index not in self.report.active_steps:
             self.report.active_steps += (index,)
 
     def _take_out(self) -> None:
-        if self._installed:
-            remove(self.unet)
-            self._installed = False
+        take_out(self.unet, self._scalers)
+        self._scalers = {}
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.report.notes:

@@ -1,7 +1,7 @@
 """What a loaded UNet is, and how to change it and put it back."""
 
 from lib_fewstep.unet.scaler import Around, Change, Scaler, Scaling
-from lib_fewstep.unet.swapper import Place, install, remove
+from lib_fewstep.unet.swapper import Place, blocks_of, in_place, install, remove, take_out
 from lib_fewstep.unet.topology import Attention, Topology, UnsupportedModel, inspect_unet
 
 __all__ = [
@@ -13,7 +13,10 @@ __all__ = [
     "Scaling",
     "Topology",
     "UnsupportedModel",
+    "blocks_of",
+    "in_place",
     "inspect_unet",
     "install",
     "remove",
+    "take_out",
 ]

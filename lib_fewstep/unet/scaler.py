@@ -45,7 +45,9 @@ class Scaler:
         """A stand-in for `block`; the block itself is not changed."""
         made: type[Any] = _scaler_class(type(block))  # type: ignore[arg-type]  # a class is hashable
         scaler: Scaler = object.__new__(made)
-        own_hooks = {name: value for name, value in vars(nn.Module()).items() if "ward_" in name}
+        own_hooks = {
+            name: value for name, value in vars(nn.Module()).items() if "forward" in name or "backward" in name
+        }
         shared = {name: value for name, value in vars(block).items() if name != "forward"}
         vars(scaler).update(shared, **own_hooks, fewstep_block=block, fewstep_scaling=scaling)
         return scaler
@@ -53,9 +55,9 @@ class Scaler:
     def __init__(self, block: nn.Module, scaling: Scaling) -> None:
         """Everything is done in `__new__`: the block's own constructor must not run again."""
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """A copy of a model with stand-ins has the blocks themselves."""
-        return self.fewstep_block.__reduce_ex__(protocol)
+        return _itself, (self.fewstep_block,)
 
     def forward(self, h: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on a changed feature map; called as the block is: `(h, emb, context)`."""
@@ -69,6 +71,10 @@ class Scaler:
         for change in scaling.after:
             h = change(h)
         return h
+
+
+def _itself(block: nn.Module) -> nn.Module:
+    return block
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -23,33 +23,53 @@ class Place:
         return f"{self.side}_blocks[{self.index}]"
 
 
-def install(unet: nn.Module, scalings: Mapping[Place, Scaling]) -> None:
+def blocks_of(unet: nn.Module) -> dict[Place, nn.Module]:
+    """What stands in every place of a UNet now."""
+    sides: tuple[Literal["input", "output"], ...] = ("input", "output")
+    return {Place(side, index): block for side in sides for index, block in enumerate(_blocks(unet, side))}
+
+
+def install(unet: nn.Module, scalings: Mapping[Place, Scaling]) -> dict[Place, Scaler]:
     """Put a `Scaler` into each of the places, after removing whatever an earlier call left in the UNet.
 
     Raises IndexError if a place is not in the UNet; nothing is installed then.
     """
     remove(unet)
-    blocks = {place: _blocks(unet, place.side)[place.index] for place in scalings}
-    for place, scaling in scalings.items():
-        _put(_blocks(unet, place.side), place.index, Scaler(blocks[place], scaling))
+    scalers = {place: Scaler(_blocks(unet, place.side)[place.index], scaling) for place, scaling in scalings.items()}
+    for place, scaler in scalers.items():
+        _put(unet, place, scaler)
+    return scalers
+
+
+def in_place(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> bool:
+    """Whether each of the stand-ins that `install` has returned stands where it was put."""
+    standing: dict[Place, Any] = {place: _blocks(unet, place.side)._modules.get(str(place.index)) for place in scalers}
+    return all(standing[place] is scaler for place, scaler in scalers.items())
+
+
+def take_out(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> None:
+    """Put back the blocks of what `install` has returned; where another extension has put its own, leave that.
+
+    Wherever a stand-in is now, it does nothing any more.
+    """
+    for place, scaler in scalers.items():
+        stands = in_place(unet, {place: scaler})
+        block = _original(scaler)
+        if stands:
+            _put(unet, place, block)
 
 
 def remove(unet: nn.Module) -> int:
     """Put every block back, and say how many there were.
 
     Stand-ins are known by what they carry and not by their class, so those of an earlier import of this package
-    are found too. One that another extension has wrapped or kept stays where it is and does nothing any more.
+    are found too, also inside what another extension has wrapped around them. One that somebody keeps elsewhere
+    does nothing any more.
     """
-    removed = 0
-    for blocks in (_blocks(unet, "input"), _blocks(unet, "output")):
-        for index, scaler in _scalers(blocks):
-            block = scaler
-            while "fewstep_block" in vars(block):
-                vars(block)["fewstep_scaling"] = Scaling()
-                block = vars(block)["fewstep_block"]
-            _put(blocks, index, block)
-            removed += 1
-    return removed
+    found = [*_stand_ins(_blocks(unet, "input")), *_stand_ins(_blocks(unet, "output"))]
+    for parent, name, stand_in in found:
+        parent._modules[name] = _original(stand_in)
+    return len(found)
 
 
 def _blocks(unet: nn.Module, side: Literal["input", "output"]) -> nn.ModuleList:
@@ -57,9 +77,27 @@ def _blocks(unet: nn.Module, side: Literal["input", "output"]) -> nn.ModuleList:
     return blocks
 
 
-def _scalers(blocks: nn.ModuleList) -> Iterator[tuple[int, nn.Module]]:
-    return ((index, block) for index, block in enumerate(list(blocks)) if "fewstep_block" in vars(block))
+def _put(unet: nn.Module, place: Place, block: nn.Module | Scaler) -> None:
+    _blocks(unet, place.side)._modules[str(place.index)] = block  # type: ignore[assignment]  # made to be a Module
 
 
-def _put(blocks: nn.ModuleList, index: int, block: nn.Module | Scaler) -> None:
-    blocks._modules[str(index)] = block  # type: ignore[assignment]  # a Scaler is a Module by its made-up class
+def _is_stand_in(module: nn.Module | Scaler) -> bool:
+    return "fewstep_block" in vars(module)
+
+
+def _stand_ins(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """Every stand-in below a module, with its parent and its name there; what it stands for is searched too."""
+    for name, child in list(parent._modules.items()):
+        if child is not None:
+            if _is_stand_in(child):
+                yield parent, name, child
+            yield from _stand_ins(vars(child).get("fewstep_block", child))
+
+
+def _original(stand_in: nn.Module | Scaler) -> nn.Module:
+    """The block behind a stand-in, or behind several; on the way each is told to do nothing."""
+    module: Any = stand_in
+    while _is_stand_in(module):
+        vars(module)["fewstep_scaling"] = Scaling()
+        module = vars(module)["fewstep_block"]
+    return module  # type: ignore[no-any-return]

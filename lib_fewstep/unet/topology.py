@@ -155,7 +155,8 @@ def _looks_like_sd2(block: nn.Module) -> bool:
     if isinstance(getattr(transformer, "proj_in", None), nn.Linear):
         return True
     first: Any = transformer.transformer_blocks[0]  # type: ignore[union-attr, index]
-    return bool(first.attn2.to_k.in_features == _SD2_CONTEXT_WIDTH)
+    to_k = getattr(getattr(first, "attn2", None), "to_k", None)
+    return getattr(to_k, "in_features", None) == _SD2_CONTEXT_WIDTH
 
 
 def _name(unet: nn.Module) -> str:

@@ -32,7 +32,7 @@ def hires_settings(args: Sequence[Any]) -> HiResSettings:
         raise SettingError(f"args has {len(args)} values, but there are only {len(options)} settings.")
     values = {name: _from_ui(value, options[name]) for name, value in zip(options, args, strict=False)}
     settings = HiResSettings(**{"enabled": False, **values})
-    return settings if settings.preset == "Manual" else _without_manual_values(settings)
+    return _without_idle_values(settings)
 
 
 def ui_value(name: str) -> Any:
@@ -51,6 +51,8 @@ def _from_ui(value: Any, option: Option) -> Any:
     return int(value) if whole else value
 
 
-def _without_manual_values(settings: HiResSettings) -> HiResSettings:
-    presets = {name: value for name, value in vars(HiResSettings()).items() if name not in ALWAYS_READ}
-    return dataclasses.replace(settings, **presets)
+def _without_idle_values(settings: HiResSettings) -> HiResSettings:
+    """What the page shows but does not use is not given: under other presets than Manual, and of the other method."""
+    used = settings.method if settings.preset == "Manual" else None
+    idle = [name for name, option in options_of(HiResSettings).items() if option.group not in ("", used)]
+    return dataclasses.replace(settings, **{name: getattr(HiResSettings(), name) for name in idle})

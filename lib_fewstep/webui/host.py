@@ -13,7 +13,7 @@ from lib_fewstep.hires import ModelHints
 from lib_fewstep.hires.settings import Pass
 
 _SD2_V_PREDICTION_SIZE = 768
-_SDXL_TURBO = re.compile(r"(sd_?xl|stable-diffusion-xl)[-_]turbo", re.IGNORECASE)
+_SDXL_TURBO = re.compile(r"(sd[-_ ]?xl|stable-diffusion-xl)[-_ ]?turbo", re.IGNORECASE)
 
 
 def loaded_unet() -> nn.Module | None:
@@ -47,7 +47,8 @@ def model_hints(p: Any) -> ModelHints:
 
 def competing_attention(p: Any) -> str | None:
     """The name of what else rearranges the tokens of self-attention in this pass, or None."""
-    if getattr(shared.opts, "hypertile_enable_unet", False):
+    second_pass = p.is_hr_pass and getattr(shared.opts, "hypertile_enable_unet_secondpass", False)
+    if second_pass or getattr(shared.opts, "hypertile_enable_unet", False):
         return "HyperTile"
     if p.get_token_merging_ratio(for_hr=p.is_hr_pass) > 0:
         return "token merging"

@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from lib_fewstep.hires import HiResSettings
-from lib_fewstep.options import options_of
-from lib_fewstep.webui.arguments import ALWAYS_READ, ui_value
+from lib_fewstep.options import Option, options_of
+from lib_fewstep.webui.arguments import ui_value
 
 _OPTIONS = options_of(HiResSettings)
 MARK = _OPTIONS["method"].infotext
 """The key that is always there when the method ran."""
 
 
-def infotext(settings: HiResSettings) -> dict[str, str]:
-    """What the infotext says of enabled settings: the method, and whatever is not at its default."""
-    return {
-        option.infotext: str(getattr(settings, name))
-        for name, option in _OPTIONS.items()
-        if name == "method" or (name != "enabled" and _worth_saying(settings, name))
-    }
+def infotext(settings: HiResSettings, resolved: HiResSettings | None = None) -> dict[str, str]:
+    """What the infotext says of enabled settings: the method, and whatever is not at its default.
+
+    Where values of a method were given, the preset is called Manual, because the page reads such values under it
+    alone, and they are those of `resolved`: what the pass really used in the place of None.
+    """
+    defaults, own = HiResSettings(), [name for name, option in _OPTIONS.items() if option.group == settings.method]
+    manual = settings.preset == "Manual" or any(getattr(settings, name) != getattr(defaults, name) for name in own)
+    said = {name: getattr(settings, name) for name in ("method", "preset", "passes", "trained_size")}
+    said |= {"preset": "Manual"} if manual else {}
+    said = {name: value for name, value in said.items() if name == "method" or value != getattr(defaults, name)}
+    if manual:
+        used = {name: getattr(resolved or settings, name) for name in own}
+        said |= {name: value for name, value in used.items() if value not in (None, ui_value(name))}
+    return {_OPTIONS[name].infotext: str(value) for name, value in said.items()}
 
 
 def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     """What a pasted infotext makes of a setting in the UI; None leaves the UI as it is.
 
     Without the method's key the image was made without it: it is switched off, and nothing else changes. Settings
-    that the infotext does not name were at their defaults.
+    that the infotext does not name were at their defaults. What is not allowed is left alone.
     """
     if name == "enabled":
         return MARK in parameters
     if MARK not in parameters:
         return None
-    if name == "preset" and any(_OPTIONS[other].infotext in parameters for other in _manual_settings()):
-        return "Manual"
-    shown = ui_value(name)
-    value = parameters.get(_OPTIONS[name].infotext)
-    if value is None:
-        return shown
+    text = parameters.get(_OPTIONS[name].infotext)
+    return ui_value(name) if text is None else _parsed(text, _OPTIONS[name], ui_value(name))
+
+
+def _parsed(text: str, option: Option, shown: Any) -> Any:
+    """The value that a text means for a setting whose component shows `shown`, or None if it is not allowed."""
+    if option.choices:
+        return text if text in option.choices else None
     if isinstance(shown, bool):
-        return value == "True"
-    return type(shown)(value)
-
-
-def _worth_saying(settings: HiResSettings, name: str) -> bool:
-    value = getattr(settings, name)
-    if value == getattr(HiResSettings(), name) or _OPTIONS[name].group not in ("", settings.method):
-        return False
-    return settings.preset != "Manual" or name in ALWAYS_READ or value != ui_value(name)
-
-
-def _manual_settings() -> list[str]:
-    return [name for name in _OPTIONS if name not in ALWAYS_READ]
+        return {"True": True, "False": False}.get(text)
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(value) or not (option.low or 0) <= value <= (option.high or 0):
+        return None
+    return value if isinstance(shown, float) else int(value)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException
 
-from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
+from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.options import options_of
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui import host
 from lib_fewstep.webui.infotext import infotext
@@ -20,11 +20,11 @@ _ATTRIBUTE = "fewstep_pass"
 
 @dataclasses.dataclass
 class Job:
-    """What one request wants: settings, or the error that refuses them. `ran` once a step was changed."""
+    """What one request wants: settings, or the error that refuses them; and what a pass really used, once one did."""
 
     settings: HiResSettings | None
     refusal: ValueError | None = None
-    ran: bool = False
+    used: HiResSettings | None = None
 
 
 class Refusal(HTTPException):
@@ -44,29 +44,30 @@ class SamplingPass:
 
     def __init__(self, job: Job, p: Any, latent_size: tuple[int, int]) -> None:
         """A pass of the processing object `p` at a latent size (height, width)."""
-        _detach(p.sampler)
         self._job, self._p, self._latent_size = job, p, latent_size
-        self._launch: Callable[[int, Callable[[], Any]], Any] = p.sampler.launch_sampling
         self._session: HiResSession | None = None
         self._steps = 0
         self._first_timestep: float | None = None
 
     def attach(self) -> None:
-        """Put the wrapper on the sampler; it takes itself off when the pass ends."""
-        vars(self._p.sampler).update({"launch_sampling": self.launch, _ATTRIBUTE: self})
+        """Put the wrapper on the sampler instead of one that never ran; it takes itself off when the pass ends."""
+        sampler = vars(self._p.sampler)
+        stale: SamplingPass | None = sampler.pop(_ATTRIBUTE, None)
+        if stale is not None:
+            stale._detach()
+        self._others_launch = sampler.get("launch_sampling")
+        sampler.update({"launch_sampling": self.launch, _ATTRIBUTE: self})
 
     def launch(self, steps: int, func: Callable[[], Any]) -> Any:
         """Sample `steps` steps with the session open; what is raised here reaches the user."""
-        sampler = self._p.sampler
-        _detach(sampler)
-        vars(sampler)[_ATTRIBUTE] = self
+        self._steps = steps
+        self._detach()
         try:
-            self._steps = steps
             self._start()
-            return self._launch(steps, func)
+            return self._p.sampler.launch_sampling(steps, func)
         finally:
             self._close()
-            _detach(sampler)
+            vars(self._p.sampler).pop(_ATTRIBUTE, None)
 
     def at_step(self, denoiser: Any, sigma: Any) -> None:
         """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`."""
@@ -76,6 +77,14 @@ class SamplingPass:
             self._follow_model()
         if self._session is not None:
             self._session.at_step(self._index(denoiser, sigma))
+
+    def _detach(self) -> None:
+        """Put back what was on the sampler before: its class's own method, or another extension's wrapper."""
+        sampler = vars(self._p.sampler)
+        if sampler.get("launch_sampling") == self.launch:
+            del sampler["launch_sampling"]
+            if self._others_launch is not None:
+                sampler["launch_sampling"] = self._others_launch
 
     def _start(self) -> None:
         try:
@@ -90,49 +99,53 @@ class SamplingPass:
         if engine is not None:
             log.info("%s: nothing is done: %s runs instead of the loaded UNet.", self._settings.method, engine)
             return
-        settings, hints, notes = self._settings, host.model_hints(self._p), list[str]()
-        rival = host.competing_attention(self._p)
-        if rival is not None and settings.window_attention is not False:
-            settings = dataclasses.replace(settings, window_attention=False)
-            notes.append(f"window attention yields to {rival}, which works on the same blocks")
-        self._session = self._session_on_loaded_unet(settings, hints)
-        self._session.report.notes.extend(notes)
+        self._session = self._yielding_session()
         self._session.__enter__()
         log.info("%s", self._session.report)
 
-    def _session_on_loaded_unet(self, settings: HiResSettings, hints: ModelHints) -> HiResSession:
+    def _yielding_session(self) -> HiResSession:
+        """A session on the loaded UNet, without window attention where something else rearranges the tokens."""
+        session = self._session_with(self._settings)
+        rival = host.competing_attention(self._p)
+        if rival is None or not session.schedule.when("windows"):
+            return session
+        session = self._session_with(dataclasses.replace(self._settings, window_attention=False))
+        session.report.notes.append(f"window attention yields to {rival}, which works on the same blocks")
+        return session
+
+    def _session_with(self, settings: HiResSettings) -> HiResSession:
         unet = host.loaded_unet()
         if unet is None:
             raise UnsupportedModel("No model with a UNet is loaded.")
-        return HiResSession(unet, settings, self._latent_size, self._steps, hints)
+        return HiResSession(unet, settings, self._latent_size, self._steps, host.model_hints(self._p))
 
     def _follow_model(self) -> None:
         """A refiner of another layout has taken over in the middle of the pass: leave the old, judge the new."""
         self._close()
         try:
             self._open()
-        except UnsupportedModel as refusal:
+        except ValueError as refusal:
             log.warning("%s stops at the new model: %s", self._settings.method, refusal)
 
     def _close(self) -> None:
         session, self._session = self._session, None
-        if session is None:
-            return
-        planned = str(session.report)
-        session.__exit__(None, None, None)
-        self._job.ran |= bool(session.report.active_steps)
-        self._say_in_infotext()
-        if str(session.report) != planned:
-            log.info("%s", session.report)
+        if session is not None:
+            planned = str(session.report)
+            session.__exit__(None, None, None)
+            if session.report.active_steps:
+                self._job.used = session.schedule.settings
+            if str(session.report) != planned:
+                log.info("%s", session.report)
+        if self._job.settings is not None:
+            self._say_in_infotext()
 
     def _say_in_infotext(self) -> None:
-        said = infotext(self._settings)
+        """The settings once a pass has used them; nothing as long as none has."""
         parameters = self._p.extra_generation_params
-        if self._job.ran:
-            parameters.update(said)
-        else:
-            for key in said:
-                parameters.pop(key, None)
+        for option in options_of(HiResSettings).values():
+            parameters.pop(option.infotext, None)
+        if self._job.used is not None:
+            parameters.update(infotext(self._settings, self._job.used))
 
     @property
     def _settings(self) -> HiResSettings:
@@ -140,27 +153,20 @@ class SamplingPass:
         return self._job.settings
 
     def _index(self, denoiser: Any, sigma: Any) -> int:
-        """Progress as a step of this pass, from the host's count, or from sigma where there is none."""
+        """Progress as a step of this pass, from the host's count, or from the timestep where there is none."""
         if _counts_steps(self._p):
-            passed = denoiser.step / denoiser.total_steps
-        else:
-            timestep = float(denoiser.inner_model.sigma_to_t(sigma.max()))
-            self._first_timestep = self._first_timestep or max(timestep, 1.0)
-            passed = 1.0 - timestep / self._first_timestep
-        return min(self._steps - 1, max(0, math.floor(self._steps * passed)))
+            return min(self._steps - 1, denoiser.step * self._steps // denoiser.total_steps)
+        timestep = float(denoiser.inner_model.sigma_to_t(sigma.max()))
+        self._first_timestep = self._first_timestep or max(timestep, 1.0)
+        passed = 1.0 - timestep / self._first_timestep
+        return min(self._steps - 1, max(0, int(self._steps * passed)))
 
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
-    running: SamplingPass | None = vars(params.denoiser.sampler).get(_ATTRIBUTE)
+    running: SamplingPass | None = getattr(getattr(params.denoiser, "sampler", None), _ATTRIBUTE, None)
     if running is not None:
         running.at_step(params.denoiser, params.sigma)
-
-
-def _detach(sampler: Any) -> None:
-    """Give the sampler its own `launch_sampling` back; one sampler may serve several passes."""
-    if vars(sampler).pop(_ATTRIBUTE, None) is not None:
-        vars(sampler).pop("launch_sampling", None)
 
 
 def _counts_steps(p: Any) -> bool:

@@ -98,7 +98,7 @@ def run_raunet(name, size, special, monkeypatch, steps=STEPS):
 
 
 @pytest.mark.parametrize("name", ["SD1", "SD2", "SDXL", "SDXL Turbo"])
-@pytest.mark.parametrize("size", [(16, 16), (32, 16), (24, 32)])
+@pytest.mark.parametrize("size", [(16, 16), (32, 16), (16, 64), (24, 32)])
 @pytest.mark.parametrize("raunet", [False, True])
 def test_windows_with_the_same_shifts(name, size, raunet):
     unet = LAYOUTS[name]()
@@ -115,6 +115,18 @@ def test_windows_with_the_same_shifts(name, size, raunet):
             check_close(ours, theirs, step)
     assert session.report.active_steps == tuple(range(STEPS))
     assert cat.resized == 0
+
+
+def test_of_deep_stacks_the_first_two_transformer_blocks_are_windowed():
+    unet, x, context = sdxl_unet(depth=10), latents((16, 16), batch=1), contexts(1)
+    twin = reference(unet, "SDXL", STEPS)
+    assert set(window_places(inspect_unet(unet)).values()) == {2}
+    with HiResSession(unet, HiResSettings(preset="Paper"), (16, 16), STEPS) as session:
+        for step in range(STEPS):
+            session.at_step(step)
+            ours = call(unet, x, context, timestep(step))
+            with drawn_shifts([shift_of(step, block) for block in range(10)]):
+                check_close(ours, call_twin(twin, x, context, timestep(step)), step)
 
 
 @pytest.mark.parametrize(("name", "size"), [("SD1", (33, 25)), ("SDXL", (34, 26))])

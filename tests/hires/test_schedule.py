@@ -32,6 +32,7 @@ PAPER = [
     (SDXL, (512, 512), {}, {"aggressive": True}, range(15), range(35)),
     (SDXL, (128, 128), {"turbo": True}, {}, range(0), range(25)),
     (SDXL, (512, 512), {"turbo": True}, {}, range(0), range(25)),
+    (SDXL, (128, 128), {"turbo": True}, {"aggressive": True}, range(0), range(25)),
     (SD1, (128, 128), {}, {"t1": 0.5, "t2": 0.1}, range(25), range(5)),
     (SDXL, (256, 256), {}, {"aggressive": False, "t1": 0.5, "t2": 0.1}, range(5), range(25)),
     (SDXL, (256, 256), {}, {"t1": 0.5, "t2": 0.9}, range(8), range(8, 25)),
@@ -127,8 +128,13 @@ def test_nothing_is_done_for_a_reason(settings, topology, reason):
     [
         ({"t2": 0.3}, (256, 256), "t2 sets nothing in aggressive mode"),
         ({"aggressive": True}, (512, 512), "aggressive sets nothing here"),
-        ({"raunet": False, "t1": 0.3}, (256, 256), "t1 set nothing while raunet is off"),
+        ({"raunet": False, "t1": 0.3}, (256, 256), "while raunet is off nothing is set by t1"),
         ({"method": "Deep Shrink", "s1": 0.4, "s2": 0.3}, (256, 256), "s2 sets nothing"),
+        ({"method": "Deep Shrink", "s1": 0.35}, (256, 256), "s2 sets nothing"),
+        ({"t1": 0.1}, (256, 256), "t1 sets nothing in aggressive mode"),
+        ({"d1": 4, "early_out": True}, (256, 256), "under HiDiffusion nothing is set by d1, early_out"),
+        ({"method": "Deep Shrink", "t1": 0.3}, (256, 256), "under Deep Shrink nothing is set by t1"),
+        ({"t1": 0.01, "aggressive": False}, (256, 256), "RAU-Net changes none of the 20 steps"),
     ],
 )
 def test_idle_settings_are_named(settings, size, note):
@@ -163,6 +169,8 @@ def test_deep_shrink_with_a_first_stop_after_the_second():
     [
         ({}, SD1, (1, 1), 20, "size = 8x8 is not allowed: both sides must be at least 16 pixels."),
         ({}, SD1, (64, 64), 0, "steps = 0 is not allowed: it must be at least 1."),
+        ({}, SD1, (64, 64), 2.0, "steps = 2.0 is not allowed: it must be a whole number."),
+        ({}, SD1, (64, 16.5), 2, "width = 16.5 is not allowed: it must be a whole number."),
         ({"method": "Deep Shrink", "d1": 10}, SDXL, (256, 256), 20, "d1 = 10 is not allowed: SDXL has depths 1 to 9."),
         ({"method": "Deep Shrink", "d2": 12}, SDXL, (256, 256), 20, "d2 = 12 is not allowed: SDXL has depths 1 to 9."),
     ],

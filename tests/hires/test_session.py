@@ -309,3 +309,77 @@ def test_a_controlnet_that_runs_the_blocks_itself(family):
         session.at_step(0)
         assert call(unet, x, context).shape == x.shape
     assert len(added) == len(unet.output_blocks)
+
+
+class Wrapper(torch.nn.Module):
+    """What another extension puts around whatever stands in a block's place."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, *args, **kwargs):
+        return self.block(*args, **kwargs)
+
+
+@BOTH
+@EVERY
+@pytest.mark.parametrize("place", [1, 2, 3, 6])
+def test_a_wrapper_that_comes_during_the_session(family, kind, place):
+    """It stays in its place, what it wraps is the block again, and no step is changed twice."""
+    unet = MAKES[family]()
+    settings, x, context = HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
+    expected, clean = run(unet, settings, x, context)[0], call(unet, x, context)
+    block = unet.input_blocks[place]
+    with HiResSession(unet, settings, SIZE, STEPS) as session:
+        for step in range(STEPS):
+            session.at_step(step)
+            assert torch.equal(call(unet, x, context, 900 - step), expected[step])
+            if step == 0:
+                wrapper = unet.input_blocks[place] = Wrapper(unet.input_blocks[place])
+    assert unet.input_blocks[place] is wrapper
+    assert wrapper.block is block
+    assert torch.equal(call(unet, x, context), clean)
+
+
+def test_an_installation_that_fails_leaves_nothing():
+    class Unwrappable(type(torch.nn.Module)):
+        def __new__(cls, name, bases, namespace):
+            if any(isinstance(base, Unwrappable) for base in bases):
+                raise TypeError("no subclasses")
+            return super().__new__(cls, name, bases, namespace)
+
+    class Block(torch.nn.Sequential, metaclass=Unwrappable):
+        pass
+
+    unet = sd1_unet()
+    unet.output_blocks[3] = Block(*unet.output_blocks[3])
+    before = describe(unet)
+    with pytest.raises(TypeError), HiResSession(unet, HiResSettings(preset="Paper"), SIZE, STEPS) as session:
+        session.at_step(0)
+    assert describe(unet) == before
+
+
+def test_at_step_needs_an_open_session():
+    unet = sd1_unet()
+    before = describe(unet)
+    session = HiResSession(unet, HiResSettings(preset="Paper"), SIZE, STEPS)
+    with pytest.raises(SettingError, match="needs an open session"):
+        session.at_step(0)
+    with session:
+        session.at_step(0)
+    with pytest.raises(SettingError, match="needs an open session"):
+        session.at_step(0)
+    assert describe(unet) == before
+
+
+def test_a_session_inside_a_session():
+    unet = sd1_unet()
+    settings, x, context = HiResSettings(preset="Paper"), latents(SIZE), contexts()
+    expected, before = run(unet, settings, x, context)[0], describe(unet)
+    with HiResSession(unet, settings, SIZE, STEPS) as outer:
+        outer.at_step(0)
+        run(unet, settings, x, context)
+        outer.at_step(1)
+        assert torch.equal(call(unet, x, context, 899), expected[1])
+    assert describe(unet) == before

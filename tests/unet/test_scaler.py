@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import sys
 
 import pytest
@@ -167,6 +168,18 @@ def test_a_forward_that_another_extension_put_on_the_block_still_runs():
     install(unet, everywhere(unet))
     call(unet, latents((16, 16)), contexts())
     assert calls == [1]
+
+
+def test_a_saved_model_with_stand_ins_has_the_blocks():
+    unet = sd1_unet()
+    plain = call(unet, latents((16, 16)), contexts())
+    install(unet, everywhere(unet))
+    file = io.BytesIO()
+    torch.save(unet, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    assert remove(loaded) == 0
+    assert torch.equal(call(loaded, latents((16, 16)), contexts()), plain)
 
 
 def test_a_copy_of_a_model_with_stand_ins_works():

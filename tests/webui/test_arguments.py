@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.hires import HiResSettings, ModelHints
+from lib_fewstep.hires.schedule import make_schedule
 from lib_fewstep.options import SettingError, options_of
+from lib_fewstep.unet import inspect_unet
 from lib_fewstep.webui.arguments import ALWAYS_READ, hires_settings, ui_value
 from lib_fewstep.webui.infotext import infotext, pasted
+from tests.models import sd1_unet, sdxl_unet
 
 OPTIONS = options_of(HiResSettings)
 UI = [ui_value(name) for name in OPTIONS]
@@ -34,7 +37,9 @@ def test_positional_values_are_read_under_manual_only():
     given = {"enabled": True, "t1": 0.9, "d1": 5.0, "raunet": False, "aggressive": False}
     assert hires_settings(ui(**given)) == HiResSettings()
     manual = hires_settings(ui(preset="Manual", **given))
-    assert (manual.t1, manual.d1, manual.raunet, manual.aggressive) == (0.9, 5, False, False)
+    assert (manual.t1, manual.raunet, manual.aggressive) == (0.9, False, False)
+    assert manual.d1 is None, "that is the other method's"
+    assert hires_settings(ui(preset="Manual", method="Deep Shrink", **given)).d1 == 5
 
 
 def test_zero_pixels_mean_the_models_own_size():
@@ -96,10 +101,49 @@ def test_what_the_ui_has_set_is_pasted_back(values):
     assert {name: getattr(restored, name) for name in relevant} == {name: getattr(settings, name) for name in relevant}
 
 
-def test_a_pasted_preset_with_values_of_its_own_becomes_manual():
-    parameters = infotext(HiResSettings.from_dict({"t1": 0.3}))
-    assert pasted("preset", parameters) == "Manual"
-    assert pasted("t1", parameters) == 0.3
+@pytest.mark.parametrize("given", [{"t1": 0.3}, {"preset": "Manual"}, {"preset": "Paper", "aggressive": False}])
+@pytest.mark.parametrize("size", [(64, 64), (256, 256), (512, 512)])
+@pytest.mark.parametrize("make", [sd1_unet, sdxl_unet, lambda: sdxl_unet(in_channels=9)])
+def test_values_that_were_given_by_name_make_the_same_schedule_when_pasted(given, size, make):
+    topology, hints = inspect_unet(make()), ModelHints()
+    settings = HiResSettings.from_dict({"trained_size": 64} | given)
+    schedule = make_schedule(settings, topology, size, 50, hints)
+    parameters = infotext(settings, schedule.settings)
+    restored = hires_settings([pasted(name, parameters) for name in OPTIONS])
+    assert make_schedule(restored, topology, size, 50, hints).steps == schedule.steps
+
+
+HOSTILE = [
+    ("t1", "abc"),
+    ("t1", "7"),
+    ("t1", "nan"),
+    ("t1", "inf"),
+    ("t1", "-1"),
+    ("d1", "1e999"),
+    ("method", "Magic"),
+    ("scaler", "lanczos"),
+    ("preset", "Bogus"),
+    ("trained_size", "99999999"),
+    ("early_out", "maybe"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), HOSTILE)
+def test_a_pasted_value_that_is_not_allowed_leaves_the_page_alone(name, text):
+    parameters = {"HiDiffusion method": "HiDiffusion", OPTIONS[name].infotext: text}
+    assert pasted(name, parameters) is None
+    assert pasted("passes", parameters) == "Auto"
+
+
+@given(st.dictionaries(st.sampled_from([option.infotext for option in OPTIONS.values()]), st.text()))
+def test_no_pasted_text_raises(parameters):
+    for name in OPTIONS:
+        value = pasted(name, parameters)
+        assert value is None or isinstance(value, type(ui_value(name)))
+
+
+def test_a_whole_number_may_be_written_as_a_fraction():
+    assert pasted("d1", {"HiDiffusion method": "Deep Shrink", "HiDiffusion depth 1": "4.0"}) == 4
 
 
 def test_the_settings_of_every_tab_and_preset_are_known():

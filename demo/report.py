@@ -1,0 +1,64 @@
+"""The figures of a comparison: as JSON for programs, as a table for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from demo.columns import chosen_settings
+from demo.compare import Result
+from demo.generate import GUIDANCE, STEPS
+from demo.judge import wilson
+
+
+def as_dict(results: list[Result], checkpoint: dict[str, str]) -> dict[str, Any]:
+    """The report: shares with their 95% intervals, UNet seconds, settings and active steps, by column key."""
+    return {
+        "images": len(results[0].images),
+        "exact": {result.column.key: round(result.share, 4) for result in results},
+        "interval": {result.column.key: _interval(result) for result in results},
+        "unet_seconds": {result.column.key: round(result.unet_seconds, 3) for result in results},
+        "thresholds": chosen_settings(),
+        "active_steps": {result.column.key: _active_steps(result) for result in results},
+        "size": {result.column.key: list(result.column.size) for result in results},
+        "steps": STEPS,
+        "guidance": GUIDANCE,
+        "checkpoint": checkpoint,
+    }
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Write the report as JSON, making the folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def table(results: list[Result]) -> str:
+    """One line per column: size, share of right images with its interval, UNet seconds, steps active."""
+    head = f"{'':20}{'size':>8}{'exact':>8}{'95% interval':>16}{'UNet seconds':>15}   steps active"
+    return "\n".join([head, *(_line(result) for result in results)])
+
+
+def _line(result: Result) -> str:
+    height, width = result.column.size
+    low, high = _interval(result)
+    size, share = f"{width}x{height}", f"{100 * result.share:.0f}%"
+    span, seconds = f"{100 * low:.0f}% to {100 * high:.0f}%", f"{result.unet_seconds:.1f}"
+    return f"{result.column.title:20}{size:>8}{share:>8}{span:>16}{seconds:>15}   {_parts(result)}"
+
+
+def _active_steps(result: Result) -> list[int]:
+    return [] if result.report is None else list(result.report.active_steps)
+
+
+def _parts(result: Result) -> str:
+    """Which part of the method acted on which steps, counted from 1."""
+    if result.report is None:
+        return "none"
+    spans = [f"{part} {steps[0] + 1}-{steps[-1] + 1}" for part, steps in result.report.planned.items()]
+    return f"{', '.join(spans)} of {STEPS}"
+
+
+def _interval(result: Result) -> list[float]:
+    return [round(edge, 4) for edge in wilson(result.hits, len(result.images))]
