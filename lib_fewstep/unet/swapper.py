@@ -54,7 +54,7 @@ def take_out(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> None:
     """
     for place, scaler in scalers.items():
         stands = in_place(unet, {place: scaler})
-        block = _original(scaler)
+        block = _retire(scaler)
         if stands:
             _put(unet, place, block)
 
@@ -68,7 +68,7 @@ def remove(unet: nn.Module) -> int:
     """
     found = [*_stand_ins(_blocks(unet, "input")), *_stand_ins(_blocks(unet, "output"))]
     for parent, name, stand_in in found:
-        parent._modules[name] = _original(stand_in)
+        parent._modules[name] = _retire(stand_in)
     return len(found)
 
 
@@ -94,8 +94,8 @@ def _stand_ins(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
             yield from _stand_ins(vars(child).get("fewstep_block", child))
 
 
-def _original(stand_in: nn.Module | Scaler) -> nn.Module:
-    """The block behind a stand-in, or behind several; on the way each is told to do nothing."""
+def _retire(stand_in: nn.Module | Scaler) -> nn.Module:
+    """Tell a stand-in, or several on top of each other, to do nothing any more; the block behind them."""
     module: Any = stand_in
     while _is_stand_in(module):
         vars(module)["fewstep_scaling"] = Scaling()
