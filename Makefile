@@ -50,6 +50,6 @@ $(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt
 
 $(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nodeps.txt
 	@echo "== set-up: what the tests need (gradio, the reference implementation, the tools)"
-	$(RUN) -m pip install --quiet -r requirements/test.txt
+	$(RUN) -m pip install --quiet --no-deps -r requirements/test.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt
 	@touch $@
