@@ -199,10 +199,11 @@ class TestSteps:
         host.img2img(**fields, denoising_strength=0.5)
         assert (host.probe.launches, len(host.probe.calls)) == ([("Euler", 8)], 8)
 
-    def test_explicit_hires_steps_are_run_in_full(self, host: standin.Host) -> None:
+    def test_hires_steps_are_run_in_full(self, host: standin.Host) -> None:
+        """At any denoising strength: the second pass is always given its number of steps."""
         fields = {**SMALL, "enable_hr": True, "denoising_strength": 0.5}
         host.txt2img(**fields)
-        assert host.probe.launches == [("Euler", 4), ("Euler", 3)]
+        assert host.probe.launches == [("Euler", 4), ("Euler", 4)]
         host.txt2img(**fields, hr_second_pass_steps=6)
         assert host.probe.launches == [("Euler", 4), ("Euler", 6)]
         assert [call.size for call in host.probe.calls] == 4 * [(8, 8)] + 6 * [(16, 16)]
@@ -364,7 +365,7 @@ class TestModels:
         for _ in range(2):
             seen.clear()
             host.txt2img(**fields)
-            assert seen == [*4 * ["sd1"], *3 * ["sd1-other"]]
+            assert seen == [*4 * ["sd1"], *4 * ["sd1-other"]]
 
     @pytest.mark.parametrize("name", sorted(standin.RECIPES))
     def test_every_checkpoint_generates(self, folder: Path, name: str) -> None:
