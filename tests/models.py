@@ -13,7 +13,8 @@ from ldm.modules.attention import CrossAttention
 from ldm.modules.diffusionmodules import openaimodel
 from ldm.modules.diffusionmodules.util import GroupNorm32
 from torch import Tensor, nn
-from torch.nn import functional
+
+from demo.host import HostTorch, sdp_attention
 
 CONTEXT_WIDTH = 64
 LATENT_CHANNELS = 4
@@ -105,47 +106,18 @@ def in_precision(unet: nn.Module, precision: torch.dtype) -> nn.Module:
 @contextmanager
 def webui_attention() -> Iterator[None]:
     """Attention as the WebUI replaces it, at class level, by torch's own."""
-
-    def forward(self: Any, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        context = x if context is None else context
-        q, k, v = (
-            project(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for project, tokens in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
-        )
-        return self.to_out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
     original = CrossAttention.forward
-    CrossAttention.forward = forward
+    CrossAttention.forward = sdp_attention
     try:
         yield
     finally:
         CrossAttention.forward = original
 
 
-class WebUICat:
-    """What the WebUI puts in the place of `openaimodel.th`: `cat` resizes the first of two feature maps.
-
-    `resized` counts how often that was needed.
-    """
-
-    def __init__(self) -> None:
-        self.resized = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-    def cat(self, tensors: list[Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        if len(tensors) == 2 and tensors[0].shape[-2:] != tensors[1].shape[-2:]:
-            self.resized += 1
-            h, skip = tensors
-            tensors = [functional.interpolate(h, size=skip.shape[-2:], mode="nearest"), skip]
-        return torch.cat(tensors, *args, **kwargs)
-
-
 @contextmanager
-def webui_cat() -> Iterator[WebUICat]:
-    """The `ldm` class with the WebUI's `cat`."""
-    original, cat = openaimodel.th, WebUICat()
+def webui_cat() -> Iterator[HostTorch]:
+    """The `ldm` class with the WebUI's `cat`; `resized` counts how often it had to resize."""
+    original, cat = openaimodel.th, HostTorch()
     openaimodel.th = cat
     try:
         yield cat

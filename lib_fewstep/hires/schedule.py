@@ -109,7 +109,7 @@ def resolve(
     """
     default = band(topology, latent_size, hints)
     values = {name: option.manual for name, option in options_of(HiResSettings).items() if option.group}
-    values |= {"raunet": True, "t1": default.t1, "t2": default.t2, "aggressive": default.aggressive}
+    values |= {"t1": default.t1, "t2": default.t2, "aggressive": default.aggressive}
     resolved = replace(settings, **{name: value for name, value in values.items() if getattr(settings, name) is None})
     if resolved.aggressive and not default.may_be_aggressive:
         resolved = replace(resolved, aggressive=False)

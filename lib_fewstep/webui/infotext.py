@@ -8,7 +8,7 @@ from typing import Any
 
 from lib_fewstep.hires import HiResSettings
 from lib_fewstep.options import Option, options_of
-from lib_fewstep.webui.arguments import ui_value
+from lib_fewstep.webui.arguments import ALWAYS_READ, ui_value
 
 _OPTIONS = options_of(HiResSettings)
 MARK = _OPTIONS["method"].infotext
@@ -23,7 +23,7 @@ def infotext(settings: HiResSettings, resolved: HiResSettings | None = None) -> 
     """
     defaults, own = HiResSettings(), [name for name, option in _OPTIONS.items() if option.group == settings.method]
     manual = settings.preset == "Manual" or any(getattr(settings, name) != getattr(defaults, name) for name in own)
-    said = {name: getattr(settings, name) for name in ("method", "preset", "passes", "trained_size")}
+    said = {name: getattr(settings, name) for name in ALWAYS_READ if name != "enabled"}
     said |= {"preset": "Manual"} if manual else {}
     said = {name: value for name, value in said.items() if name == "method" or value != getattr(defaults, name)}
     if manual:

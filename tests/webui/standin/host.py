@@ -40,7 +40,7 @@ PURGED_PREFIXES = ("lib_fewstep.webui",)
 class Host:
     """A running WebUI with one extension; made by `standin.webui`."""
 
-    def __init__(self, scripts_dir: Path, cat: models.WebUICat, nowebui: bool, config: dict[str, Any]) -> None:
+    def __init__(self, scripts_dir: Path, cat: models.HostTorch, nowebui: bool, config: dict[str, Any]) -> None:
         self.scripts_dir = scripts_dir
         self.cat = cat
         self.nowebui = nowebui
