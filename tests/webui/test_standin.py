@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,9 +108,14 @@ def host(folder: Path) -> Iterator[standin.Host]:
         yield running
 
 
+def recorder_data() -> Any:
+    """What the host knows of the script."""
+    return next(data for data in sys.modules["modules.scripts"].scripts_data if data.path.endswith("recorder.py"))
+
+
 def log_of(host: standin.Host) -> list[tuple[str, Any]]:
     """What the script has recorded."""
-    log: list[tuple[str, Any]] = sys.modules["modules.scripts"].scripts_data[-1].module.log
+    log: list[tuple[str, Any]] = recorder_data().module.log
     return log
 
 
@@ -133,7 +139,8 @@ def steps_seen(host: standin.Host) -> list[tuple[int, int, int, int]]:
 class TestOrder:
     def test_hooks_of_two_batches_with_a_second_pass(self, host: standin.Host) -> None:
         host.txt2img(**SMALL, n_iter=2, enable_hr=True, denoising_strength=0.5)
-        hires = ["process_before_every_sampling", "before_hr", "process_before_every_sampling"]
+        second = ["after_extra_networks_activate", "before_hr", "process_before_every_sampling"]
+        hires = ["process_before_every_sampling", *second]
         batch = [*HOOKS_BEFORE, *hires, *HOOKS_AFTER]
         expected = ["setup", "before_process", "process", *batch, *batch, "postprocess"]
         assert host.probe.hooks == expected
@@ -300,10 +307,11 @@ class TestTrouble:
         result = host.api.txt2img(SMALL)
         assert (result.status, result.message) == (422, "no such depth")
 
-    def test_nan_ends_the_job(self, host: standin.Host) -> None:
+    def test_nan_ends_the_job_after_its_steps(self, host: standin.Host) -> None:
         host.fault(nan=2)
         result = host.api.txt2img(SMALL)
-        assert (result.status, result.error, len(host.probe.calls)) == (500, "NansException", 3)
+        assert (result.status, result.error, len(host.probe.calls)) == (500, "NansException", 4)
+        assert host.probe.hooks[-1] == "post_sample"
 
     def test_an_interrupt_ends_all_batches_but_not_the_methods(self, host: standin.Host) -> None:
         host.fault(interrupt=2)
@@ -426,7 +434,7 @@ class TestPage:
         assert types["script_txt2img_recorder_enabled"] == "accordion"
 
     def test_every_ui_is_built_three_times_for_each_tab(self, host: standin.Host) -> None:
-        recorder = sys.modules["modules.scripts"].scripts_data[-1].script_class
+        recorder = recorder_data().script_class
         assert recorder.built == [False, True, False, False, True, True]
 
     def test_components_are_announced(self, host: standin.Host) -> None:
@@ -511,7 +519,7 @@ class TestApi:
 
     def test_unknown_samplers_become_the_first_one_and_schedulers_are_cut_off(self, host: standin.Host) -> None:
         names = {
-            "Nobody": ("Euler a", "Automatic"),
+            "Nobody": ("DPM++ 2M", "Automatic"),
             "Euler Karras": ("Euler", "Karras"),
             "DDIM": ("DDIM", "Automatic"),
         }
@@ -522,7 +530,7 @@ class TestApi:
     def test_a_registered_sampler_is_found(self, host: standin.Host) -> None:
         module = sys.modules["modules.sd_samplers"]
         families, common = (sys.modules[f"modules.sd_samplers_{end}"] for end in ("kdiffusion", "common"))
-        assert module.get_sampler_and_scheduler("Mine", None)[0] == "Euler a"
+        assert module.get_sampler_and_scheduler("Mine", None)[0] == "DPM++ 2M"
 
         def sample(model: Any, x: Any, sigmas: Any, extra_args: Any, callback: Any = None, disable: Any = None) -> Any:
             return model(x, sigmas[0] * x.new_ones(len(x)), **extra_args)
@@ -660,3 +668,483 @@ class TestStrictness:
         for nowebui, job in ((True, ""), (False, "before the page")):
             with standin.webui("sd1", folder, nowebui=nowebui) as host:
                 assert (host.shared.state.job, host.shared.cmd_opts.nowebui) == (job, nowebui)
+
+
+def schedule_of(host: standin.Host, **fields: Any) -> list[float]:
+    """The sigmas of a job, rounded."""
+    seen: list[float] = []
+    watch = lambda params: seen.append(round(float(params.sigma[0]), 3))  # noqa: E731
+    callbacks = sys.modules["modules.script_callbacks"]
+    callbacks.on_cfg_denoiser(watch)
+    host.last = host.txt2img(**{**SMALL, **fields})
+    callbacks.remove_callbacks_for_function(watch)
+    return seen
+
+
+def register(function: Any, options: dict[str, Any] | None = None, name: str = "Mine") -> Any:
+    """A sampler of an extension."""
+    module = sys.modules["modules.sd_samplers"]
+    families, common = (sys.modules[f"modules.sd_samplers_{end}"] for end in ("kdiffusion", "common"))
+    data = common.SamplerData(name, lambda model: families.KDiffusionSampler(function, model), ["mine"], options or {})
+    module.all_samplers.append(data)
+    module.all_samplers_map[name] = data
+    module.set_samplers()
+    module.get_sampler_and_scheduler.cache_clear()
+    return data
+
+
+class TestSamplers:
+    @pytest.mark.parametrize(
+        ("asked", "found"),
+        [
+            (("DPM++ 2M Karras", None), ("DPM++ 2M", "Automatic")),
+            (("DPM++ 2M", "karras"), ("DPM++ 2M", "Automatic")),
+            (("Euler karras", "Beta"), ("Euler", "Karras")),
+            (("Euler SGMUniform", None), ("Euler", "SGM Uniform")),
+            (("Euler", "Nobody's"), ("Euler", "Automatic")),
+            ((None, None), ("DPM++ 2M", "Automatic")),
+        ],
+    )
+    def test_names(self, host: standin.Host, asked: Any, found: Any) -> None:
+        assert sys.modules["modules.sd_samplers"].get_sampler_and_scheduler(*asked) == found
+
+    def test_a_default_schedule_may_be_kept(self, host: standin.Host) -> None:
+        samplers = sys.modules["modules.sd_samplers"]
+        kept = samplers.get_sampler_and_scheduler("DPM++ 2M Karras", None, convert_automatic=False)
+        assert kept == ("DPM++ 2M", "Karras")
+
+    def test_names_in_infotexts(self, host: standin.Host) -> None:
+        samplers = sys.modules["modules.sd_samplers"]
+        text = {"Sampler": "Euler", "Schedule type": "Karras", "Hires sampler": "Heun"}
+        assert samplers.get_sampler_from_infotext(text) == "Euler"
+        assert samplers.get_scheduler_from_infotext(text) == "Karras"
+        assert samplers.get_hr_sampler_from_infotext(text) == "Heun"
+        assert samplers.get_hr_scheduler_from_infotext(text) == "Use same scheduler"
+
+    def test_hidden_and_unknown_samplers(self, host: standin.Host) -> None:
+        samplers = sys.modules["modules.sd_samplers"]
+        host.shared.opts.hide_samplers = ["Euler"]
+        samplers.set_samplers()
+        assert "Euler" not in samplers.visible_sampler_names()
+        assert samplers.find_sampler_config("Nobody") is None
+        assert samplers.create_sampler("Euler", host.shared.sd_model).config.name == "Euler"
+        with pytest.raises(AssertionError, match="Nobody"):
+            samplers.create_sampler("Nobody", host.shared.sd_model)
+
+    def test_every_sampler_generates_with_every_schedule(self, host: standin.Host) -> None:
+        samplers, schedulers = (sys.modules[f"modules.{name}"] for name in ("sd_samplers", "sd_schedulers"))
+        names = [(sampler.name, "Karras") for sampler in samplers.all_samplers]
+        names += [("Euler", scheduler.label) for scheduler in schedulers.schedulers]
+        for sampler, scheduler in names:
+            result = host.txt2img(**{**SMALL, "sampler_name": sampler}, scheduler=scheduler)
+            assert bool(torch.isfinite(result.latents).all()), (sampler, scheduler)
+            assert f"Schedule type: {scheduler}," in result.infotexts[0]
+
+    def test_schedules(self, host: standin.Host) -> None:
+        assert schedule_of(host) == [14.615, 2.918, 0.932, 0.029]
+        assert schedule_of(host, scheduler="SGM Uniform") == [14.615, 4.086, 1.616, 0.695]
+        assert schedule_of(host, sampler_name="DPM++ 2M") == schedule_of(host, scheduler="Karras")
+        assert len(schedule_of(host, sampler_name="DPM2")) == 7  # the fifth of five sigmas is left out
+        host.shared.opts.always_discard_next_to_last_sigma = True
+        assert schedule_of(host)[-1] > 0.029
+        assert "Discard penultimate sigma: True" in host.last.infotexts[0]
+
+    def test_limits_of_the_settings(self, host: standin.Host) -> None:
+        opts = host.shared.opts
+        opts.sigma_min, opts.sigma_max, opts.rho = 0.5, 5.0, 3.0
+        sigmas = schedule_of(host, scheduler="Karras")
+        assert (sigmas[0], sigmas[-1]) == (5.0, 0.5)
+        assert "Schedule min sigma: 0.5, Schedule max sigma: 5.0, Schedule rho: 3.0" in host.last.infotexts[0]
+
+    def test_a_job_may_bring_its_own_schedule(self, host: standin.Host) -> None:
+        p = host.job("txt2img", **SMALL)
+        p.sampler_noise_scheduler_override = lambda steps: torch.linspace(8.0, 0.0, steps + 1)
+        standin.api.run_job(p)
+        assert [call.step for call in host.probe.calls] == [0, 1, 2, 3]
+        assert float(recorded(host, "denoiser")[0].sigma[0]) == 8.0
+
+    def test_schedule_of_the_second_pass(self, host: standin.Host) -> None:
+        fields = {"enable_hr": True, "denoising_strength": 0.5, "scheduler": "Karras", "hr_scheduler": "Normal"}
+        text = host.txt2img(**SMALL, **fields, hr_sampler_name="Heun").infotexts[0]
+        assert "Schedule type: Karras" in text
+        assert "Hires schedule type: Normal" in text
+        assert "Hires sampler: Heun" in text
+        assert "Hires prompt" not in text
+
+    def test_lcm_knows_fifty_timesteps(self, host: standin.Host) -> None:
+        sampler = sys.modules["modules.sd_samplers"].create_sampler("LCM", host.shared.sd_model)
+        denoiser = sampler.model_wrap_cfg.inner_model
+        assert len(denoiser.sigmas) == 50
+        assert denoiser.sigma_to_t(denoiser.sigmas).tolist() == list(range(19, 1000, 20))
+        grid = torch.arange(19, 1000, 20)
+        assert torch.allclose(denoiser.t_to_sigma(grid), denoiser.sigmas)
+        result = host.txt2img(**{**SMALL, "sampler_name": "LCM"}, cfg_scale=1.0)
+        assert host.probe.launches == [("LCM", 4)]
+        assert bool(torch.isfinite(result.latents).all())
+
+    def test_arguments_go_by_the_function(self, host: standin.Host) -> None:
+        got: dict[str, Any] = {}
+
+        def sample(
+            model: Any, x: Any, sigmas: Any, extra_args: Any, callback: Any, disable: Any, eta=1.0, noise_sampler=None
+        ) -> Any:
+            got.update(eta=eta, noise_sampler=noise_sampler, names=sorted(extra_args))
+            return x
+
+        register(sample, {"brownian_noise": True})
+        host.shared.opts.eta_ancestral = 0.5
+        text = host.txt2img(**{**SMALL, "sampler_name": "Mine"}).infotexts[0]
+        assert (got["eta"], "Eta: 0.5" in text) == (0.5, True)
+        assert got["names"] == ["cond", "cond_scale", "image_cond", "s_min_uncond", "uncond"]
+        assert torch.equal(got["noise_sampler"](2.0, 1.0), got["noise_sampler"](2.0, 1.0))
+        host.shared.opts.no_dpmpp_sde_batch_determinism = True
+        host.txt2img(**{**SMALL, "sampler_name": "Mine"})
+        assert got["noise_sampler"] is None
+
+    def test_extra_params_come_from_the_settings(self, host: standin.Host) -> None:
+        host.shared.opts.s_noise, host.shared.opts.s_churn = 0.9, 2.0
+        plain = host.txt2img(**SMALL)
+        assert "Sigma churn: 2.0, Sigma noise: 0.9" in plain.infotexts[0]
+        assert "Sigma" not in host.txt2img(**{**SMALL, "sampler_name": "Euler a"}).infotexts[0]
+
+    def test_solver_types_differ(self, host: standin.Host) -> None:
+        names = ("DPM++ 2M SDE", "DPM++ 2M SDE Heun")
+        first, second = (host.txt2img(**{**SMALL, "sampler_name": name}) for name in names)
+        assert not torch.equal(first.latents, second.latents)
+
+    def test_extra_noise_of_img2img(self, host: standin.Host) -> None:
+        heard: list[Any] = []
+        sys.modules["modules.script_callbacks"].on_extra_noise(heard.append)
+        host.shared.opts.img2img_extra_noise = 0.2
+        result = host.img2img(**SMALL, init_images=[standin.picture(64, 64)])
+        assert "Extra noise: 0.2" in result.infotexts[0]
+        assert len(heard) == 1
+
+    def test_pictures_become_latents(self, host: standin.Host) -> None:
+        common, picture = sys.modules["modules.sd_samplers_common"], standin.picture(64, 64)
+        p = host.img2img(**SMALL, init_images=[picture]).p
+        pixels = torch.tensor(list(picture.getdata())).view(64, 64, 3).permute(2, 0, 1)[None] / 255
+        assert torch.allclose(common.images_tensor_to_samples(pixels), p.init_latent, atol=1e-6)
+
+
+class TestDenoiser:
+    def test_ngms_is_noted(self, host: standin.Host) -> None:
+        assert "NGMS: 100.0" in host.txt2img(**SMALL, s_min_uncond=100.0).infotexts[0]
+        host.shared.opts.s_min_uncond_all = True
+        text = host.txt2img(**SMALL, s_min_uncond=100.0).infotexts[0]
+        assert [call.rows for call in host.probe.calls] == [1, 1, 1, 1]
+        assert "NGMS all steps: True" in text
+
+    def test_without_uncond_the_scale_is_one(self, host: standin.Host) -> None:
+        host.shared.opts.skip_early_cond = 1.0
+        low, high = (host.txt2img(**SMALL, cfg_scale=scale).latents for scale in (1.0, 9.0))
+        assert torch.equal(low, high)
+
+    def test_the_last_uncond_is_kept_on_demand(self, host: standin.Host) -> None:
+        seen: list[Any] = []
+
+        def sample(model: Any, x: Any, sigmas: Any, extra_args: Any, callback: Any, disable: Any) -> Any:
+            model.need_last_noise_uncond, model.cond_scale_miltiplier = True, 0.0
+            guided = model(x, sigmas[0] * x.new_ones(len(x)), **extra_args)
+            seen.append(torch.equal(guided, model.last_noise_uncond))
+            return guided
+
+        register(sample)
+        host.txt2img(**{**SMALL, "sampler_name": "Mine"})
+        assert seen == [True]
+
+    @pytest.mark.parametrize(("sampler", "before"), [("Euler", False), ("DDIM", True)])
+    def test_mask_blends(self, host: standin.Host, sampler: str, before: bool) -> None:
+        blends: list[Any] = []
+        recorder = host.tabs["img2img"].runner.script("Recorder")
+        recorder.on_mask_blend = lambda p, mba, *args: blends.append((mba.is_final_blend, mba.denoiser))
+        images = {"init_images": [standin.picture(64, 64)], "mask": standin.mask_picture(64, 64)}
+        host.img2img(**{**SMALL, "sampler_name": sampler}, **images)
+        assert [final for final, _ in blends] == [*(len(blends) - 1) * [False], True]
+        assert blends[0][1].mask_before_denoising is before
+
+    def test_padding(self, host: standin.Host) -> None:
+        host.shared.opts.pad_cond_uncond = True
+        text = host.txt2img(**{**SMALL, "prompt": 80 * "cat "}).infotexts[0]
+        assert [call.rows for call in host.probe.calls] == 4 * [2]
+        assert "Pad conds: True" in text
+
+    @pytest.mark.parametrize(("by_steps", "first"), [(False, 3), (True, 2)])
+    def test_the_refiner_is_due_by_sigma_or_by_steps(self, host: standin.Host, by_steps: bool, first: int) -> None:
+        host.shared.opts.refiner_switch_by_sample_steps = by_steps
+        seen: list[str] = []
+        sys.modules["modules.script_callbacks"].on_cfg_denoiser(
+            lambda params: seen.append(host.shared.sd_model.sd_checkpoint_info.name_for_extra)
+        )
+        fields = {"refiner_checkpoint": "sd1-other", "refiner_switch_at": 0.5, "scheduler": "SGM Uniform"}
+        text = host.txt2img(**SMALL, **fields).infotexts[0]
+        assert seen.index("sd1-other") == (2 if by_steps else first - 1)
+        assert ("Refiner switch by sampling steps: True" in text) is by_steps
+
+
+class TestPrompts:
+    @pytest.mark.parametrize(
+        ("prompt", "schedule"),
+        [
+            ("a cat", [[10, "a cat"]]),
+            ("cat [hat:4]", [[4, "cat "], [10, "cat hat"]]),
+            ("a [cat:dog:0.5] sits", [[5, "a cat sits"], [10, "a dog sits"]]),
+            ("cat [hat::0.2]", [[2, "cat hat"], [10, "cat "]]),
+            ("x[red:[green:blue:6]:3]y", [[3, "xredy"], [6, "xgreeny"], [10, "xbluey"]]),
+            ("[(cat:1.2):7]", [[7, ""], [10, "(cat:1.2)"]]),
+            ("cat [hat", [[10, "cat [hat"]]),
+            ("cat [hat]", [[10, "cat [hat]"]]),
+            (r"cat \[hat:3]", [[10, r"cat \[hat:3]"]]),
+            ("[a|b]", [[step, "ab"[(step - 1) % 2]] for step in range(1, 11)]),
+        ],
+    )
+    def test_schedules(self, host: standin.Host, prompt: str, schedule: list[Any]) -> None:
+        parser = sys.modules["modules.prompt_parser"]
+        assert parser.get_learned_conditioning_prompt_schedules([prompt], 10) == [schedule]
+
+    def test_fractions_go_on_counting_in_the_second_pass(self, host: standin.Host) -> None:
+        schedules = sys.modules["modules.prompt_parser"].get_learned_conditioning_prompt_schedules
+        assert schedules(["cat [hat:0.7]"], 10, 20) == [[[20, "cat hat"]]]
+        assert schedules(["cat [hat:1.7]"], 10, 20) == [[[14, "cat "], [20, "cat hat"]]]
+        assert schedules(["cat [hat:13]"], 10, 20) == [[[3, "cat "], [20, "cat hat"]]]
+
+    def test_the_conditioning_depends_on_the_step(self, host: standin.Host) -> None:
+        host.txt2img(**{**SMALL, "prompt": "a [cat:dog:0.5]"})
+        texts = [params.text_cond for params in recorded(host, "denoiser")]
+        assert [torch.equal(texts[0], text) for text in texts] == [True, True, True, False]
+        host.txt2img(**{**SMALL, "prompt": "a [cat:dog:0.5]", "sampler_name": "Heun"})
+        texts = [params.text_cond for params in recorded(host, "denoiser")][4:]
+        assert [torch.equal(texts[0], text) for text in texts] == [*5 * [True], False, False]
+
+    def test_batches_are_put_together(self, host: standin.Host) -> None:
+        parser, model = sys.modules["modules.prompt_parser"], host.shared.sd_model
+        prompts = parser.SdConditioning(["a AND [b:c:2] :0.5", "d"], width=64, height=32)
+        cond = parser.get_multicond_learned_conditioning(model, prompts, 4)
+        rows, text = parser.reconstruct_multicond_batch(cond, 0)
+        assert rows == [[(0, 1.0), (1, 0.5)], [(2, 1.0)]]
+        later = parser.reconstruct_multicond_batch(cond, 3)[1]
+        assert [torch.equal(*both) for both in zip(text, later, strict=True)] == [True, False, True]
+        uncond = parser.get_learned_conditioning(model, parser.SdConditioning(["x"], copy_from=prompts), 4)
+        assert parser.reconstruct_cond_batch(uncond, 0).shape == (1, 77, 64)
+        assert parser.SdConditioning(["x"], copy_from=prompts).width == 64
+
+    def test_extra_networks_are_taken_out(self, host: standin.Host) -> None:
+        networks = sys.modules["modules.extra_networks"]
+        prompts, found = networks.parse_prompts(["a <lora:fast:0.5:unet=1> cat", "b"])
+        assert prompts == ["a  cat", "b"]
+        assert [params.items for params in found["lora"]] == [["fast", "0.5", "unet=1"]]
+        assert found["lora"][0].named == {"unet": "1"}
+        result = host.txt2img(**{**SMALL, "prompt": "a cat<lora:fast:1>"})
+        assert torch.equal(result.latents, host.txt2img(**SMALL).latents)
+        assert result.infotexts[0].startswith("a cat<lora:fast:1>")
+        assert recorded(host, "after_extra_networks_activate")[0]["extra_network_data"]["lora"][0].items[0] == "fast"
+
+    def test_a_registered_network_is_activated(self, host: standin.Host) -> None:
+        networks, log = sys.modules["modules.extra_networks"], []
+
+        class Mine(networks.ExtraNetwork):
+            def activate(self, p: Any, params_list: Any) -> None:
+                log.append([params.items for params in params_list])
+
+            def deactivate(self, p: Any) -> None:
+                log.append("off")
+
+        networks.register_extra_network(Mine("mine"))
+        host.txt2img(**{**SMALL, "prompt": "a cat <mine:x>"})
+        assert log == [[["x"]], "off"]
+        host.txt2img(**{**SMALL, "prompt": "a cat <mine:x>"}, enable_hr=True, denoising_strength=0.5)
+        assert log[2:] == [[["x"]], [["x"]], "off"]  # once for each pass
+
+
+class TestAnswers:
+    def test_comments_are_for_the_page_alone(self, host: standin.Host) -> None:
+        recorder = host.tabs["txt2img"].runner.script("recorder")
+        recorder.before_process = lambda p, *args: p.comment("mind the gap")
+        result = host.api.txt2img(SMALL)
+        assert result.comments == "mind the gap\n"
+        info = json.loads(result.info)
+        assert "mind the gap" not in result.info
+        assert (info["seed"], info["sampler_name"], info["infotexts"]) == (1, "Euler", result.infotexts)
+
+    def test_pictures_keep_their_text(self, host: standin.Host) -> None:
+        made = host.txt2img(**SMALL).images[0]
+        images = sys.modules["modules.images"]
+        assert images.read_info_from_image(made)[0].startswith("a cat")
+        p = host.api.img2img({**SMALL, "init_images": [standin.as_base64(made)]}).p
+        assert p.init_images[0].info["parameters"] == made.info["parameters"]
+        assert images.read_info_from_image(standin.picture(8, 8)) == (None, {})
+
+    def test_lists_of_samplers_and_schedulers(self, host: standin.Host) -> None:
+        first = {"name": "DPM++ 2M", "aliases": ["k_dpmpp_2m"], "options": {"scheduler": "karras"}}
+        assert host.api.samplers()[0] == first
+        register(len, {"second_order": True})
+        assert host.api.samplers()[-1]["options"] == {"second_order": "True"}
+        register(len, {"scheduler": None}, name="Bad")
+        with pytest.raises(ValueError, match="options"):
+            host.api.samplers()
+        assert host.api.schedulers()[5] == {
+            "name": "sgm_uniform",
+            "label": "SGM Uniform",
+            "aliases": ["SGMUniform"],
+            "default_rho": -1,
+            "need_inner_model": True,
+        }
+
+    def test_a_sent_scheduler_is_looked_up_after_before_process(self, host: standin.Host) -> None:
+        seen: list[Any] = []
+        recorder = host.tabs["txt2img"].runner.script("recorder")
+        recorder.before_process = lambda p, *args: seen.append((p.sampler_name, p.scheduler))
+        p = host.api.txt2img({**SMALL, "sampler_name": "Euler", "scheduler": "karras"}).p
+        assert (seen, p.scheduler) == ([("Euler", "karras")], "Karras")
+
+    def test_functions_in_infotexts(self, host: standin.Host) -> None:
+        p = host.job("txt2img", **SMALL)
+        p.extra_generation_params.update(Asked=lambda index, **more: f"image {index}", Raises=lambda **more: 1 / 0)
+        text = standin.api.run_job(p).infotexts[0]
+        assert "Asked: image 0" in text
+        assert "Raises" not in text
+
+
+PRESETS = """
+import gradio as gr
+from modules import scripts
+
+
+class Presets(scripts.Script):
+    def __init__(self):
+        self.found = {}  # not in show, which elem_id calls again
+
+    def title(self):
+        return "Presets"
+
+    def show(self, is_img2img):
+        for name in ("sampling", "scheduler", "steps", "cfg_scale"):
+            elem_id = f"{'img2img' if is_img2img else 'txt2img'}_{name}"
+            self.on_after_component(self.finder(name), elem_id=elem_id)
+        return scripts.AlwaysVisible
+
+    def finder(self, name):
+        return lambda on: self.found.update({name: on.component})
+
+    def ui(self, is_img2img):
+        self.when_built = sorted(self.found)
+        self.late = []
+        self.on_after_component(self.late.append, elem_id="txt2img_sampling")
+        preset = gr.Dropdown(["None", "LCM"], value="None", label="Preset", elem_id=self.elem_id("preset"))
+        hint = gr.Textbox(label="Hint", elem_id=self.elem_id("hint"))
+        if self.found:
+            values = {"sampling": "LCM", "scheduler": "Automatic", "steps": 4, "cfg_scale": 1.5}
+            outputs = [self.found[name] for name in values]
+            preset.input(lambda chosen: [*values.values()], [preset], outputs)
+            preset.change(lambda chosen: gr.update(value=f"chose {chosen}", visible=True), [preset], [hint])
+            self.found["sampling"].change(lambda name: name.upper(), [self.found["sampling"]], [hint])
+        return [preset]
+
+    def setup(self, p, preset):
+        p.seen_in_setup = p.steps
+        p.steps = 2
+"""
+
+
+class TestComponents:
+    @pytest.fixture
+    def host(self, folder: Path) -> Iterator[standin.Host]:
+        (folder / "presets.py").write_text(PRESETS)
+        with standin.webui("sd1", folder) as running:
+            yield running
+
+    @pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+    def test_ids_and_labels(self, host: standin.Host, tab: str) -> None:
+        components = host.tabs[tab].components_by_elem_id
+        labels = {
+            "sampling": "Sampling method",
+            "scheduler": "Schedule type",
+            "steps": "Sampling steps",
+            "cfg_scale": "CFG Scale",
+            "seed": "Seed",
+            "prompt": "Prompt",
+        }
+        assert {item: components[f"{tab}_{item}"].label for item in labels} == labels
+        assert ("img2img_image" in components) is (tab == "img2img")
+
+    def test_the_hosts_components_are_there_before_those_of_an_extension(self, host: standin.Host) -> None:
+        tab = host.tabs["txt2img"]
+        order = [c.elem_id for c in tab.components if c.elem_id]
+        wanted = ["txt2img_prompt", "txt2img_sampling", "txt2img_hr-checkbox", "txt2img_enable-checkbox"]
+        wanted += ["txt2img_width", "txt2img_cfg_scale", "txt2img_seed", "script_txt2img_presets_preset", "script_list"]
+        assert sorted(wanted, key=order.index) == wanted
+        script = tab.runner.script("Presets")
+        assert set(script.found) == {"sampling", "scheduler", "steps", "cfg_scale"}
+        assert script.late == []
+        assert [s.title() for s in tab.runner.alwayson_scripts][-4:] == ["Recorder", "Refiner", "Sampler", "Seed"]
+
+    def test_a_choice_fills_the_page(self, host: standin.Host) -> None:
+        tab = host.tabs["txt2img"]
+        changed = tab.trigger("script_txt2img_presets_preset", "input", "LCM")
+        filled = {"txt2img_sampling": "LCM", "txt2img_scheduler": "Automatic", "txt2img_steps": 4}
+        assert {name: changed[name] for name in filled} == filled
+        assert changed["script_txt2img_presets_hint"] == "LCM"  # by the sampler's own change, which comes last
+        p = host.txt2img(prompt="a cat", width=64, height=64).p
+        assert (p.sampler_name, p.steps, p.cfg_scale) == ("LCM", 4, 1.5)
+        alone = host.tabs["img2img"].trigger("script_img2img_presets_preset", "change", "LCM")
+        assert alone["script_img2img_presets_hint"]["value"] == "chose LCM"
+
+    def test_the_page_has_the_last_word_after_setup(self, host: standin.Host) -> None:
+        assert host.txt2img(**SMALL).p.steps == 4
+        assert host.api.txt2img(SMALL).p.steps == 2
+
+    def test_a_section_puts_a_script_before_the_hosts(self, folder: Path) -> None:
+        (folder / "presets.py").write_text(
+            PRESETS.replace("    def title", '    section = "sampler"\n\n    def title', 1)
+        )
+        with standin.webui("sd1", folder) as host:
+            script = host.tabs["txt2img"].runner.script("presets")
+            assert (script.found.keys(), script.args_from) != (set(), 0)
+            order = [c.elem_id for c in host.tabs["txt2img"].components if c.elem_id]
+            assert order.index("script_txt2img_presets_preset") < order.index("txt2img_sampling")
+
+    def test_samplers_are_pasted(self, host: standin.Host) -> None:
+        text = "a\nSteps: 4, Sampler: Euler Karras, CFG scale: 2, Seed: 1, Hires upscale: 2, Denoising strength: 0.5"
+        pasted = host.paste("txt2img", text + ", Hires sampler: Heun")
+        names = ("Sampling method", "Schedule type", "Sampling steps", "CFG Scale", "Hires. fix")
+        assert [pasted[name] for name in names] == ["Euler", "Karras", 4, 2.0, True]
+        assert (pasted["Hires sampling method"], pasted["Hires schedule type"]) == ("Heun", "Use same scheduler")
+
+    def test_refiner_and_seed_go_through_the_page(self, host: standin.Host) -> None:
+        p = host.txt2img(**SMALL, refiner_checkpoint="sd1-other", refiner_switch_at=0.5).p
+        assert (p.refiner_checkpoint, p.refiner_switch_at, p.seed) == ("sd1-other", 0.5, 1)
+
+    def test_blocks_are_announced_too(self, host: standin.Host) -> None:
+        seen: list[Any] = []
+        sys.modules["modules.script_callbacks"].on_after_component(lambda component, **kw: seen.append(component))
+        with gradio.Blocks(), gradio.Row(elem_id="mine"):
+            pass
+        assert [getattr(component, "elem_id", None) for component in seen] == [None, "mine"]
+
+
+class TestPlaces:
+    def test_models_have_a_folder(self, host: standin.Host) -> None:
+        folder = Path(sys.modules["modules.paths"].models_path)
+        (folder / "mine").mkdir()
+        assert folder.is_dir()
+
+    @pytest.mark.parametrize(("name", "kind"), [("sd1", "sd1"), ("sd2-v", "sd2"), ("sdxl", "sdxl"), ("sd3", "sd3")])
+    def test_kinds_of_models(self, folder: Path, name: str, kind: str) -> None:
+        with standin.webui(name, folder) as host:
+            model = host.shared.sd_model
+            flags = {flag: getattr(model, f"is_{flag}") for flag in ("sd1", "sd2", "sdxl", "ssd", "sd3")}
+            assert flags == {flag: flag == kind for flag in flags}
+            assert hasattr(model, "create_denoiser") is (kind == "sd3")
+
+    def test_a_flow_model_makes_its_own_denoiser(self, folder: Path) -> None:
+        with standin.webui("sd3", folder) as host:
+            result = host.txt2img(**{**SMALL, "width": 72, "sampler_name": "Euler"})
+            assert result.latents.shape == (1, 16, 8, 8)
+            assert float(recorded(host, "denoiser")[0].sigma[0]) == 1.0
+            assert host.img2img(**SMALL, init_images=[standin.picture(64, 64)]).status == 200
+
+    def test_a_checkpoint_of_any_name(self, host: standin.Host) -> None:
+        info = host.checkpoints.add("fast/sdxl_lightning_4step", like="sdxl")
+        assert (info.name_for_extra, info.model_name) == ("sdxl_lightning_4step", "fast_sdxl_lightning_4step")
+        assert host.load_model("sdxl_lightning_4step").sd_checkpoint_info is info
+        assert "Model: sdxl_lightning_4step" in host.txt2img(**SMALL).infotexts[0]

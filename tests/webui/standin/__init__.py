@@ -14,10 +14,13 @@ away again. Reading or setting a name that it does not know is an AttributeError
 - `host.api.txt2img(json)`, `host.api.img2img(json)`: a `Result`, with `status` 200, 404, 422 or 500.
 - `host.txt2img(ui={label or elem_id: value}, **fields)`, `host.img2img(...)`: from the page; errors are raised.
 - `host.xyz({axis: "1, 2"}, **fields)`: one `Result` for each cell of an X/Y/Z plot.
+- `host.api.samplers()`, `host.api.schedulers()`: what the API lists.
 - `host.paste(tab, text)`: the components that an infotext changes, by label.
 - `host.fault(block=, step=, launch=, error=)`, `host.fault(interrupt=)`, `(skip=)`, `(nan=)`: for the next job.
 - `host.load_model(name)`, `host.checkpoints.add(name, like, build)`, `host.reload_ui(reimport=)`.
 - `host.tabs[name].labels`, `.components_by_elem_id`, `.duplicate_labels`, `.arguments(...)`.
+- `host.tabs[name].trigger(elem_id, event, value)`: what an event changes in the page; `.value(elem_id)`.
+- `result.comments`, `result.info`: what `p.comment` has said, and the JSON that the API sends.
 - `host.errors`: what the host has logged and swallowed. `host.callbacks.kinds[kind]`: what is registered.
 - `host.probe.hooks`, `.calls`, `.launches`: hooks, UNet evaluations and passes of the latest job.
 - `host.shared`, `host.unet`, `host.cat.resized`, `host.run_installer(path)`.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from fastapi import HTTPException
 from PIL import Image
+from pydantic import BaseModel
 from torch import Tensor
 
 from tests.webui.standin import ui
@@ -31,7 +32,10 @@ SEPARATE = {
 
 @dataclass
 class Result:
-    """What came of a request; `latents` is (images, channels, height, width), None if nothing came."""
+    """What came of a request; `latents` is (images, channels, height, width), None if nothing came.
+
+    `info` is the JSON of the API's answer; `comments`, a line for each `p.comment`, only the page shows.
+    """
 
     status: int
     p: Any = None
@@ -39,9 +43,29 @@ class Result:
     images: list[Any] = field(default_factory=list)
     infotexts: list[str] = field(default_factory=list)
     params_txt: str = ""
+    comments: str = ""
+    info: str = ""
     error: str = ""
     message: str = ""
     exception: BaseException | None = None
+
+
+class SamplerItem(BaseModel):
+    """A sampler, as the API lists it."""
+
+    name: str
+    aliases: list[str]
+    options: dict[str, str]
+
+
+class SchedulerItem(BaseModel):
+    """A scheduler, as the API lists it."""
+
+    name: str
+    label: str
+    aliases: Optional[list[str]]  # noqa: UP045 (pydantic reads it)
+    default_rho: Optional[float]  # noqa: UP045
+    need_inner_model: Optional[bool]  # noqa: UP045
 
 
 class Api:
@@ -59,11 +83,24 @@ class Api:
         """`/sdapi/v1/img2img`; `init_images` and `mask` are base64 or PIL images."""
         return self._answer("img2img", request)
 
+    def samplers(self) -> list[dict[str, Any]]:
+        """`/sdapi/v1/samplers`; pydantic's ValidationError, an error 500 to the client, if one does not fit."""
+        known = fake("modules.sd_samplers").all_samplers
+        return [SamplerItem(name=s[0], aliases=s[2], options=s[3]).dict() for s in known]
+
+    def schedulers(self) -> list[dict[str, Any]]:
+        """`/sdapi/v1/schedulers`, likewise."""
+        known = fake("modules.sd_schedulers").schedulers
+        return [
+            SchedulerItem(**{name: getattr(scheduler, name) for name in SchedulerItem.__fields__}).dict()
+            for scheduler in known
+        ]
+
     def _answer(self, name: str, request: dict[str, Any]) -> Result:
         p = None
         try:
             arguments = self.script_arguments(name, request.get("alwayson_scripts") or {})
-            p = make_job(name, _fields(name, request), self._runners[name], arguments)
+            p = make_job(name, _with_sampler(_fields(name, request)), self._runners[name], arguments)
             p.is_api = True
             return run_job(p)
         except HTTPException as error:
@@ -107,7 +144,9 @@ def _fields(name: str, request: dict[str, Any]) -> dict[str, Any]:
 def _picture(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
         return image
-    return Image.open(io.BytesIO(base64.b64decode(image)))
+    encoded = image.partition(",")[2] if image.startswith("data:image/") else image
+    picture: Image.Image = fake("modules.images").read(io.BytesIO(base64.b64decode(encoded)))
+    return picture
 
 
 def _job_class(name: str) -> Any:
@@ -119,15 +158,19 @@ def _job_class(name: str) -> Any:
 
 
 def make_job(name: str, fields: dict[str, Any], runner: ScriptRunner, arguments: list[Any]) -> Any:
-    """A job as UI and API make it: with a sampler and a schedule that exist."""
-    samplers = fake("modules.sd_samplers")
-    sampler, scheduler = samplers.get_sampler_and_scheduler(
-        fields.get("sampler_name") or fields.get("sampler_index") or "Euler", fields.get("scheduler")
-    )
-    made = {**fields, "sampler_name": sampler, "scheduler": scheduler}
-    p = _job_class(name)(sd_model=fake("modules.shared").sd_model, **made)
+    """A job with its scripts and their arguments."""
+    p = _job_class(name)(sd_model=fake("modules.shared").sd_model, **fields)
     p.scripts, p.script_args = runner, tuple(arguments)
     return p
+
+
+def _with_sampler(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with a sampler that exists; a scheduler that was sent is left to be looked up later."""
+    wanted = fields.get("sampler_name") or fields.get("sampler_index") or "Euler"
+    sent = fields.get("scheduler")
+    sampler, scheduler = fake("modules.sd_samplers").get_sampler_and_scheduler(wanted, sent)
+    found = None if scheduler == "Automatic" else scheduler
+    return {**fields, "sampler_name": sampler, "sampler_index": None, "scheduler": sent or found}
 
 
 def run_job(p: Any) -> Result:
@@ -160,4 +203,5 @@ def finished(p: Any, processed: Processed) -> Result:
     record = probe()
     if not record.latents:
         return Result(500, p, message="nothing came of it: see what was reported")
-    return Result(200, p, torch.cat(record.latents), processed.images, processed.infotexts, record.params_txt)
+    texts = {"params_txt": record.params_txt, "comments": processed.comments, "info": processed.js()}
+    return Result(200, p, torch.cat(record.latents), processed.images, processed.infotexts, **texts)

@@ -24,6 +24,7 @@ KINDS = (
     "cfg_denoiser",
     "cfg_denoised",
     "cfg_after_cfg",
+    "extra_noise",
     "before_component",
     "after_component",
     "infotext_pasted",
@@ -63,6 +64,15 @@ class AfterCFGCallbackParams:
     x: Tensor
     sampling_step: int
     total_sampling_steps: int
+
+
+@dataclass
+class ExtraNoiseParams:
+    """What `on_extra_noise` receives; `noise` is what counts."""
+
+    noise: Tensor
+    x: Tensor
+    xi: Tensor
 
 
 @dataclass
@@ -144,6 +154,7 @@ def callbacks_module(callbacks: Callbacks) -> StrictModule:
         CFGDenoiserParams=CFGDenoiserParams,
         CFGDenoisedParams=CFGDenoisedParams,
         AfterCFGCallbackParams=AfterCFGCallbackParams,
+        ExtraNoiseParams=ExtraNoiseParams,
         remove_callbacks_for_function=callbacks.remove_function,
         **{f"on_{kind}": callbacks.register(kind) for kind in KINDS},
     )

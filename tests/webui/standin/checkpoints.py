@@ -13,13 +13,18 @@ from typing import Any
 import torch
 from ldm.modules import attention
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tests import models
+from tests.webui.standin.kdiff import DiscreteSchedule
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import Strict, StrictModule, fake
 
 WORDS_PER_CHUNK = 75
 TOKENS_PER_CHUNK = 77
+OPT_F = 8
+FLOW_CHANNELS = 16
+FLOW_SHIFT = 3.0
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,15 @@ class Recipe:
     version: str
     parameterization: str = "eps"
     inpainting: bool = False
+    flow: bool = False
 
 
 class Transformer(nn.Module):
     """A model without `input_blocks`, as SD3 is."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = models.LATENT_CHANNELS) -> None:
         super().__init__()
-        self.x_embedder = nn.Conv2d(models.LATENT_CHANNELS, models.LATENT_CHANNELS, 1)
+        self.x_embedder = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Any = None) -> Tensor:
         """One evaluation."""
@@ -46,9 +52,9 @@ class Transformer(nn.Module):
         return result
 
 
-def _transformer() -> nn.Module:
+def _transformer(channels: int = models.LATENT_CHANNELS) -> nn.Module:
     torch_state = torch.get_rng_state()
-    unet = Transformer().eval().requires_grad_(False)
+    unet = Transformer(channels).eval().requires_grad_(False)
     torch.set_rng_state(torch_state)
     models.redraw(unet, 0)
     return unet
@@ -66,6 +72,7 @@ RECIPES = {
     "sdxl-inpaint": Recipe(partial(models.sdxl_unet, 12, in_channels=9), "sdxl-inpaint", "sdxl", inpainting=True),
     "sdxl-refiner": Recipe(models.refiner_unet, "sdxl-refiner", "sdxl"),
     "dit": Recipe(_transformer, "dit", "sd3"),
+    "sd3": Recipe(partial(_transformer, FLOW_CHANNELS), "sd3", "sd3", flow=True),
 }
 
 
@@ -74,17 +81,18 @@ class CheckpointInfo(Strict):
 
     def __init__(self, name: str, recipe: Recipe) -> None:
         sha256 = hashlib.sha256(name.encode()).hexdigest()
+        short = name.rpartition("/")[2]
         super().__init__(
             "CheckpointInfo",
             filename=f"/webui/models/Stable-diffusion/{name}.safetensors",
             name=f"{name}.safetensors",
-            name_for_extra=name,
-            model_name=name,
+            name_for_extra=short,
+            model_name=name.replace("/", "_"),
             hash=sha256[10:18],
             sha256=sha256,
             shorthash=sha256[:10],
             title=f"{name}.safetensors [{sha256[:10]}]",
-            short_title=f"{name} [{sha256[:10]}]",
+            short_title=f"{short} [{sha256[:10]}]",
             metadata={},
             _recipe=recipe,
         )
@@ -120,25 +128,22 @@ class DiffusionWrapper(nn.Module):
         return probe().spoil(self.diffusion_model(x, t, context=c_crossattn * max(depths, default=1)))
 
 
-class StableDiffusionModel(nn.Module):
-    """`shared.sd_model`: a UNet, its schedule, its text encoder and its (crude) VAE."""
+class LoadedModel(nn.Module):
+    """What every `shared.sd_model` has: a UNet, its text encoder, and what kind of model it is."""
+
+    parameterization = "eps"
+    cond_stage_key = "txt"
+    lowvram = False
 
     def __init__(self, info: CheckpointInfo, unet: nn.Module) -> None:
         super().__init__()
-        recipe = info._recipe
-        self.model = DiffusionWrapper(unet, recipe.inpainting)
-        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-        self.register_buffer("alphas_cumprod", torch.cumprod(1 - betas, 0).float())
-        self.num_timesteps = 1000
-        self.parameterization = recipe.parameterization
-        self.latent_channels = models.LATENT_CHANNELS
-        self.lowvram = False
+        version = info._recipe.version
+        self.model = DiffusionWrapper(unet, info._recipe.inpainting)
         self.device = torch.device("cpu")
-        self.is_sd1, self.is_sd2, self.is_sdxl, self.is_sd3 = (
-            recipe.version == version for version in ("sd1", "sd2", "sdxl", "sd3")
-        )
-        self.is_ssd = False
-        self.is_sdxl_inpaint = self.is_sdxl and recipe.inpainting
+        self.is_sd1, self.is_sd2, self.is_sd3 = (version == name for name in ("sd1", "sd2", "sd3"))
+        self.is_sdxl, self.is_ssd = version in ("sdxl", "ssd"), version == "ssd"
+        self.is_sdxl_inpaint = self.is_sdxl and info._recipe.inpainting
+        self.cond_stage_model_empty_prompt = _encode("", TOKENS_PER_CHUNK)[None]
         self.name_as(info)
 
     def name_as(self, info: CheckpointInfo) -> None:
@@ -147,17 +152,82 @@ class StableDiffusionModel(nn.Module):
         self.sd_model_checkpoint = info.filename
         self.sd_model_hash = info.hash
 
-    def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
-        """The UNet's prediction (noise, or v)."""
-        answer: Tensor = self.model(x, t, **cond)
-        return answer
-
     def get_learned_conditioning(self, texts: list[str]) -> Tensor | DictWithShape:
         """(texts, tokens, width); a text beyond 75 words takes a second chunk of tokens."""
         longest = max(len(text.split()) for text in texts)
         chunks = max(1, -(-longest // WORDS_PER_CHUNK))
         encoded = torch.stack([_encode(text, chunks * TOKENS_PER_CHUNK) for text in texts])
-        return DictWithShape(crossattn=encoded, vector=encoded[:, 0]) if self.is_sdxl else encoded
+        sized = self.is_sdxl or self.is_sd3
+        return DictWithShape(crossattn=encoded, vector=encoded[:, 0]) if sized else encoded
+
+
+class StableDiffusionModel(LoadedModel):
+    """A model of SD1, SD2 or SDXL, with the schedule that they share."""
+
+    def __init__(self, info: CheckpointInfo, unet: nn.Module) -> None:
+        super().__init__(info, unet)
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        self.register_buffer("alphas_cumprod", torch.cumprod(1 - betas, 0).float())
+        self.num_timesteps = 1000
+        self.parameterization = info._recipe.parameterization
+        self.latent_channels = models.LATENT_CHANNELS
+
+    def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
+        """The UNet's prediction (noise, or v)."""
+        answer: Tensor = self.model(x, t, **cond)
+        return answer
+
+
+class FlowDenoiser(DiscreteSchedule):
+    """A flow model as a function of sigma, which runs from 0 to 1."""
+
+    def __init__(self, model: Any, sigmas: Tensor) -> None:
+        super().__init__(sigmas, quantize=False)
+        self.inner_model = model
+
+    def forward(self, x: Tensor, sigma: Tensor, **kwargs: Any) -> Tensor:
+        """The denoised image."""
+        answer: Tensor = self.inner_model.apply_model(x, sigma, **kwargs)
+        return answer
+
+
+class FlowModel(LoadedModel):
+    """A model of SD3: it makes its own denoiser and adds noise in its own way.
+
+    As in the host it does have `alphas_cumprod` and the parameterization "eps": only `is_sd3`, `create_denoiser`
+    and `add_noise_to_latent` tell it from the others.
+    """
+
+    def __init__(self, info: CheckpointInfo, unet: nn.Module) -> None:
+        super().__init__(info, unet)
+        places = torch.arange(1, 1001) / 1000
+        self.register_buffer("_sigmas", FLOW_SHIFT * places / (1 + (FLOW_SHIFT - 1) * places))
+        self.alphas_cumprod = 1 / (self._sigmas**2 + 1)
+        self.latent_channels = FLOW_CHANNELS
+
+    def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
+        """The denoised image; `t` is sigma."""
+        answer: Tensor = x - self.model(x, t * 1000, **cond) * t.view(-1, 1, 1, 1)
+        return answer
+
+    def create_denoiser(self) -> FlowDenoiser:
+        """What the samplers take instead of their own."""
+        return FlowDenoiser(self, self._sigmas)
+
+    def add_noise_to_latent(self, x: Tensor, noise: Tensor, amount: Tensor) -> Tensor:
+        """A mixture of both."""
+        return x * (1 - amount) + noise * amount
+
+    def fix_dimensions(self, width: int, height: int) -> tuple[int, int]:
+        """Multiples of 16."""
+        return width // 16 * 16, height // 16 * 16
+
+
+def encode_pictures(pictures: Tensor, model: Any) -> Tensor:
+    """A crude VAE: latents of (images, 3, height, width) from 0 to 1, from the mean colours."""
+    colours = functional.avg_pool2d(pictures.float(), OPT_F) * 2 - 1
+    mean = colours.mean(1, keepdim=True)
+    return torch.cat([colours, mean.expand(-1, model.latent_channels - 3, -1, -1)], dim=1)
 
 
 def _encode(text: str, tokens: int) -> Tensor:
@@ -168,7 +238,7 @@ def _encode(text: str, tokens: int) -> Tensor:
 class Checkpoints:
     """The checkpoint files of a host and the loading of them."""
 
-    def __init__(self, model_loaded: Callable[[StableDiffusionModel], Any]) -> None:
+    def __init__(self, model_loaded: Callable[[LoadedModel], Any]) -> None:
         self.recipes = dict(RECIPES)
         self.listed: dict[str, CheckpointInfo] = {}
         self._model_loaded = model_loaded
@@ -188,8 +258,13 @@ class Checkpoints:
 
     def find(self, text: str | None) -> CheckpointInfo | None:
         """The checkpoint of that title, name or hash."""
-        exact = [i for i in self.listed.values() if text in (i.title, i.name, i.model_name, i.shorthash, i.short_title)]
+        names = ("title", "name", "model_name", "name_for_extra", "shorthash", "short_title")
+        exact = [info for info in self.listed.values() if text in (getattr(info, name) for name in names)]
         return exact[0] if exact else None
+
+    def titles(self, use_short: bool = False) -> list[str]:
+        """What users choose from."""
+        return [info.short_title if use_short else info.title for info in self.listed.values()]
 
     def selected(self) -> CheckpointInfo:
         """The checkpoint of the settings."""
@@ -198,18 +273,19 @@ class Checkpoints:
             raise RuntimeError("no checkpoint is selected")
         return info
 
-    def load(self, info: CheckpointInfo) -> StableDiffusionModel:
+    def load(self, info: CheckpointInfo) -> LoadedModel:
         """A new model object."""
-        model = StableDiffusionModel(info, copy.deepcopy(self._unet(info))).eval()
+        kind = FlowModel if info._recipe.flow else StableDiffusionModel
+        model = kind(info, copy.deepcopy(self._unet(info))).eval()
         fake("modules.shared").sd_model = model
         replace_attention()
         self._model_loaded(model)
         return model
 
-    def reload(self, sd_model: Any = None, info: CheckpointInfo | None = None) -> StableDiffusionModel:
+    def reload(self, sd_model: Any = None, info: CheckpointInfo | None = None) -> LoadedModel:
         """`reload_model_weights`: nothing, or in place with strict=False, or a new object for another layout."""
         info = info or self.selected()
-        model: StableDiffusionModel = sd_model or fake("modules.shared").sd_model
+        model: LoadedModel = sd_model or fake("modules.shared").sd_model
         loaded = model.sd_checkpoint_info
         if loaded.title == info.title:
             return model
@@ -275,9 +351,9 @@ class ModelData(Strict):
         super().__init__("sd_models.model_data")
 
     @property
-    def sd_model(self) -> StableDiffusionModel | None:
+    def sd_model(self) -> LoadedModel | None:
         """The loaded model."""
-        loaded: StableDiffusionModel | None = fake("modules.shared").sd_model
+        loaded: LoadedModel | None = fake("modules.shared").sd_model
         return loaded
 
 
@@ -292,6 +368,7 @@ def model_modules(checkpoints: Checkpoints) -> list[StrictModule]:
         StrictModule(
             "modules.sd_models",
             CheckpointInfo=CheckpointInfo,
+            checkpoint_tiles=checkpoints.titles,
             checkpoints_list=checkpoints.listed,
             model_data=ModelData(),
             get_closet_checkpoint_match=checkpoints.find,

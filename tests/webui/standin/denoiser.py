@@ -15,36 +15,13 @@ from tests.webui.standin.callbacks import (
     CFGDenoiserParams,
     run_callbacks,
 )
-from tests.webui.standin.checkpoints import DictWithShape, test_for_nans
+from tests.webui.standin.checkpoints import DictWithShape
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import fake
 
 
 class InterruptedException(BaseException):
     """The user has interrupted or skipped."""
-
-
-@dataclass
-class Conditioning:
-    """Prompts of one batch: for each image its AND parts, as (encoded text, weight)."""
-
-    images: list[list[tuple[Any, float]]]
-
-    def rows(self) -> tuple[Any, list[list[tuple[int, float]]]]:
-        """All parts as one batch, and for each image its (row, weight)."""
-        parts = [part for image in self.images for part, _ in image]
-        rows = iter(range(len(parts)))
-        return join(parts), [[(next(rows), weight) for _, weight in image] for image in self.images]
-
-
-def join(parts: list[Any]) -> Any:
-    """Encoded texts as one batch; shorter ones repeat their last token."""
-    if isinstance(parts[0], DictWithShape):
-        return DictWithShape({key: join([part[key] for part in parts]) for key in parts[0]})
-    if parts[0].dim() == 1:
-        return torch.stack(parts)
-    longest = max(len(part) for part in parts)
-    return torch.stack([torch.cat([part, part[-1:].expand(longest - len(part), -1)]) for part in parts])
 
 
 def cut(text: Any, start: int, stop: int) -> Any:
@@ -86,6 +63,7 @@ class CFGDenoiser(nn.Module):
         self.step = 0
         self.image_cfg_scale: float | None = None
         self.padded_cond_uncond = False
+        self.padded_cond_uncond_v0 = False
         self.sampler = sampler
         self.p: Any = None
         self.cond_scale_miltiplier = 1.0
@@ -114,29 +92,36 @@ class CFGDenoiser(nn.Module):
         x: Tensor,
         sigma: Tensor,
         uncond: Any,
-        cond: Conditioning,
+        cond: Any,
         cond_scale: float,
         s_min_uncond: float,
         image_cond: Tensor,
     ) -> Tensor:
         """One step's guided output; `x` is (images, channels, height, width)."""
-        shared = fake("modules.shared")
+        shared, parser = fake("modules.shared"), fake("modules.prompt_parser")
         probe().before_evaluation(self.step)
         if shared.state.interrupted or shared.state.skipped:
             raise InterruptedException
-        if apply_refiner(self):
+        if apply_refiner(self, sigma):
             cond, uncond = self.sampler.sampler_extra_args["cond"], self.sampler.sampler_extra_args["uncond"]
-        params, parts = self._rows(x, sigma, uncond, cond, image_cond)
+        parts, text = parser.reconstruct_multicond_batch(cond, self.step)
+        uncond = parser.reconstruct_cond_batch(uncond, self.step)
+        if self.mask_before_denoising and self.mask is not None:
+            x = self._blend(x, sigma)
+        params = self._rows(x, sigma, (text, uncond), image_cond, parts)
         run_callbacks("cfg_denoiser", params)
-        output = self._both(params, len(x), self._skips_uncond(sigma, s_min_uncond), parts)
+        skip = self._skips_uncond(sigma, s_min_uncond)
+        output = self._both(params, len(x), skip, parts)
         denoised_params = CFGDenoisedParams(output, *self._progress(), self.inner_model)
         run_callbacks("cfg_denoised", denoised_params)
-        test_for_nans(output, "unet")
         if self.need_last_noise_uncond:
             self.last_noise_uncond = output[-len(x) :].clone()
-        guided = _guide(output, parts, len(x), cond_scale * self.cond_scale_miltiplier)
-        guided = self._blend(guided, sigma)
-        self.sampler.last_latent = self.get_pred_x0(x, guided, sigma)
+        guided = _guide(output, parts, len(x), 1.0 if skip else cond_scale * self.cond_scale_miltiplier)
+        if not self.mask_before_denoising and self.mask is not None:
+            guided = self._blend(guided, sigma)
+        firsts = [image[0][0] for image in parts]
+        self.sampler.last_latent = self.get_pred_x0(params.x[firsts], output[firsts], sigma)
+        shared.state.current_latent = self.sampler.last_latent
         after = AfterCFGCallbackParams(guided, *self._progress())
         run_callbacks("cfg_after_cfg", after)
         self.step += 1
@@ -147,27 +132,35 @@ class CFGDenoiser(nn.Module):
         return state.sampling_step, state.sampling_steps
 
     def _rows(
-        self, x: Tensor, sigma: Tensor, uncond: Any, cond: Conditioning, image_cond: Tensor
-    ) -> tuple[CFGDenoiserParams, list[list[tuple[int, float]]]]:
-        text, parts = cond.rows()
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        texts: tuple[Any, Any],
+        image_cond: Tensor,
+        parts: list[list[tuple[int, float]]],
+    ) -> CFGDenoiserParams:
         repeats = [index for index, image in enumerate(parts) for _ in image] + list(range(len(x)))
-        params = CFGDenoiserParams(
-            x[repeats], image_cond[repeats], sigma[repeats], *self._progress(), text, uncond, self
+        return CFGDenoiserParams(
+            x[repeats], image_cond[repeats], sigma[repeats], *self._progress(), *texts, denoiser=self
         )
-        return params, parts
 
     def _skips_uncond(self, sigma: Tensor, s_min_uncond: float) -> bool:
-        opts = fake("modules.shared").opts
-        if opts.skip_early_cond > 0 and self.step / self.total_steps <= opts.skip_early_cond:  # type: ignore[operator]
-            self.p.extra_generation_params["Skip Early CFG"] = opts.skip_early_cond
+        opts, noted = fake("modules.shared").opts, self.p.extra_generation_params
+        if opts.skip_early_cond != 0 and self.step / self.total_steps <= opts.skip_early_cond:  # type: ignore[operator]
+            noted["Skip Early CFG"] = opts.skip_early_cond
             return True
         takes_turns = self.step % 2 == 1 or opts.s_min_uncond_all
-        return bool(takes_turns and s_min_uncond > 0 and float(sigma[0]) < s_min_uncond)
+        if not takes_turns or s_min_uncond <= 0 or float(sigma[0]) >= s_min_uncond:
+            return False
+        noted["NGMS"] = s_min_uncond
+        if opts.s_min_uncond_all:
+            noted["NGMS all steps"] = True
+        return True
 
     def _both(self, params: CFGDenoiserParams, images: int, skip: bool, parts: list[list[tuple[int, float]]]) -> Tensor:
         """The output of all rows: conditional first, unconditional (or a copy of the conditional) last."""
         rows = len(params.x) - images
-        text, uncond = params.text_cond, params.text_uncond
+        text, uncond = self._padded(params.text_cond, params.text_uncond)
         texts = [(text, 0, rows)] if skip else [(text, 0, rows), (uncond, rows, rows + images)]
         if not skip and text.shape[1] == uncond.shape[1]:
             both = (
@@ -181,6 +174,15 @@ class CFGDenoiser(nn.Module):
             output = torch.cat([output, output[[image[0][0] for image in parts]]])
         return output
 
+    def _padded(self, text: Any, uncond: Any) -> tuple[Any, Any]:
+        """Both with as many tokens, if the user wants that: the shorter one is continued with empty prompts."""
+        self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
+        if not fake("modules.shared").opts.pad_cond_uncond or text.shape[1] == uncond.shape[1]:
+            return text, uncond
+        self.padded_cond_uncond = True
+        longest = max(text.shape[1], uncond.shape[1])
+        return _pad(text, longest), _pad(uncond, longest)
+
     def _calls(self, params: CFGDenoiserParams, text: Any, start: int, stop: int, images: int) -> Iterator[Tensor]:
         at_once = stop - start if fake("modules.shared").opts.batch_cond_uncond else images
         for first in range(start, stop, at_once):
@@ -191,19 +193,24 @@ class CFGDenoiser(nn.Module):
             }
             yield self.inner_model(params.x[first:last], params.sigma[first:last], cond=cond)
 
-    def _blend(self, guided: Tensor, sigma: Tensor) -> Tensor:
-        if self.mask is None or self.nmask is None or self.init_latent is None:
-            return guided
-        blended = guided * self.nmask + self.init_latent * self.mask
+    def _blend(self, latent: Tensor, sigma: Tensor) -> Tensor:
+        blended = latent * self.nmask + self.init_latent * self.mask  # type: ignore[operator]
         if self.p.scripts is None:
             return blended
-        blend = MaskBlendArgs(guided, self.nmask, self.init_latent, self.mask, blended, self, sigma)
+        blend = MaskBlendArgs(latent, self.nmask, self.init_latent, self.mask, blended, self, sigma)
         self.p.scripts.on_mask_blend(self.p, blend)
         return blend.blended_latent
 
 
 def _plain(text: Any) -> Tensor:
     return text["crossattn"] if isinstance(text, DictWithShape) else text
+
+
+def _pad(text: Any, tokens: int) -> Any:
+    if isinstance(text, DictWithShape):
+        return DictWithShape({**text, "crossattn": _pad(text["crossattn"], tokens)})
+    empty = fake("modules.shared").sd_model.cond_stage_model_empty_prompt
+    return torch.cat([text, empty.repeat(len(text), (tokens - text.shape[1]) // empty.shape[1], 1)], dim=1)
 
 
 def _guide(output: Tensor, parts: list[list[tuple[int, float]]], images: int, scale: float) -> Tensor:
@@ -215,23 +222,35 @@ def _guide(output: Tensor, parts: list[list[tuple[int, float]]], images: int, sc
     return guided
 
 
-def apply_refiner(denoiser: CFGDenoiser) -> bool:
+def completed_ratio(denoiser: CFGDenoiser, sigma: Tensor | None = None) -> Any:
+    """How far a pass has come: by its steps, or by the timestep that the largest sigma is nearest to."""
+    if fake("modules.shared").opts.refiner_switch_by_sample_steps or sigma is None:
+        denoiser.p.extra_generation_params["Refiner switch by sampling steps"] = True
+        return denoiser.step / denoiser.total_steps  # type: ignore[operator]
+    largest = sigma.max()
+    if hasattr(denoiser.inner_model, "sigmas"):
+        timestep = int((denoiser.inner_model.sigmas - largest).abs().argmin())
+    else:
+        timestep = int(largest)  # what the family of timesteps calls sigma
+    return (999 - timestep) / 1000
+
+
+def apply_refiner(cfg_denoiser: CFGDenoiser, sigma: Tensor | None = None) -> bool:
     """Swap the refiner in when it is due; whether that happened."""
-    p, opts = denoiser.p, fake("modules.shared").opts
-    info = p.refiner_checkpoint_info
-    if info is None or p.refiner_switch_at is None:
+    p, opts = cfg_denoiser.p, fake("modules.shared").opts
+    info, ratio = p.refiner_checkpoint_info, completed_ratio(cfg_denoiser, sigma)
+    if p.refiner_switch_at is not None and ratio < p.refiner_switch_at:
         return False
-    if denoiser.step / denoiser.total_steps < p.refiner_switch_at:  # type: ignore[operator]
+    if info is None or fake("modules.shared").sd_model.sd_checkpoint_info is info:
         return False
-    if fake("modules.shared").sd_model.sd_checkpoint_info is info:
-        return False
-    if getattr(p, "enable_hr", False) and opts.hires_fix_refiner_pass != "both passes":
-        wanted = "second pass" if p.is_hr_pass else "first pass"
-        if opts.hires_fix_refiner_pass != wanted:
+    if getattr(p, "enable_hr", False):
+        if opts.hires_fix_refiner_pass == ("first pass" if p.is_hr_pass else "second pass"):
             return False
+        if opts.hires_fix_refiner_pass != "second pass":
+            p.extra_generation_params["Hires refiner"] = opts.hires_fix_refiner_pass
     p.extra_generation_params["Refiner"] = info.short_title
     p.extra_generation_params["Refiner switch at"] = p.refiner_switch_at
     fake("modules.sd_models").reload_model_weights(info=info)
     p.setup_conds()
-    denoiser.update_inner_model()
+    cfg_denoiser.update_inner_model()
     return True

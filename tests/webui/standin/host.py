@@ -8,22 +8,27 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 from tests import models
 from tests.webui.standin import (
     api,
+    builtin,
     checkpoints,
+    images,
     infotext,
     kdiff,
     options,
     processing,
-    samplers,
+    prompts,
+    registry,
     scripts,
     ui,
     xyz,
@@ -40,7 +45,9 @@ PURGED_PREFIXES = ("lib_fewstep.webui",)
 class Host:
     """A running WebUI with one extension; made by `standin.webui`."""
 
-    def __init__(self, scripts_dir: Path, cat: models.HostTorch, nowebui: bool, config: dict[str, Any]) -> None:
+    def __init__(
+        self, scripts_dir: Path, cat: models.HostTorch, nowebui: bool, config: dict[str, Any], models_path: Path
+    ) -> None:
         self.scripts_dir = scripts_dir
         self.cat = cat
         self.nowebui = nowebui
@@ -52,13 +59,13 @@ class Host:
         self.checkpoints = checkpoints.Checkpoints(lambda model: self._run("model_loaded", model))
         self.tabs: dict[str, ui.Tab] = {}
         self.api: api.Api
-        self._install_modules(config)
+        self._install_modules(config, models_path)
         self.shared: Any = sys.modules["modules.shared"]
 
     def _run(self, kind: str, *args: Any) -> list[Any]:
         return self.callbacks.run(kind, *args)
 
-    def _install_modules(self, config: dict[str, Any]) -> None:
+    def _install_modules(self, config: dict[str, Any], models_path: Path) -> None:
         inside = [
             options.shared_module(config, {"nowebui": self.nowebui}),
             callbacks_module(self.callbacks),
@@ -67,15 +74,17 @@ class Host:
             scripts.scripts_module(),
             infotext.infotext_module(),
             ui.components_module(),
-            StrictModule("modules.paths", **_paths()),
-            *samplers.sampler_modules(),
+            StrictModule("modules.paths", **_paths(models_path)),
+            images.images_module(),
+            *prompts.prompt_modules(),
+            *registry.sampler_modules(),
             *checkpoints.model_modules(self.checkpoints),
         ]
         children = {module.__name__.partition(".")[2]: module for module in inside}
         root = StrictModule("modules", __path__=[], _probe=self.probe, _callbacks=self.callbacks, **children)
         for module in (root, *inside, *kdiff.kdiffusion_modules(), self._launch_module()):
             sys.modules[module.__name__] = module
-        samplers.set_samplers()
+        registry.set_samplers()
 
     def _launch_module(self) -> StrictModule:
         def run_pip(command: str, desc: str | None = None, live: bool = False) -> None:
@@ -87,6 +96,7 @@ class Host:
         """Load the scripts and build page and API."""
         xyz.load()
         scripts.load_scripts(self.scripts_dir)
+        builtin.load()
         if not self.nowebui:
             self._run("before_ui")
         self.tabs = {name: ui.build_tab(name) for name in TABS}
@@ -129,7 +139,7 @@ class Host:
     def job(self, tab: str, *, ui: dict[str, Any] | None = None, **fields: Any) -> Any:
         """A job as the page makes it, not yet started."""
         page = self.tabs[tab]
-        return api.make_job(tab, fields, page.runner, page.arguments(ui))
+        return api.make_job(tab, page.job_fields(fields), page.runner, page.job_arguments(fields, ui))
 
     def xyz(
         self, axes: dict[str, str], tab: str = "txt2img", ui: dict[str, Any] | None = None, **fields: Any
@@ -140,7 +150,7 @@ class Host:
         results = []
         try:
             for processed in xyz.run_cells(p, axes):
-                results.append(api.finished(processed.p, processed))
+                results.append(api.finished(processed._job, processed))
                 self.probe.latents.clear()
         finally:
             api.end_job(p)
@@ -191,12 +201,12 @@ class Host:
         return list(self.pip)
 
 
-def _paths() -> dict[str, str]:
+def _paths(models_path: Path) -> dict[str, str]:
     root = "/webui"
     return {
         "script_path": root,
         "data_path": root,
-        "models_path": f"{root}/models",
+        "models_path": str(models_path),
         "extensions_dir": f"{root}/extensions",
         "extensions_builtin_dir": f"{root}/extensions-builtin",
         "cwd": root,
@@ -217,9 +227,12 @@ def mask_picture(width: int, height: int) -> Image.Image:
 
 
 def as_base64(image: Image.Image) -> str:
-    """A picture as the API takes it."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    """A picture as the API takes it, with the texts that it carries."""
+    buffer, texts = io.BytesIO(), PngInfo()
+    for key, value in image.info.items():
+        if isinstance(key, str) and isinstance(value, str):
+            texts.add_text(key, value)
+    image.save(buffer, "PNG", pnginfo=texts)
     return b64encode(buffer.getvalue()).decode()
 
 
@@ -254,7 +267,8 @@ def webui(
             stack.enter_context(checkpoints.attention_restored())
             stack.enter_context(ui.components_announced())
             cat = stack.enter_context(models.webui_cat())
-            host = Host(folder, cat, nowebui, config or {})
+            models_path = Path(stack.enter_context(TemporaryDirectory(prefix="webui-models-")))
+            host = Host(folder, cat, nowebui, config or {}, models_path)
             host.installed = set(installed)
             host.load_model(model)
             host.start()

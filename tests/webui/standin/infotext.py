@@ -33,6 +33,8 @@ def unquote(text: str) -> str:
 def create_infotext(p: Any, index: int = 0) -> str:
     """The text of image `index` of all images of the job (of the first before there is one)."""
     prompts, negatives, seeds = p.all_prompts, p.all_negative_prompts, p.all_seeds
+    place = index % p.batch_size
+    known = {"p": p, "index": place, "prompt_text": prompts[index], "negative_prompt": negatives[index]}
     fields = {
         "Steps": p.steps,
         "Sampler": p.sampler_name,
@@ -42,19 +44,37 @@ def create_infotext(p: Any, index: int = 0) -> str:
         "Size": f"{p.width}x{p.height}",
         "Model hash": p.sd_model_hash,
         "Model": p.sd_model_name,
-        "Denoising strength": p.denoising_strength if getattr(p, "enable_hr", True) else None,
-        **{key: _of_image(value, index % p.batch_size) for key, value in p.extra_generation_params.items()},
+        "Denoising strength": None,
+        **p.extra_generation_params,
         "Version": "v1.10.1",
     }
-    pairs = [key if key == value else f"{key}: {quote(value)}" for key, value in fields.items() if value is not None]
+    values = {key: _of_image(key, value, place, known) for key, value in fields.items()}
+    pairs = [key if key == value else f"{key}: {quote(value)}" for key, value in values.items() if value is not None]
     negative = f"\nNegative prompt: {negatives[index]}" if negatives[index] else ""
     return f"{prompts[index]}{negative}\n{', '.join(pairs)}"
 
 
-def _of_image(value: Any, index: int) -> Any:
-    if callable(value):
-        raise TypeError("the stand-in knows no callable infotext values")
-    return value[index] if isinstance(value, list) else value
+def _of_image(key: str, value: Any, index: int, known: dict[str, Any]) -> Any:
+    """A value of one image: a list has one for each, and a function is asked for it."""
+    with reported(f"the infotext has no {key}"):
+        if isinstance(value, list):
+            return value[index]
+        return value(**known) if callable(value) else value
+    return None
+
+
+class PasteField(tuple[Any, Any]):  # noqa: SLOT001 (the host gives it attributes)
+    """A component and what of an infotext it takes: a key, or a function of all of them."""
+
+    def __new__(cls, component: Any, target: Any, *, api: str | None = None) -> PasteField:
+        """As a pair of both."""
+        return super().__new__(cls, (component, target))
+
+    def __init__(self, component: Any, target: Any, *, api: str | None = None) -> None:
+        self.api = api
+        self.component = component
+        self.label = target if isinstance(target, str) else None
+        self.function = target if callable(target) else None
 
 
 def parse_generation_parameters(text: str, skip_fields: list[str] | None = None) -> dict[str, Any]:
@@ -129,7 +149,7 @@ def _cast(component: Any, value: Any) -> tuple[bool, Any]:
     """(whether something changes, the value): strings take the type of the component's value."""
     if value is None:
         return False, None
-    if isinstance(value, dict) and value.get("__type__") == "update":
+    if isinstance(value, dict):
         return "value" in value, value.get("value")
     kind = type(component.value)
     if kind is bool:
@@ -144,6 +164,7 @@ def infotext_module() -> StrictModule:
     """`modules.infotext_utils`."""
     return StrictModule(
         "modules.infotext_utils",
+        PasteField=PasteField,
         parse_generation_parameters=parse_generation_parameters,
         quote=quote,
         unquote=unquote,

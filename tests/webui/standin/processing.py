@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,40 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests import models
-from tests.webui.standin.denoiser import Conditioning, MaskBlendArgs, cut
+from tests.webui.standin.checkpoints import OPT_F, encode_pictures
+from tests.webui.standin.denoiser import MaskBlendArgs
 from tests.webui.standin.infotext import create_infotext
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import StrictModule, fake
 
-OPT_F = 8
 INPAINTING_CHANNELS = 5
 IMAGE_UPSCALERS = ("None", "Lanczos", "Nearest")
+
+VERSION = "v1.10.1"
+OF_THE_JOB = (
+    "subseed_strength",
+    "width",
+    "height",
+    "sampler_name",
+    "cfg_scale",
+    "steps",
+    "batch_size",
+    "restore_faces",
+    "sd_model_name",
+    "sd_model_hash",
+    "seed_resize_from_w",
+    "seed_resize_from_h",
+    "denoising_strength",
+    "extra_generation_params",
+    "styles",
+    "is_using_inpainting_conditioning",
+)
 
 _JOB: dict[str, Any] = {
     "outpath_samples": None,
     "outpath_grids": None,
     "prompt": "",
+    "prompt_for_display": None,
     "negative_prompt": "",
     "styles": [],
     "seed": -1,
@@ -68,6 +89,12 @@ _JOB: dict[str, Any] = {
     "script_args": (),
 }
 _RUNNING: dict[str, Any] = {
+    "comments": {},
+    "main_prompt": None,
+    "main_negative_prompt": None,
+    "firstpass_steps": None,
+    "step_multiplier": 1,
+    "sampler_noise_scheduler_override": None,
     "sampler": None,
     "is_using_inpainting_conditioning": False,
     "is_hr_pass": False,
@@ -108,6 +135,12 @@ _TXT2IMG: dict[str, Any] = {
     "hr_negative_prompt": "",
 }
 _TXT2IMG_RUNNING: dict[str, Any] = {
+    "comments": {},
+    "main_prompt": None,
+    "main_negative_prompt": None,
+    "firstpass_steps": None,
+    "step_multiplier": 1,
+    "sampler_noise_scheduler_override": None,
     "hr_checkpoint_info": None,
     "hr_upscale_to_x": 0,
     "hr_upscale_to_y": 0,
@@ -117,6 +150,11 @@ _TXT2IMG_RUNNING: dict[str, Any] = {
     "latent_scale_mode": None,
     "hr_c": None,
     "hr_uc": None,
+    "all_hr_prompts": None,
+    "all_hr_negative_prompts": None,
+    "hr_prompts": None,
+    "hr_negative_prompts": None,
+    "hr_extra_network_data": None,
 }
 _IMG2IMG: dict[str, Any] = {
     "denoising_strength": 0.75,
@@ -129,9 +167,15 @@ _IMG2IMG: dict[str, Any] = {
     "inpaint_full_res": False,
     "inpaint_full_res_padding": 0,
     "inpainting_mask_invert": 0,
-    "initial_noise_multiplier": 1.0,
+    "initial_noise_multiplier": None,
 }
 _IMG2IMG_RUNNING: dict[str, Any] = {
+    "comments": {},
+    "main_prompt": None,
+    "main_negative_prompt": None,
+    "firstpass_steps": None,
+    "step_multiplier": 1,
+    "sampler_noise_scheduler_override": None,
     "image_mask": None,
     "nmask": None,
     "latent_mask": None,
@@ -164,10 +208,6 @@ class StableDiffusionProcessing:
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         for name, value in {**self.fields, **self.running, **fields}.items():
             setattr(self, name, copy.copy(value) if isinstance(value, dict | list) else value)
-        opts = fake("modules.shared").opts
-        for name in ("s_min_uncond", "s_churn", "s_tmin", "s_tmax", "s_noise"):
-            if getattr(self, name) is None:
-                setattr(self, name, getattr(opts, name))
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the stand-in's {type(self).__name__} has no {name!r}")
@@ -181,6 +221,18 @@ class StableDiffusionProcessing:
     def sd_model(self, value: Any) -> None:
         pass
 
+    def comment(self, text: str) -> None:
+        """Something to say under the picture."""
+        self.comments[text] = 1
+
+    def fill_fields_from_opts(self) -> None:
+        """Take from the settings what the job leaves open."""
+        opts = fake("modules.shared").opts
+        for name in ("s_min_uncond", "s_churn", "s_tmin", "s_tmax", "s_noise"):
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(opts, name))
+        self.s_tmax = self.s_tmax or float("inf")
+
     def get_token_merging_ratio(self, for_hr: bool = False) -> float:
         """How much of the tokens is merged in a pass."""
         opts = fake("modules.shared").opts
@@ -193,9 +245,24 @@ class StableDiffusionProcessing:
             self.scripts_setup_complete = True
             self.scripts.setup(self)
 
+    def setup_prompts(self) -> None:
+        """The prompts of all images."""
+        count = self.batch_size * self.n_iter
+        self.all_prompts = self.prompt if isinstance(self.prompt, list) else count * [self.prompt]
+        negative = self.negative_prompt
+        self.all_negative_prompts = negative if isinstance(negative, list) else len(self.all_prompts) * [negative]
+        self.main_prompt, self.main_negative_prompt = self.all_prompts[0], self.all_negative_prompts[0]
+
+    def parse_extra_network_prompts(self) -> None:
+        """Take `<name:...>` out of the prompts of the batch."""
+        self.prompts, self.extra_network_data = fake("modules.extra_networks").parse_prompts(self.prompts)
+
     def setup_conds(self) -> None:
-        """Encode the prompts of the batch."""
-        self.c, self.uc = _encode(self.sd_model, self.prompts, self.negative_prompts)
+        """Encode the prompts of the batch, over as many steps as the sampler is said to call the denoiser."""
+        total_steps = _total_steps(self.sampler_name, self.steps)
+        self.step_multiplier, self.firstpass_steps = total_steps // self.steps, total_steps
+        size = (self.width, self.height)
+        self.c, self.uc = _encode(self.sd_model, self.prompts, self.negative_prompts, size, (total_steps, None))
 
     def get_conds(self) -> tuple[Any, Any]:
         """(positive, negative) of the running pass."""
@@ -231,12 +298,20 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         if not self.enable_hr:
             return
         shared = fake("modules.shared")
+        self.extra_generation_params["Denoising strength"] = self.denoising_strength
         self.latent_scale_mode = shared.latent_upscale_modes.get(self.hr_upscaler or shared.latent_upscale_default_mode)
         if self.latent_scale_mode is None and self.hr_upscaler not in IMAGE_UPSCALERS:
             raise RuntimeError(f"there is no upscaler {self.hr_upscaler!r}")
-        if self.hr_checkpoint_name:
+        if self.hr_checkpoint_name and self.hr_checkpoint_name != "Use same checkpoint":
             self.hr_checkpoint_info = _checkpoint(self.hr_checkpoint_name)
             self.extra_generation_params["Hires checkpoint"] = self.hr_checkpoint_info.short_title
+        if self.hr_sampler_name is not None and self.hr_sampler_name != self.sampler_name:
+            self.extra_generation_params["Hires sampler"] = self.hr_sampler_name
+        self.extra_generation_params["Hires prompt"] = _hires_prompt
+        self.extra_generation_params["Hires negative prompt"] = _hires_negative_prompt
+        self.extra_generation_params["Hires schedule type"] = None  # the sampler says it
+        if self.hr_scheduler is None:
+            self.hr_scheduler = self.scheduler
         self.calculate_target_resolution()
         if self.hr_second_pass_steps:
             self.extra_generation_params["Hires steps"] = self.hr_second_pass_steps
@@ -260,17 +335,43 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         """(positive, negative) of the running pass."""
         return (self.hr_c, self.hr_uc) if self.is_hr_pass else (self.c, self.uc)
 
+    def setup_prompts(self) -> None:
+        """The prompts of all images, of both passes."""
+        super().setup_prompts()
+        if not self.enable_hr:
+            return
+        for name in ("prompt", "negative_prompt"):
+            wanted = getattr(self, f"hr_{name}") or getattr(self, name)
+            setattr(self, f"hr_{name}", wanted)
+            every = wanted if isinstance(wanted, list) else self.batch_size * self.n_iter * [wanted]
+            setattr(self, f"all_hr_{name}s", every)
+
+    def parse_extra_network_prompts(self) -> None:
+        """Take `<name:...>` out of the prompts of the batch."""
+        super().parse_extra_network_prompts()
+        if self.enable_hr:
+            start, stop = self.iteration * self.batch_size, (self.iteration + 1) * self.batch_size
+            self.hr_negative_prompts = self.all_hr_negative_prompts[start:stop]
+            parsed = fake("modules.extra_networks").parse_prompts(self.all_hr_prompts[start:stop])
+            self.hr_prompts, self.hr_extra_network_data = parsed
+
     def setup_conds(self) -> None:
-        """Encode the prompts of the batch, and in the second pass its own."""
-        super().setup_conds()
+        """Encode the prompts of the batch; in the second pass, where a refiner asks for it, only its own."""
+        self.hr_c = self.hr_uc = None
         if self.is_hr_pass:
             self.calculate_hr_conds()
+        else:
+            super().setup_conds()
 
     def calculate_hr_conds(self) -> None:
-        """Encode the prompts of the second pass."""
-        prompts = [self.hr_prompt or prompt for prompt in self.prompts]
-        negatives = [self.hr_negative_prompt or negative for negative in self.negative_prompts]
-        self.hr_c, self.hr_uc = _encode(self.sd_model, prompts, negatives)
+        """Encode the prompts of the second pass, unless that is done."""
+        if self.hr_c is not None:
+            return
+        steps = _total_steps(self.hr_sampler_name or self.sampler_name, self.hr_second_pass_steps or self.steps)
+        size = (self.hr_upscale_to_x, self.hr_upscale_to_y)
+        self.hr_c, self.hr_uc = _encode(
+            self.sd_model, self.hr_prompts, self.hr_negative_prompts, size, (self.firstpass_steps, steps)
+        )
 
     def sample(self, conditioning: Any, unconditional_conditioning: Any, **_batch: Any) -> Tensor:
         """One batch of latents, from both passes."""
@@ -296,6 +397,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         samples = self._upscaled(samples)
         self.rng = ImageRNG(tuple(samples.shape[1:]), self.seeds)
         noise = self.rng.next()
+        if not self.disable_extra_networks:
+            fake("modules.extra_networks").activate(self, self.hr_extra_network_data)
         self.calculate_hr_conds()
         if self.scripts is not None:
             self.scripts.before_hr(self)
@@ -331,9 +434,12 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
         super().__init__(sd_model, **fields)
         self.image_mask = self.mask
         self.mask = None
+        if self.initial_noise_multiplier is None:
+            self.initial_noise_multiplier = fake("modules.shared").opts.initial_noise_multiplier
 
     def init(self, all_prompts: list[str], all_seeds: list[int], all_subseeds: list[int]) -> None:
         """Make the sampler of the whole job, and latents of images and mask."""
+        self.extra_generation_params["Denoising strength"] = self.denoising_strength
         self.sampler = fake("modules.sd_samplers").create_sampler(self.sampler_name, self.sd_model)
         size = (self.width, self.height)
         latents = torch.stack([encode_image(image.convert("RGB").resize(size)) for image in self.init_images])
@@ -343,7 +449,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             anew = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255).round()
             self.nmask = 1 - anew if self.inpainting_mask_invert else anew
             self.mask = 1 - self.nmask
-            self.nmask, self.mask = (m.expand(models.LATENT_CHANNELS, -1, -1) for m in (self.nmask, self.mask))
+            self.nmask, self.mask = (m.expand(latents.shape[1], -1, -1) for m in (self.nmask, self.mask))
         self.image_conditioning = self._image_conditioning()
 
     def _image_conditioning(self) -> Tensor:
@@ -378,18 +484,40 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
         return blend.blended_latent
 
 
-@dataclass
 class Processed:
     """What a job has made."""
 
-    p: Any
-    images: list[Any]
-    seed: int
-    info: str
-    infotexts: list[str] = field(default_factory=list)
-    index_of_first_image: int = 0
-    all_prompts: list[str] = field(default_factory=list)
-    all_seeds: list[int] = field(default_factory=list)
+    def __init__(
+        self,
+        p: Any,
+        images_list: list[Any],
+        seed: int = -1,
+        info: str = "",
+        subseed: int | None = None,
+        index_of_first_image: int = 0,
+        infotexts: list[str] | None = None,
+    ) -> None:
+        self._job = p
+        self.images = images_list
+        self.seed, self.subseed = int(seed), subseed
+        self.info = info
+        self.comments = "".join(f"{comment}\n" for comment in p.comments)
+        self.index_of_first_image = index_of_first_image
+        self.infotexts = infotexts or len(images_list) * [info]
+        self.version = VERSION
+        for name in (*OF_THE_JOB, "all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
+            setattr(self, name, getattr(p, name, None))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the stand-in's Processed has no {name!r}")
+
+    def js(self) -> str:
+        """The `info` of the API's answer: the comments are not in it."""
+        names = ("seed", "subseed", "index_of_first_image", "infotexts", "version", *OF_THE_JOB)
+        names = (*names, "all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds")
+        told = {name: getattr(self, name) for name in names}
+        told.update(prompt=self.all_prompts[0], negative_prompt=self.all_negative_prompts[0])
+        return json.dumps(told, default=lambda thing: None)
 
 
 def _before_every_sampling(p: Any, x: Tensor, noise: Tensor, c: Any, uc: Any) -> None:
@@ -397,25 +525,28 @@ def _before_every_sampling(p: Any, x: Tensor, noise: Tensor, c: Any, uc: Any) ->
         p.scripts.process_before_every_sampling(p=p, x=x, noise=noise, c=c, uc=uc)
 
 
-def _encode(model: Any, prompts: list[str], negatives: list[str]) -> tuple[Conditioning, Any]:
-    images = []
-    for prompt in prompts:
-        parts = [_weighted(part) for part in prompt.split(" AND ")]
-        images.append([(_first(model.get_learned_conditioning([text])), weight) for text, weight in parts])
-    return Conditioning(images), model.get_learned_conditioning(negatives)
+def _total_steps(sampler_name: str, steps: int) -> int:
+    config = fake("modules.sd_samplers").find_sampler_config(sampler_name)
+    return config.total_steps(steps) if config else steps
 
 
-def _weighted(part: str) -> tuple[str, float]:
-    text, _, weight = part.rpartition(":")
-    try:
-        return text.strip(), float(weight)
-    except ValueError:
-        return part.strip(), 1.0
+def _encode(
+    model: Any, prompts: list[str], negatives: list[str], size: tuple[int, int], steps: tuple[int, int | None]
+) -> tuple[Any, Any]:
+    """(positive, negative) over the steps of the first pass, and of the second if it is that one."""
+    parser, (width, height) = fake("modules.prompt_parser"), size
+    negative = parser.SdConditioning(negatives, is_negative_prompt=True, width=width, height=height)
+    uncond = parser.get_learned_conditioning(model, negative, *steps)
+    positive = parser.SdConditioning(prompts, width=width, height=height)
+    return parser.get_multicond_learned_conditioning(model, positive, *steps), uncond
 
 
-def _first(encoded: Any) -> Any:
-    row = cut(encoded, 0, 1)
-    return type(row)({key: value[0] for key, value in row.items()}) if isinstance(row, dict) else row[0]
+def _hires_prompt(p: Any, index: int, prompt_text: str, **_more: Any) -> str | None:
+    return p.all_hr_prompts[index] if p.all_hr_prompts[index] != prompt_text else None
+
+
+def _hires_negative_prompt(p: Any, index: int, negative_prompt: str, **_more: Any) -> str | None:
+    return p.all_hr_negative_prompts[index] if p.all_hr_negative_prompts[index] != negative_prompt else None
 
 
 def _checkpoint(name: str) -> Any:
@@ -426,10 +557,9 @@ def _checkpoint(name: str) -> Any:
 
 
 def encode_image(image: Image.Image) -> Tensor:
-    """A crude VAE: (channels, height / 8, width / 8) from the mean colours."""
-    small = image.resize((image.width // OPT_F, image.height // OPT_F), Image.Resampling.BOX)
-    colours = torch.from_numpy(np.asarray(small, dtype=np.float32)).permute(2, 0, 1) / 127.5 - 1
-    return torch.cat([colours, colours.mean(0, keepdim=True)])
+    """(channels, height / 8, width / 8)."""
+    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1)[None] / 255
+    return encode_pictures(pixels, fake("modules.shared").sd_model)[0]
 
 
 def decode_latents(samples: Tensor) -> Tensor:
@@ -447,6 +577,7 @@ def process_images(p: Any) -> Processed:
         for name, value in p.override_settings.items():
             opts.set(name, value, is_api=True, run_callbacks=False)
         fake("modules.sd_models").reload_model_weights()
+        fake("modules.sd_samplers").fix_p_invalid_sampler_and_scheduler(p)
         return _process(p)
     finally:
         if p.override_settings_restore_afterwards:
@@ -469,7 +600,10 @@ def _process(p: Any) -> Processed:
             break
         fake("modules.sd_models").reload_model_weights()
         _batch(p, number, images, infotexts)
-    processed = Processed(p, images, p.all_seeds[0], create_infotext(p), infotexts, 0, p.all_prompts, p.all_seeds)
+    infotexts = infotexts or [create_infotext(p)]
+    if not p.disable_extra_networks and p.extra_network_data:
+        fake("modules.extra_networks").deactivate(p, p.extra_network_data)
+    processed = Processed(p, images, p.all_seeds[0], infotexts[0], p.all_subseeds[0], 0, infotexts)
     if p.scripts is not None:
         p.scripts.postprocess(p, processed)
     return processed
@@ -478,27 +612,31 @@ def _process(p: Any) -> Processed:
 def _settle(p: Any) -> None:
     if p.seed in (None, -1, ""):
         p.seed = random.SystemRandom().randrange(2**32)
-    count = p.batch_size * p.n_iter
     info = p.sd_model.sd_checkpoint_info
+    if hasattr(p.sd_model, "fix_dimensions"):
+        p.width, p.height = p.sd_model.fix_dimensions(p.width, p.height)
     p.sd_model_name, p.sd_model_hash = info.name_for_extra, info.shorthash
     p.refiner_checkpoint_info = _checkpoint(p.refiner_checkpoint) if p.refiner_checkpoint else None
-    p.all_prompts = p.prompt if isinstance(p.prompt, list) else count * [p.prompt]
-    p.all_negative_prompts = count * [p.negative_prompt]
-    p.all_seeds = [int(p.seed) + index for index in range(count)]
-    p.all_subseeds = count * [p.subseed]
+    p.fill_fields_from_opts()
+    p.setup_prompts()
+    p.all_seeds = [int(p.seed) + index for index in range(len(p.all_prompts))]
+    p.all_subseeds = len(p.all_prompts) * [p.subseed]
 
 
 def _batch(p: Any, number: int, images: list[Any], infotexts: list[str]) -> None:
     start, stop = number * p.batch_size, (number + 1) * p.batch_size
     for name in ("prompts", "negative_prompts", "seeds", "subseeds"):
         setattr(p, name, getattr(p, f"all_{name}")[start:stop])
-    p.rng = ImageRNG((models.LATENT_CHANNELS, p.height // OPT_F, p.width // OPT_F), p.seeds)
-    p.extra_network_data = {}
+    channels = getattr(p.sd_model, "latent_channels", models.LATENT_CHANNELS)
+    p.rng = ImageRNG((channels, p.height // OPT_F, p.width // OPT_F), p.seeds)
     batch = {"batch_number": number, "prompts": p.prompts, "seeds": p.seeds, "subseeds": p.subseeds}
     if p.scripts is not None:
         p.scripts.before_process_batch(p, **batch)
-        p.scripts.after_extra_networks_activate(p, extra_network_data=p.extra_network_data, **batch)
-        p.scripts.process_batch(p, **batch)
+    p.parse_extra_network_prompts()
+    if not p.disable_extra_networks:
+        fake("modules.extra_networks").activate(p, p.extra_network_data)
+    if p.scripts is not None:
+        p.scripts.process_batch(p, **{**batch, "prompts": p.prompts})
     p.setup_conds()
     if number == 0:
         probe().params_txt = create_infotext(p)
@@ -507,12 +645,15 @@ def _batch(p: Any, number: int, images: list[Any], infotexts: list[str]) -> None
     decoded = list(decode_latents(samples))
     if p.scripts is not None:
         p.scripts.postprocess_batch(p, torch.stack(decoded), batch_number=number)
+        p.prompts, p.negative_prompts = p.all_prompts[start:stop], p.all_negative_prompts[start:stop]
         listed = fake("modules.scripts").PostprocessBatchListArgs(decoded)
         p.scripts.postprocess_batch_list(p, listed, batch_number=number)
         decoded = listed.images
     for index, pixels in enumerate(decoded):
         images.append(_finished(p, pixels))
         infotexts.append(create_infotext(p, start + index))
+        if fake("modules.shared").opts.enable_pnginfo:
+            images[-1].info["parameters"] = infotexts[-1]
 
 
 def _after_sampling(p: Any, samples: Tensor) -> Tensor:
@@ -520,6 +661,7 @@ def _after_sampling(p: Any, samples: Tensor) -> Tensor:
         sampled = fake("modules.scripts").PostSampleArgs(samples)
         p.scripts.post_sample(p, sampled)
         samples = sampled.samples
+    fake("modules.devices").test_for_nans(samples, "unet")
     probe().latents.append(samples.clone())
     return samples
 

@@ -1,45 +1,44 @@
-"""The host's samplers, one object for each pass, and how they are registered and found."""
+"""The host's samplers, one object for each pass, of both families."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tests.webui.standin import kdiff
-from tests.webui.standin.denoiser import CFGDenoiser, InterruptedException
+from tests.webui.standin.callbacks import ExtraNoiseParams, run_callbacks
+from tests.webui.standin.checkpoints import encode_pictures
+from tests.webui.standin.denoiser import CFGDenoiser, InterruptedException, apply_refiner
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import StrictModule, fake
 
+CHURN = ["s_churn", "s_tmin", "s_tmax", "s_noise"]
+EXTRA_PARAMS: dict[Any, list[str]] = {
+    "sample_euler": CHURN,
+    "sample_heun": CHURN,
+    "sample_dpm_2": CHURN,
+    "sample_dpm_fast": ["s_noise"],
+    "sample_dpmpp_2m_sde": ["s_noise"],
+}
 
-class SamplerData(NamedTuple):
-    """A sampler that users can choose."""
 
+class _SamplerData(NamedTuple):
     name: str
     constructor: Callable[[Any], Any]
     aliases: list[str]
     options: dict[str, Any]
 
+
+class SamplerData(_SamplerData):
+    """A sampler that users can choose."""
+
     def total_steps(self, steps: int) -> int:
         """Calls of the denoiser, as far as the host knows."""
         return steps * 2 if self.options.get("second_order", False) else steps
-
-
-@dataclass
-class Scheduler:
-    """A schedule of sigmas that users can choose; `function` None means the model's own."""
-
-    name: str
-    label: str
-    function: Callable[..., Tensor] | None
-    default_rho: float = -1
-    need_inner_model: bool = False
-    aliases: list[str] | None = None
 
 
 class NoiseLikeTheHost:
@@ -59,37 +58,6 @@ class NoiseLikeTheHost:
         return drawn
 
 
-def karras(n: int, sigma_min: float, sigma_max: float, device: Any = "cpu", rho: float = 7.0) -> Tensor:
-    """The schedule of Karras et al."""
-    ramp = torch.linspace(0, 1, n)
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return kdiff.append_zero((high + ramp * (low - high)) ** rho)
-
-
-def sgm_uniform(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: Any = "cpu") -> Tensor:
-    """Evenly spaced timesteps that leave out the last."""
-    start, end = (inner_model.sigma_to_t(torch.tensor(s)) for s in (sigma_max, sigma_min))
-    return kdiff.append_zero(inner_model.t_to_sigma(torch.linspace(float(start), float(end), n + 1)[:-1]))
-
-
-def uniform(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: Any = "cpu") -> Tensor:
-    """The model's own schedule."""
-    sigmas: Tensor = inner_model.get_sigmas(n)
-    return sigmas
-
-
-SCHEDULERS = (
-    Scheduler("automatic", "Automatic", None),
-    Scheduler("uniform", "Uniform", uniform, need_inner_model=True),
-    Scheduler("karras", "Karras", karras, default_rho=7.0),
-    Scheduler("sgm_uniform", "SGM Uniform", sgm_uniform, need_inner_model=True, aliases=["SGMUniform"]),
-    Scheduler("simple", "Simple", uniform, need_inner_model=True),
-    Scheduler("normal", "Normal", uniform, need_inner_model=True),
-    Scheduler("ddim", "DDIM", uniform, need_inner_model=True),
-    Scheduler("beta", "Beta", uniform, need_inner_model=True),
-)
-
-
 def setup_img2img_steps(p: Any, steps: int | None = None) -> tuple[int, int]:
     """(steps of the schedule, the last of them that is run); `steps` says explicitly how many to run."""
     denoise = min(p.denoising_strength, 0.999)
@@ -102,26 +70,29 @@ def setup_img2img_steps(p: Any, steps: int | None = None) -> tuple[int, int]:
 class Sampler:
     """One sampler object; a new one is made for each pass."""
 
-    config: SamplerData
-
-    def __init__(self, function: str | Callable[..., Tensor]) -> None:
-        self.funcname = function
-        self.func: Callable[..., Tensor] = function  # type: ignore[assignment]
-        self.p: Any = None
-        self.last_latent: Tensor | None = None
+    def __init__(self, funcname: str | Callable[..., Tensor]) -> None:
+        self.funcname = funcname
+        self.func: Callable[..., Tensor] = funcname  # type: ignore[assignment]
+        self.extra_params: list[str] = []
+        self.sampler_noises = None
         self.stop_at: int | None = None
         self.eta: float | None = None
-        self.model_wrap: Any = None
-        self.model_wrap_cfg: CFGDenoiser
-        self.sampler_extra_args: dict[str, Any] = {}
-        self.eta_option_field = "eta_ancestral"
-        self.conditioning_key = fake("modules.shared").sd_model.model.conditioning_key
+        self.config: Any = None
+        self.last_latent: Tensor | None = None
+        self.s_min_uncond: float | None = None
+        self.s_churn, self.s_tmin, self.s_tmax, self.s_noise = 0.0, 0.0, float("inf"), 1.0
+        self.eta_option_field, self.eta_infotext_field, self.eta_default = "eta_ancestral", "Eta", 1.0
+        self.conditioning_key = getattr(fake("modules.shared").sd_model.model, "conditioning_key", "crossattn")
+        self.p: Any = None
+        self.model_wrap_cfg: Any = None
+        self.sampler_extra_args: Any = None
+        self.options: dict[str, Any] = {}
 
-    def callback_state(self, news: dict[str, Any]) -> None:
+    def callback_state(self, d: dict[str, Any]) -> None:
         """After each step."""
-        if self.stop_at is not None and news["i"] > self.stop_at:
+        if self.stop_at is not None and d["i"] > self.stop_at:
             raise InterruptedException
-        fake("modules.shared").state.sampling_step = news["i"]
+        fake("modules.shared").state.sampling_step = d["i"]
 
     def launch_sampling(self, steps: int, func: Callable[[], Tensor]) -> Tensor:
         """Run one pass; an interrupt or a skip ends it with what there is."""
@@ -133,8 +104,13 @@ class Sampler:
         try:
             with probe().watching_blocks():
                 return func()
-        except InterruptedException:
+        except (RecursionError, InterruptedException):
             return self.last_latent  # type: ignore[return-value]
+
+    def number_of_needed_noises(self, p: Any) -> int:
+        """One for each step."""
+        steps: int = p.steps
+        return steps
 
     def initialize(self, p: Any) -> dict[str, Any]:
         """Get ready for a pass; the function's further arguments."""
@@ -144,16 +120,42 @@ class Sampler:
         denoiser.step = 0
         denoiser.image_cfg_scale = getattr(p, "image_cfg_scale", None)
         self.eta = p.eta if p.eta is not None else getattr(fake("modules.shared").opts, self.eta_option_field)
-        self.s_min_uncond = p.s_min_uncond or 0.0
+        self.s_min_uncond = getattr(p, "s_min_uncond", 0.0)
         fake("k_diffusion.sampling").torch = NoiseLikeTheHost(p)
-        names = inspect.signature(self.func).parameters
-        more: dict[str, Any] = {"eta": self.eta} if "eta" in names else {}
-        if self.config.options.get("brownian_noise", False):
-            more["noise_sampler"] = lambda sigma, following: p.rng.next()
+        taken = inspect.signature(self.func).parameters
+        more = {name: getattr(p, name) for name in self.extra_params if hasattr(p, name) and name in taken}
+        if "eta" in taken:
+            if self.eta != self.eta_default:
+                p.extra_generation_params[self.eta_infotext_field] = self.eta
+            more["eta"] = self.eta
+        self._take_settings(p, more)
         return more
 
+    def _take_settings(self, p: Any, more: dict[str, Any]) -> None:
+        """What the settings say of churn and noise goes before the job's own fields, and into the infotext."""
+        for name in CHURN:
+            value = getattr(fake("modules.shared").opts, name)
+            if name == "s_tmax":
+                value = value or self.s_tmax
+            if self.extra_params and name in more and value != getattr(self, name):
+                more[name] = value
+                setattr(p, name, value)
+                p.extra_generation_params[f"Sigma {name.removeprefix('s_')}"] = value
+
+    def create_noise_sampler(self, x: Tensor, sigmas: Tensor, p: Any) -> Any:
+        """Noise by the seeds of the batch, or None if the user does not want that."""
+        if fake("modules.shared").opts.no_dpmpp_sde_batch_determinism:
+            return None
+        seeds = p.all_seeds[p.iteration * p.batch_size : (p.iteration + 1) * p.batch_size]
+        positive = sigmas[sigmas > 0]
+        return fake("k_diffusion.sampling").BrownianTreeNoiseSampler(x, positive.min(), sigmas.max(), seed=seeds)
+
+    def add_infotext(self, p: Any) -> None:
+        """After a pass."""
+        if self.model_wrap_cfg.padded_cond_uncond:
+            p.extra_generation_params["Pad conds"] = True
+
     def _sample(self, p: Any, x: Tensor, steps: int, arguments: dict[str, Any], conditions: dict[str, Any]) -> Tensor:
-        self.last_latent = x
         self.sampler_extra_args = {
             **conditions,
             "cond_scale": p.cfg_scale,
@@ -170,49 +172,87 @@ class Sampler:
                 **arguments,
             )
 
-        return self.launch_sampling(steps, run)
+        samples = self.launch_sampling(steps, run)
+        self.add_infotext(p)
+        return samples
+
+
+def _extra_noise(p: Any, noise: Tensor, x: Tensor, noisy: Tensor) -> Tensor:
+    """More noise than the schedule wants, if the user wants it."""
+    amount = fake("modules.shared").opts.img2img_extra_noise
+    if amount <= 0:
+        return torch.zeros_like(noise)
+    p.extra_generation_params["Extra noise"] = amount
+    params = ExtraNoiseParams(noise, x, noisy)
+    run_callbacks("extra_noise", params)
+    return params.noise * amount
 
 
 class CFGDenoiserKDiffusion(CFGDenoiser):
     """The denoiser over sigmas, whose output is an image."""
 
     @property
-    def inner_model(self) -> kdiff.DiscreteDenoiser:
-        """The loaded model as a function of sigma."""
+    def inner_model(self) -> Any:
+        """The loaded model as a function of sigma; a model may make that itself."""
         if self.model_wrap is None:
-            self.model_wrap = kdiff.DiscreteDenoiser(fake("modules.shared").sd_model)
-        wrapped: kdiff.DiscreteDenoiser = self.model_wrap
-        return wrapped
+            shared = fake("modules.shared")
+            create, external = getattr(shared.sd_model, "create_denoiser", None), fake("k_diffusion.external")
+            kind = external.CompVisVDenoiser if shared.sd_model.parameterization == "v" else external.CompVisDenoiser
+            self.model_wrap = create() if create else kind(shared.sd_model, quantize=shared.opts.enable_quantization)
+        return self.model_wrap
 
 
 class KDiffusionSampler(Sampler):
     """The family that works with sigmas."""
 
-    def __init__(self, function: str | Callable[..., Tensor], sd_model: Any, options: Any = None) -> None:
-        super().__init__(function)
-        if isinstance(function, str):
-            self.func = getattr(fake("k_diffusion.sampling"), function)
+    def __init__(self, funcname: str | Callable[..., Tensor], sd_model: Any, options: Any = None) -> None:
+        super().__init__(funcname)
+        self.extra_params = EXTRA_PARAMS.get(funcname, [])
         self.options = options or {}
-        self.model_wrap_cfg = CFGDenoiserKDiffusion(self)
+        self.func = getattr(fake("k_diffusion.sampling"), funcname) if isinstance(funcname, str) else funcname
+        self.model_wrap_cfg: CFGDenoiser = CFGDenoiserKDiffusion(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
 
     def get_sigmas(self, p: Any, steps: int) -> Tensor:
         """The schedule of `steps` steps."""
-        skips_one = self.config.options.get("discard_next_to_last_sigma", False)
+        skips_one = _discards_one(self, p)
         steps += skips_one
-        schedulers = fake("modules.sd_schedulers").schedulers_map
-        scheduler = schedulers.get(p.scheduler or "Automatic")
-        if scheduler is None or scheduler.name == "automatic":
-            scheduler = schedulers.get(self.config.options.get("scheduler"))
-        if scheduler is None or scheduler.function is None:
+        name = (p.hr_scheduler if p.is_hr_pass else p.scheduler) or "Automatic"
+        name = self.config.options.get("scheduler") if name == "Automatic" else name
+        scheduler = fake("modules.sd_schedulers").schedulers_map.get(name)
+        if p.sampler_noise_scheduler_override:
+            sigmas = p.sampler_noise_scheduler_override(steps)
+        elif scheduler is None or scheduler.function is None:
             sigmas = self.model_wrap.get_sigmas(steps)
         else:
-            more = {"inner_model": self.model_wrap} if scheduler.need_inner_model else {}
-            low, high = self.model_wrap.sigma_min.item(), self.model_wrap.sigma_max.item()
-            sigmas = scheduler.function(n=steps, sigma_min=low, sigma_max=high, **more, device="cpu")
+            sigmas = scheduler.function(n=steps, **self._limits(p, scheduler), device=fake("modules.devices").cpu)
         if skips_one:
             sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
-        return sigmas
+        cpu: Tensor = sigmas.cpu()
+        return cpu
+
+    def _limits(self, p: Any, scheduler: Any) -> dict[str, Any]:
+        """The arguments of a schedule, most of which are noted in the infotext."""
+        opts, noted = fake("modules.shared").opts, p.extra_generation_params
+        own = {"min": self.model_wrap.sigmas[0].item(), "max": self.model_wrap.sigmas[-1].item()}
+        limits: dict[str, Any] = {f"sigma_{end}": value for end, value in own.items()}
+        if opts.use_old_karras_scheduler_sigmas:
+            limits = {"sigma_min": 0.1, "sigma_max": 10}
+        if scheduler.label != "Automatic" and not p.is_hr_pass:
+            noted["Schedule type"] = scheduler.label
+        elif scheduler.label != noted.get("Schedule type"):
+            noted["Hires schedule type"] = scheduler.label
+        for end, value in own.items():
+            wanted = getattr(opts, f"sigma_{end}")
+            if wanted not in (0, value):
+                limits[f"sigma_{end}"] = noted[f"Schedule {end} sigma"] = wanted
+        if scheduler.default_rho != -1 and opts.rho not in (0, scheduler.default_rho):
+            limits["rho"] = noted["Schedule rho"] = opts.rho
+        if scheduler.need_inner_model:
+            limits["inner_model"] = self.model_wrap
+        if scheduler.label == "Beta":
+            noted["Beta schedule alpha"], noted["Beta schedule beta"] = opts.beta_dist_alpha, opts.beta_dist_beta
+        return limits
 
     def sample(
         self,
@@ -226,15 +266,16 @@ class KDiffusionSampler(Sampler):
         """From noise of unit variance to an image."""
         steps = steps or p.steps
         sigmas = self.get_sigmas(p, steps)
-        sgm = fake("modules.shared").opts.sgm_noise_multiplier
-        x = x * (torch.sqrt(1 + sigmas[0] ** 2) if sgm else sigmas[0])
-        whole = self.model_wrap.sigma_min.item(), self.model_wrap.sigma_max.item()
-        arguments = {**self.initialize(p), **self._schedule(sigmas, steps, whole)}
-        conditions = {
-            "cond": conditioning,
-            "uncond": unconditional_conditioning,
-            "image_cond": image_conditioning,
-        }
+        if fake("modules.shared").opts.sgm_noise_multiplier:
+            p.extra_generation_params["SGM noise multiplier"] = True
+            x = x * torch.sqrt(1.0 + sigmas[0] ** 2.0)
+        else:
+            x = x * sigmas[0]
+        offered = {"n": steps, "sigmas": sigmas}
+        offered["sigma_min"], offered["sigma_max"] = (self.model_wrap.sigmas[end].item() for end in (0, -1))
+        arguments = {**self.initialize(p), **self._taken(p, x, sigmas, offered)}
+        conditions = _conditions(conditioning, unconditional_conditioning, image_conditioning)
+        self.last_latent = x
         return self._sample(p, x, steps, arguments, conditions)
 
     def sample_img2img(
@@ -249,74 +290,97 @@ class KDiffusionSampler(Sampler):
     ) -> Tensor:
         """From an image and noise of unit variance to an image."""
         steps, last = setup_img2img_steps(p, steps)
-        sigmas = self.get_sigmas(p, steps)[steps - last - 1 :]
-        arguments = self.initialize(p)
-        arguments.update(self._schedule(sigmas, len(sigmas) - 1, (sigmas[-2].item(), sigmas[0].item())))
+        whole = self.get_sigmas(p, steps)
+        sigmas = whole[steps - last - 1 :]
+        add_noise = getattr(fake("modules.shared").sd_model, "add_noise_to_latent", None)
+        noisy = add_noise(x, noise, sigmas[0]) if add_noise else x + noise * sigmas[0]
+        noisy = noisy + _extra_noise(p, noise, x, noisy)
+        offered = {"n": len(sigmas) - 1, "sigmas": sigmas, "sigma_sched": sigmas}
+        offered["sigma_min"], offered["sigma_max"] = sigmas[-2], sigmas[0]
+        arguments = {**self.initialize(p), **self._taken(p, x, whole, offered)}
         self.model_wrap_cfg.init_latent = x
-        conditions = {
-            "cond": conditioning,
-            "uncond": unconditional_conditioning,
-            "image_cond": image_conditioning,
-        }
-        return self._sample(p, x + noise * sigmas[0], last + 1, arguments, conditions)
+        conditions = _conditions(conditioning, unconditional_conditioning, image_conditioning)
+        self.last_latent = x
+        return self._sample(p, noisy, last + 1, arguments, conditions)
 
-    def _schedule(self, sigmas: Tensor, n: int, ends: tuple[float, float]) -> dict[str, Any]:
-        offered = {
-            "sigmas": sigmas,
-            "n": n,
-            "sigma_sched": sigmas,
-            "sigma_min": ends[0],
-            "sigma_max": ends[1],
-        }
+    def _taken(self, p: Any, x: Tensor, sigmas: Tensor, offered: dict[str, Any]) -> dict[str, Any]:
+        """What of the schedule the function takes by name, and what the sampler's options add."""
         names = inspect.signature(self.func).parameters
-        return {name: value for name, value in offered.items() if name in names}
+        taken = {name: value for name, value in offered.items() if name in names}
+        if self.config.options.get("brownian_noise", False):
+            taken["noise_sampler"] = self.create_noise_sampler(x, sigmas, p)
+        if self.config.options.get("solver_type") == "heun":
+            taken["solver_type"] = "heun"
+        return taken
+
+
+def _conditions(cond: Any, uncond: Any, image_cond: Any) -> dict[str, Any]:
+    return {"cond": cond, "image_cond": image_cond, "uncond": uncond}
+
+
+def _discards_one(sampler: Sampler, p: Any) -> bool:
+    """Whether the last sigma but one is left out."""
+    if sampler.config is not None and sampler.config.options.get("discard_next_to_last_sigma", False):
+        return True
+    if not fake("modules.shared").opts.always_discard_next_to_last_sigma:
+        return False
+    p.extra_generation_params["Discard penultimate sigma"] = True
+    return True
+
+
+class CFGDenoiserLCM(CFGDenoiser):
+    """The denoiser of the sampler LCM, which knows 50 timesteps."""
+
+    @property
+    def inner_model(self) -> Any:
+        """The loaded model at those timesteps."""
+        if self.model_wrap is None:
+            self.model_wrap = kdiff.LCMDenoiser(fake("modules.shared").sd_model)
+        return self.model_wrap
+
+
+class LCMSampler(KDiffusionSampler):
+    """The sampler LCM."""
+
+    def __init__(self, funcname: str | Callable[..., Tensor], sd_model: Any, options: Any = None) -> None:
+        super().__init__(funcname, sd_model, options)
+        self.model_wrap_cfg = CFGDenoiserLCM(self)
+        self.model_wrap = self.model_wrap_cfg.inner_model
 
 
 class CFGDenoiserTimesteps(CFGDenoiser):
-    """The denoiser over timesteps, whose output is noise."""
+    """The denoiser over timesteps, whose output is noise; what is kept of an image is put in beforehand."""
 
     def __init__(self, sampler: Any) -> None:
         super().__init__(sampler)
+        self.alphas = fake("modules.shared").sd_model.alphas_cumprod
         self.mask_before_denoising = True
 
     @property
-    def inner_model(self) -> kdiff.TimestepsDenoiser:
+    def inner_model(self) -> Any:
         """The loaded model as a function of the timestep."""
         if self.model_wrap is None:
             self.model_wrap = kdiff.TimestepsDenoiser(fake("modules.shared").sd_model)
-        wrapped: kdiff.TimestepsDenoiser = self.model_wrap
-        return wrapped
+        return self.model_wrap
 
     def get_pred_x0(self, x_in: Tensor, x_out: Tensor, sigma: Tensor) -> Tensor:
         """The denoised image."""
-        alpha = self.inner_model.alphas_cumprod[int(sigma[0])]
+        alpha = self.alphas[sigma.long()].view(-1, 1, 1, 1)
         return (x_in - (1 - alpha) ** 0.5 * x_out) / alpha**0.5
-
-    def forward(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
-        """One step's guided noise; what is kept of the image is put in beforehand."""
-        if self.mask is not None and self.nmask is not None and self.init_latent is not None:
-            alpha = self.inner_model.alphas_cumprod[int(sigma[0])]
-            kept = self.init_latent * alpha**0.5 + self.sampler.start_noise * (1 - alpha) ** 0.5
-            x = x * self.nmask + kept * self.mask
-        return super().forward(x, sigma, **conditions)
-
-    def _blend(self, guided: Tensor, sigma: Tensor) -> Tensor:
-        return guided
 
 
 class CompVisSampler(Sampler):
     """The family that works with timesteps; it ignores schedulers."""
 
-    def __init__(self, function: Callable[..., Tensor], sd_model: Any) -> None:
-        super().__init__(function)
-        self.eta_option_field = "eta_ddim"
-        self.start_noise: Tensor
-        self.model_wrap_cfg = CFGDenoiserTimesteps(self)
+    def __init__(self, funcname: Callable[..., Tensor], sd_model: Any) -> None:
+        super().__init__(funcname)
+        self.eta_option_field, self.eta_infotext_field, self.eta_default = "eta_ddim", "Eta DDIM", 0.0
+        self.model_wrap_cfg: CFGDenoiser = CFGDenoiserTimesteps(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
 
     def get_timesteps(self, p: Any, steps: int) -> Tensor:
         """Rising timesteps; there may be more than `steps`."""
-        return torch.clip(torch.arange(0, 1000, 1000 // max(steps, 1)) + 1, 0, 999)
+        return torch.clip(torch.arange(0, 1000, 1000 // (steps + _discards_one(self, p))) + 1, 0, 999)
 
     def sample(
         self,
@@ -329,12 +393,10 @@ class CompVisSampler(Sampler):
     ) -> Tensor:
         """From noise to an image."""
         steps = steps or p.steps
-        arguments = {**self.initialize(p), "timesteps": self.get_timesteps(p, steps)}
-        conditions = {
-            "cond": conditioning,
-            "uncond": unconditional_conditioning,
-            "image_cond": image_conditioning,
-        }
+        timesteps = self.get_timesteps(p, steps)
+        arguments = {**self.initialize(p), **self._taken(timesteps=timesteps)}
+        conditions = _conditions(conditioning, unconditional_conditioning, image_conditioning)
+        self.last_latent = x
         return self._sample(p, x, steps, arguments, conditions)
 
     def sample_img2img(
@@ -350,104 +412,91 @@ class CompVisSampler(Sampler):
         """From an image and noise to an image."""
         steps, last = setup_img2img_steps(p, steps)
         timesteps = self.get_timesteps(p, steps)
-        alpha = self.model_wrap.alphas_cumprod[timesteps[min(last, len(timesteps) - 1)]]
-        arguments = {**self.initialize(p), "timesteps": timesteps[:last]}
-        self.model_wrap_cfg.init_latent = x
-        self.start_noise = noise
-        conditions = {
-            "cond": conditioning,
-            "uncond": unconditional_conditioning,
-            "image_cond": image_conditioning,
-        }
+        alpha = fake("modules.shared").sd_model.alphas_cumprod[timesteps[last]]
         noisy = x * alpha**0.5 + noise * (1 - alpha) ** 0.5
+        noisy = noisy + _extra_noise(p, noise, x, noisy) * alpha**0.5
+        arguments = {**self.initialize(p), **self._taken(timesteps=timesteps[:last], is_img2img=True)}
+        self.model_wrap_cfg.init_latent = x
+        conditions = _conditions(conditioning, unconditional_conditioning, image_conditioning)
+        self.last_latent = x
         return self._sample(p, noisy, last + 1, arguments, conditions)
 
+    def _taken(self, **offered: Any) -> dict[str, Any]:
+        names = inspect.signature(self.func).parameters
+        return {name: value for name, value in offered.items() if name in names}
 
-def _known() -> list[SamplerData]:
-    sigma_family: list[tuple[str, str, list[str], dict[str, Any]]] = [
-        ("Euler a", "sample_euler_ancestral", ["k_euler_a"], {"uses_ensd": True}),
+
+def images_tensor_to_samples(image: Tensor, approximation: Any = None, model: Any = None) -> Tensor:
+    """Latents of pictures: (images, 3, height, width) from 0 to 1."""
+    return encode_pictures(image, model or fake("modules.shared").sd_model)
+
+
+def known_samplers() -> list[SamplerData]:
+    """Those of the host's samplers that the stand-in has, in the host's order."""
+    by_sigmas: list[tuple[str, str, list[str], dict[str, Any]]] = [
+        ("DPM++ 2M", "sample_dpmpp_2m", ["k_dpmpp_2m"], {"scheduler": "karras"}),
+        (
+            "DPM++ 2M SDE",
+            "sample_dpmpp_2m_sde",
+            ["k_dpmpp_2m_sde"],
+            {"scheduler": "exponential", "brownian_noise": True},
+        ),
+        (
+            "DPM++ 2M SDE Heun",
+            "sample_dpmpp_2m_sde",
+            ["k_dpmpp_2m_sde_heun"],
+            {"scheduler": "exponential", "brownian_noise": True, "solver_type": "heun"},
+        ),
+        ("Euler a", "sample_euler_ancestral", ["k_euler_a", "k_euler_ancestral"], {"uses_ensd": True}),
         ("Euler", "sample_euler", ["k_euler"], {}),
         ("Heun", "sample_heun", ["k_heun"], {"second_order": True}),
+        (
+            "DPM2",
+            "sample_dpm_2",
+            ["k_dpm_2"],
+            {"scheduler": "karras", "discard_next_to_last_sigma": True, "second_order": True},
+        ),
+        ("DPM fast", "sample_dpm_fast", ["k_dpm_fast"], {"uses_ensd": True}),
         ("DPM adaptive", "sample_dpm_adaptive", ["k_dpm_ad"], {"uses_ensd": True}),
     ]
-    timestep_family = [("DDIM", kdiff.ddim, ["ddim"]), ("DDIM CFG++", kdiff.ddim_cfgpp, ["ddim_cfgpp"])]
+    by_timesteps = [("DDIM", kdiff.ddim, ["ddim"]), ("DDIM CFG++", kdiff.ddim_cfgpp, ["ddim_cfgpp"])]
     return [
-        SamplerData(name, lambda model, function=function: KDiffusionSampler(function, model), aliases, options)
-        for name, function, aliases, options in sigma_family
-    ] + [
-        SamplerData(name, lambda model, function=function: CompVisSampler(function, model), aliases, {})
-        for name, function, aliases in timestep_family
+        *(
+            SamplerData(name, lambda model, function=function: KDiffusionSampler(function, model), aliases, options)
+            for name, function, aliases, options in by_sigmas
+        ),
+        *(
+            SamplerData(name, lambda model, function=function: CompVisSampler(function, model), aliases, {})
+            for name, function, aliases in by_timesteps
+        ),
+        SamplerData("LCM", lambda model: LCMSampler(kdiff.sample_lcm, model), ["k_lcm"], {}),
     ]
 
 
-def find_sampler_config(name: str | None) -> SamplerData:
-    """The sampler of that name; the first one if there is none."""
-    samplers = fake("modules.sd_samplers")
-    config: SamplerData = samplers.all_samplers_map.get(name, samplers.all_samplers[0])
-    return config
-
-
-def create_sampler(name: str | None, model: Any) -> Sampler:
-    """A new sampler object."""
-    config = find_sampler_config(name)
-    if model.is_sdxl and config.options.get("no_sdxl", False):
-        raise RuntimeError(f"{config.name} does not work with SDXL")
-    sampler: Sampler = config.constructor(model)
-    sampler.config = config
-    return sampler
-
-
-def set_samplers() -> None:
-    """Make the maps of names anew from `all_samplers`."""
-    module = fake("modules.sd_samplers")
-    module.samplers = module.samplers_for_img2img = module.all_samplers
-    module.samplers_map.clear()
-    for sampler in module.all_samplers:
-        for alias in (sampler.name, *sampler.aliases):
-            module.samplers_map[alias.lower()] = sampler.name
-
-
-@cache
-def get_sampler_and_scheduler(sampler_name: str | None, scheduler_name: str | None) -> tuple[str, str]:
-    """(sampler's name, scheduler's label): a scheduler's name at the end of the sampler's is cut off it."""
-    sampler, found = sampler_name or "", scheduler_name or "Automatic"
-    for scheduler in fake("modules.sd_schedulers").schedulers:
-        for name in (scheduler.label, scheduler.name, *(scheduler.aliases or [])):
-            if sampler.endswith(" " + name):
-                sampler, found = sampler[: -len(name) - 1], scheduler.label
-                break
-    return find_sampler_config(sampler).name, found
-
-
-def sampler_modules() -> list[StrictModule]:
-    """`modules.sd_samplers*` and `modules.sd_schedulers`."""
-    known = _known()
-    get_sampler_and_scheduler.cache_clear()
+def family_modules() -> list[StrictModule]:
+    """The modules beside `modules.sd_samplers`."""
     return [
-        StrictModule(
-            "modules.sd_samplers",
-            all_samplers=known,
-            all_samplers_map={sampler.name: sampler for sampler in known},
-            samplers=known,
-            samplers_for_img2img=known,
-            samplers_map={},
-            samplers_hidden={},
-            create_sampler=create_sampler,
-            find_sampler_config=find_sampler_config,
-            get_sampler_and_scheduler=get_sampler_and_scheduler,
-            set_samplers=set_samplers,
-        ),
         StrictModule(
             "modules.sd_samplers_common",
             InterruptedException=InterruptedException,
             Sampler=Sampler,
             SamplerData=SamplerData,
+            apply_refiner=apply_refiner,
+            images_tensor_to_samples=images_tensor_to_samples,
             setup_img2img_steps=setup_img2img_steps,
         ),
         StrictModule(
             "modules.sd_samplers_kdiffusion",
             CFGDenoiserKDiffusion=CFGDenoiserKDiffusion,
             KDiffusionSampler=KDiffusionSampler,
+            sampler_extra_params=EXTRA_PARAMS,
+        ),
+        StrictModule(
+            "modules.sd_samplers_lcm",
+            CFGDenoiserLCM=CFGDenoiserLCM,
+            LCMCompVisDenoiser=kdiff.LCMDenoiser,
+            LCMSampler=LCMSampler,
+            sample_lcm=kdiff.sample_lcm,
         ),
         StrictModule(
             "modules.sd_samplers_timesteps",
@@ -455,10 +504,4 @@ def sampler_modules() -> list[StrictModule]:
             CompVisSampler=CompVisSampler,
         ),
         StrictModule("modules.sd_samplers_cfg_denoiser", CFGDenoiser=CFGDenoiser),
-        StrictModule(
-            "modules.sd_schedulers",
-            Scheduler=Scheduler,
-            schedulers=list(SCHEDULERS),
-            schedulers_map={name: s for s in SCHEDULERS for name in (s.name, s.label)},
-        ),
     ]

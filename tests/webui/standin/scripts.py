@@ -44,7 +44,8 @@ class PostprocessBatchListArgs:
     images: list[Any]
 
 
-class OnComponent(NamedTuple):
+@dataclass
+class OnComponent:
     """What a function registered by `on_after_component` receives."""
 
     component: Any
@@ -78,6 +79,8 @@ class Script:
     api_info: Any = None
     setup_for_ui_only = False
     controls: Any = None
+    on_before_component_elem_id: Any = None
+    on_after_component_elem_id: Any = None
     load_script_error: ClassVar[Any] = None
 
     def title(self) -> str:
@@ -146,12 +149,12 @@ class Script:
         """After each component of the page."""
 
     def on_before_component(self, callback: Callable[[OnComponent], Any], *, elem_id: str) -> None:
-        """Call back before the component of that id; to be used in `show`."""
-        vars(self).setdefault("on_before_component_elem_id", []).append((elem_id, callback))
+        """Call back before the component of that id; to be used in `show`: in `ui` it is too late."""
+        self.on_before_component_elem_id = [*(self.on_before_component_elem_id or []), (elem_id, callback)]
 
     def on_after_component(self, callback: Callable[[OnComponent], Any], *, elem_id: str) -> None:
-        """Call back after the component of that id; to be used in `show`."""
-        vars(self).setdefault("on_after_component_elem_id", []).append((elem_id, callback))
+        """Call back after the component of that id; to be used in `show`: in `ui` it is too late."""
+        self.on_after_component_elem_id = [*(self.on_after_component_elem_id or []), (elem_id, callback)]
 
     def describe(self) -> str:
         """A description."""
@@ -176,13 +179,28 @@ class ScriptRunner:
         self.titles: list[str] = []
         self.infotext_fields: list[tuple[Any, Any]] = []
         self.paste_field_names: list[str] = []
+        self.title_map: dict[str, Any] = {}
         self.inputs: list[Any] = [None]
+        self._heard: dict[str, list[tuple[str, Any, Any]]] = {"before": [], "after": []}
+
+    def script(self, title: str) -> Any:
+        """The script of that title, once its components are there; None if there is none."""
+        return self.title_map.get(title.lower())
 
     def initialize_scripts(self, is_img2img: bool) -> None:
         """One object of each class for this tab."""
         for data in fake("modules.scripts").scripts_data:
             with reported(f"a script of {data.path} could not be made"):
                 self._initialize(data, is_img2img)
+        self._take_registered()
+
+    def _take_registered(self) -> None:
+        """Listen to what scripts have registered since."""
+        for script in self.scripts:
+            for when, heard in self._heard.items():
+                name = f"on_{when}_component_elem_id"
+                heard += [(elem_id, callback, script) for elem_id, callback in getattr(script, name) or []]
+                setattr(script, name, None)
 
     def _initialize(self, data: ScriptClassData, is_img2img: bool) -> None:
         script = data.script_class()
@@ -199,12 +217,26 @@ class ScriptRunner:
         if visibility:
             self.scripts.append(script)
 
-    def setup_ui(self) -> None:
-        """The components of every script, one after another."""
-        for script in self.scripts:
-            with gr.Group(visible=script.alwayson) as group:
+    def setup_ui_for_section(self, section: str | None, scripts: list[Any] | None = None) -> None:
+        """The components of the always-on scripts of a section, or of these scripts."""
+        for script in self.alwayson_scripts if scripts is None else scripts:
+            if script.alwayson and script.section != section:
+                continue
+            if script.create_group:
+                with gr.Group(visible=script.alwayson) as group:
+                    self.create_script_ui(script)
+                script.group = group
+            else:
                 self.create_script_ui(script)
-            script.group = group
+
+    def setup_ui(self) -> None:
+        """The components of all other scripts: the always-on ones, and then those that can be selected."""
+        self.title_map = {script.title().lower(): script for script in self.scripts}
+        self.setup_ui_for_section(None)
+        choices = ["None", *self.titles]
+        self.inputs[0] = gr.Dropdown(choices, value="None", type="index", label="Script", elem_id="script_list")
+        self.setup_ui_for_section(None, self.selectable_scripts)
+        self._take_registered()
 
     def create_script_ui(self, script: Any) -> None:
         """The components of one script, and the arguments that they stand for."""
@@ -299,13 +331,14 @@ class ScriptRunner:
         """Run the scripts' methods of that name."""
         self._all("postprocess", p, processed)
 
-    def component(self, when: str, component: Any, **kwargs: Any) -> None:
+    def component(self, when: str, component: Any, listened_id: str | None, **kwargs: Any) -> None:
         """Tell every script of a component; `when` is "before" or "after"."""
+        for wanted, callback, script in self._heard[when]:
+            if wanted == listened_id:
+                with reported(f"{script.filename} failed in on_{when}_component"):
+                    callback(OnComponent(component))
         for script in self.scripts:
             with reported(f"{script.filename} failed in {when}_component"):
-                for elem_id, callback in vars(script).get(f"on_{when}_component_elem_id", []):
-                    if elem_id == kwargs.get("elem_id"):
-                        callback(OnComponent(component))
                 getattr(script, f"{when}_component")(component, **kwargs)
 
 

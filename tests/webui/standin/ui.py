@@ -9,11 +9,41 @@ from functools import wraps
 from typing import Any
 
 import gradio as gr
-from gradio.components import IOComponent
+from gradio import helpers
+from gradio.blocks import BlockContext
+from gradio.components import IOComponent, _Keywords
 
 from tests.webui.standin.callbacks import run_callbacks
+from tests.webui.standin.infotext import PasteField
+from tests.webui.standin.registry import SAME_SAMPLER, SAME_SCHEDULER
 from tests.webui.standin.scripts import ScriptRunner
 from tests.webui.standin.strict import StrictModule, fake
+
+NO_VALUE = _Keywords.NO_VALUE
+MOST_EVENTS = 100
+SECTIONS = (
+    "prompt",
+    "image",
+    "inpaint",
+    "sampler",
+    "accordions",
+    "checkboxes",
+    "dimensions",
+    "cfg",
+    "denoising",
+    "seed",
+    "batch",
+    "override_settings",
+)
+PAGE_FIELDS = {
+    "prompt": "prompt",
+    "negative_prompt": "neg_prompt",
+    "width": "width",
+    "height": "height",
+    "cfg_scale": "cfg_scale",
+    "denoising_strength": "denoising_strength",
+}
+HIRES_FIELDS = {"hr_sampler_name": ("hr_sampler", SAME_SAMPLER), "hr_scheduler": ("hr_scheduler", SAME_SCHEDULER)}
 
 
 class InputAccordion(gr.Checkbox):
@@ -84,12 +114,13 @@ class FormGroup(gr.Group):
 
 @dataclass
 class Tab:
-    """What is on one tab."""
+    """What is on one tab, and what the user has put there."""
 
     name: str
     runner: ScriptRunner
     blocks: gr.Blocks
     fields: list[tuple[Any, Any]] = field(default_factory=list)
+    changed: dict[int, Any] = field(default_factory=dict)
 
     @property
     def components(self) -> list[Any]:
@@ -103,14 +134,20 @@ class Tab:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """The scripts' components by their label."""
-        return {control.label: control for control in self.runner.inputs if control is not None}
+        """The scripts' components by their label; of two, the extension's."""
+        own = [control for script in self.runner.scripts for control in script.controls or []]
+        return {control.label: control for control in reversed(own)}
 
     @property
     def duplicate_labels(self) -> list[str]:
         """Labels that stand twice in one script: they would share one entry of the user's defaults."""
-        keys = [(c.custom_script_source, c.label) for c in self.runner.inputs if c is not None]
+        keys = [(c.custom_script_source, c.label) for c in self.runner.inputs[1:]]
         return sorted({label for source, label in keys if keys.count((source, label)) > 1})
+
+    def value(self, component: Any) -> Any:
+        """What a component, given as such or by its id, holds now."""
+        found = self.components_by_elem_id[component] if isinstance(component, str) else component
+        return self.changed.get(found._id, getattr(found, "value", None))
 
     def arguments(self, changed: dict[str, Any] | None = None) -> list[Any]:
         """The script arguments that this page would send, after changing components given by label or by id."""
@@ -122,79 +159,226 @@ class Tab:
         if unknown:
             raise LookupError(f"no component is called {sorted(unknown)}; there are {sorted(by_name)}")
         values = {id(by_name[name]): value for name, value in (changed or {}).items()}
-        return [0, *(values.get(id(control), control.value) for control in self.runner.inputs[1:])]
+        return [0, *(values.get(id(control), self.value(control)) for control in self.runner.inputs[1:])]
+
+    def trigger(self, elem_id: str, event: str, value: Any = None) -> dict[str, Any]:
+        """What an event of a component changes: {id of a component: its new value, or the update of it}.
+
+        The functions of the event ("change", "input", "select", "click") get the values that the page holds, with
+        `value` in this component. Components that change thereby have their own "change", as in a browser.
+        A component without an id stands under its label.
+        """
+        component = self.components_by_elem_id[elem_id]
+        if event != "click":
+            self.changed[component._id] = value
+        news: dict[str, Any] = {}
+        due = [(component, event)]
+        if event in ("input", "select"):
+            due.append((component, "change"))
+        for count, (target, kind) in enumerate(due):
+            if count > MOST_EVENTS:
+                raise RuntimeError(f"the events of {elem_id!r} never end")
+            for output, answer in self._run(target, kind):
+                news[getattr(output, "elem_id", None) or output.label] = answer
+                if self._take(output, answer):
+                    due.append((output, "change"))
+        return news
+
+    def _run(self, component: Any, event: str) -> list[tuple[Any, Any]]:
+        """(component, what it becomes) for all functions of an event."""
+        answers: list[tuple[Any, Any]] = []
+        for dependency, function in zip(self.blocks.dependencies, self.blocks.fns, strict=True):
+            if component._id not in dependency["targets"] or dependency["trigger"] != event or function.fn is None:
+                continue
+            inputs = [self._given(self.blocks.blocks[number]) for number in dependency["inputs"]]
+            if dependency["collects_event_data"]:
+                chosen = gr.SelectData(component, {"index": 0, "value": self.value(component), "selected": True})
+                inputs, *_ = helpers.special_args(function.fn, inputs, event_data=chosen)
+            outputs = [self.blocks.blocks[number] for number in dependency["outputs"]]
+            answers += _answers(function.fn(*inputs), outputs)
+        return answers
+
+    def _given(self, component: Any) -> Any:
+        """A component's value as its functions get it."""
+        value = self.value(component)
+        return value if isinstance(component, gr.Image) else component.preprocess(value)
+
+    def _take(self, component: Any, answer: Any) -> bool:
+        """Put an answer into the page; whether the component's value is another one now."""
+        is_update = isinstance(answer, dict) and "__type__" in answer
+        value = answer.get("value", NO_VALUE) if is_update else answer
+        if value is NO_VALUE or not isinstance(component, IOComponent):
+            return False
+        before = self.value(component)
+        self.changed[component._id] = value
+        return bool(before != value)
+
+    def job_fields(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a job that this page would start, where `given` says nothing else."""
+        page = {name: self.value(f"{self.name}_{item}") for name, item in PAGE_FIELDS.items()}
+        for name, (item, same) in HIRES_FIELDS.items() if self.name == "txt2img" else ():
+            chosen = self.value(item)
+            page[name] = None if chosen == same else chosen
+        return {**page, **given}
+
+    def job_arguments(self, given: dict[str, Any], changed: dict[str, Any] | None) -> list[Any]:
+        """`arguments`, with what is `given` of the host's own scripts put into their components."""
+        arguments = self.arguments(changed)
+        for script in self.runner.alwayson_scripts:
+            names = getattr(script, "job_fields", ())
+            start = script.args_to - len(names)
+            for index, name in enumerate(names, start):
+                if name in given:
+                    arguments[index] = given[name]
+            if given.get("refiner_checkpoint") and "refiner_checkpoint" in names:
+                arguments[script.args_from] = True
+        return arguments
 
 
-def _own_components(name: str) -> list[tuple[Any, Any]]:
-    """A few of the host's own components, with the infotext's keys."""
-    fields = [
-        (gr.Textbox(label="Prompt", elem_id=f"{name}_prompt", value=""), "Prompt"),
-        (gr.Textbox(label="Negative prompt", elem_id=f"{name}_neg_prompt", value=""), "Negative prompt"),
-        (gr.Slider(1, 150, value=20, step=1, label="Sampling steps", elem_id=f"{name}_steps"), "Steps"),
-        (gr.Slider(64, 2048, value=512, step=8, label="Width", elem_id=f"{name}_width"), "Size-1"),
-        (gr.Slider(64, 2048, value=512, step=8, label="Height", elem_id=f"{name}_height"), "Size-2"),
-        (gr.Slider(1, 30, value=7.0, step=0.5, label="CFG Scale", elem_id=f"{name}_cfg_scale"), "CFG scale"),
-        (gr.Number(value=-1, label="Seed", elem_id=f"{name}_seed", precision=0), "Seed"),
-    ]
-    if name == "txt2img":
-        with InputAccordion(False, label="Hires. fix", elem_id="txt2img_hr"):
-            scale = gr.Slider(1.0, 4.0, value=2.0, step=0.05, label="Upscale by", elem_id="txt2img_hr_scale")
-        fields.append((scale, "Hires upscale"))
-    return fields
+def _answers(answer: Any, outputs: list[Any]) -> list[tuple[Any, Any]]:
+    """A function's answer for each of its outputs; a dict names those that it means."""
+    if not outputs:
+        return []
+    if isinstance(answer, dict) and any(output in answer for output in outputs):
+        return list(answer.items())
+    if len(outputs) == 1:
+        return [(outputs[0], answer)]
+    return list(zip(outputs, answer, strict=True))
+
+
+class _Page:
+    """The host's own components of one tab, with those of the scripts where the host has them."""
+
+    def __init__(self, name: str, runner: ScriptRunner) -> None:
+        self.name, self.runner = name, runner
+        self.fields: list[tuple[Any, Any]] = []
+
+    def build(self) -> None:
+        """All of them, section by section."""
+        self._add(gr.Textbox(label="Prompt", elem_id=f"{self.name}_prompt", value=""), "Prompt")
+        negative = gr.Textbox(label="Negative prompt", elem_id=f"{self.name}_neg_prompt", value="")
+        self._add(negative, "Negative prompt")
+        for section in SECTIONS:
+            getattr(self, f"_{section}", lambda: None)()
+            self.runner.setup_ui_for_section(section)
+        self.runner.setup_ui()
+
+    def _add(self, component: Any, key: Any) -> Any:
+        self.fields.append(PasteField(component, key))
+        return component
+
+    def _slider(self, key: str, label: str, item: str, limits: tuple[float, float, float], value: float) -> Any:
+        low, high, step = limits
+        slider = gr.Slider(low, high, value=value, step=step, label=label, elem_id=f"{self.name}_{item}")
+        return self._add(slider, key)
+
+    def _image(self) -> None:
+        if self.name == "img2img":
+            gr.Image(label="Image for img2img", elem_id="img2img_image", type="pil", image_mode="RGBA")
+
+    def _accordions(self) -> None:
+        if self.name == "txt2img":
+            with InputAccordion(False, label="Hires. fix", elem_id="txt2img_hr") as enabled:
+                self._hires()
+            self._add(enabled, _is_hires)
+
+    def _hires(self) -> None:
+        samplers, schedulers = fake("modules.sd_samplers"), fake("modules.sd_schedulers").schedulers
+        shared = fake("modules.shared")
+        upscaler = gr.Dropdown(
+            [*shared.latent_upscale_modes],
+            value=shared.latent_upscale_default_mode,
+            label="Upscaler",
+            elem_id="txt2img_hr_upscaler",
+        )
+        self._add(upscaler, "Hires upscaler")
+        self._slider("Hires steps", "Hires steps", "hires_steps", (0, 150, 1), 0)
+        self._slider("Denoising strength", "Denoising strength", "denoising_strength", (0.0, 1.0, 0.01), 0.7)
+        self._slider("Hires upscale", "Upscale by", "hr_scale", (1.0, 4.0, 0.05), 2.0)
+        names = [SAME_SAMPLER, *samplers.visible_sampler_names()]
+        sampler = gr.Dropdown(names, value=names[0], label="Hires sampling method", elem_id="hr_sampler")
+        self._add(sampler, samplers.get_hr_sampler_from_infotext)
+        labels = [SAME_SCHEDULER, *(scheduler.label for scheduler in schedulers)]
+        scheduler = gr.Dropdown(labels, value=labels[0], label="Hires schedule type", elem_id="hr_scheduler")
+        self._add(scheduler, samplers.get_hr_scheduler_from_infotext)
+
+    def _dimensions(self) -> None:
+        self._slider("Size-1", "Width", "width", (64, 2048, 8), 512)
+        self._slider("Size-2", "Height", "height", (64, 2048, 8), 512)
+
+    def _cfg(self) -> None:
+        self._slider("CFG scale", "CFG Scale", "cfg_scale", (1.0, 30.0, 0.5), 7.0)
+
+    def _denoising(self) -> None:
+        if self.name == "img2img":
+            self._slider("Denoising strength", "Denoising strength", "denoising_strength", (0.0, 1.0, 0.01), 0.75)
+
+
+def _is_hires(params: dict[str, Any]) -> bool:
+    """Whether an infotext has a second pass."""
+    hires = ("Hires upscale", "Hires upscaler", "Hires resize-1")
+    return "Denoising strength" in params and any(key in params for key in hires)
 
 
 def build_tab(name: str) -> Tab:
     """One tab of the page, with new script objects."""
-    is_img2img = name == "img2img"
     runner = ScriptRunner()
     module = fake("modules.scripts")
     setattr(module, f"scripts_{name}", runner)
-    runner.initialize_scripts(is_img2img)
     module.scripts_current = runner
+    runner.initialize_scripts(name == "img2img")
+    page = _Page(name, runner)
     try:
         with gr.Blocks(analytics_enabled=False) as blocks:
-            fields = _own_components(name)
-            runner.setup_ui()
+            page.build()
     finally:
         module.scripts_current = None
     blocks.get_config_file()
-    return Tab(name, runner, blocks, fields + runner.infotext_fields)
+    return Tab(name, runner, blocks, page.fields + runner.infotext_fields)
 
 
 def api_defaults(runner: ScriptRunner) -> list[Any]:
     """The arguments that the API assumes: the values of components that it builds anew, twice."""
-    arguments: list[Any] = [0] * len(runner.inputs)
-    for script in runner.scripts:
-        for _ in range(2):
-            with gr.Blocks(analytics_enabled=False):
-                controls = script.ui(script.is_img2img)
-            values = [control.value for control in controls or []]
-        arguments[script.args_from : script.args_to] = values
+    arguments: list[Any] = [0, *(None for _ in runner.inputs[1:])]
+    with gr.Blocks(analytics_enabled=False):
+        for script in runner.scripts:
+            if script.ui(script.is_img2img):
+                values = [control.value for control in script.ui(script.is_img2img)]
+                arguments[script.args_from : script.args_to] = values
     return arguments
 
 
 @contextmanager
 def components_announced() -> Iterator[None]:
-    """Tell scripts and callbacks of every component that gradio makes."""
-    original: Callable[..., None] = IOComponent.__init__
-
-    @wraps(original)
-    def announced(self: Any, *args: Any, **kwargs: Any) -> None:
-        kwargs.pop("tooltip", None)
-        run_callbacks("before_component", self, **kwargs)
-        runner = fake("modules.scripts").scripts_current
-        if runner is not None:
-            runner.component("before", self, **kwargs)
-        original(self, *args, **kwargs)
-        run_callbacks("after_component", self, **kwargs)
-        if runner is not None:
-            runner.component("after", self, **kwargs)
-
-    IOComponent.__init__ = announced
+    """Tell scripts and callbacks of every component and every block that gradio makes."""
+    originals = {kind: kind.__init__ for kind in (IOComponent, BlockContext)}
+    for kind, original in originals.items():
+        kind.__init__ = _announcing(original)
     try:
         yield
     finally:
-        IOComponent.__init__ = original
+        for kind, original in originals.items():
+            kind.__init__ = original
+
+
+def _announcing(original: Callable[..., None]) -> Callable[..., None]:
+    @wraps(original)
+    def announced(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("tooltip", None)
+        runner = fake("modules.scripts").scripts_current
+        if runner is not None:
+            runner.component("before", self, **_named(kwargs.get("elem_id"), kwargs))
+        run_callbacks("before_component", self, **kwargs)
+        original(self, *args, **kwargs)
+        run_callbacks("after_component", self, **kwargs)
+        if runner is not None:
+            runner.component("after", self, **_named(self.elem_id, kwargs))
+
+    return announced
+
+
+def _named(elem_id: str | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {"listened_id": elem_id, **kwargs}
 
 
 def components_module() -> StrictModule:
