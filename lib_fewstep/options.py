@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass
 from typing import Any, TypeVar
 
 _METADATA = "fewstep"
+_CHECKED = (bool, int, float, str)
 
 
 class SettingError(ValueError):
@@ -23,7 +24,8 @@ class Option:
     """What a setting is called, what it means and what it may be.
 
     `None` in `low` or `high` means no limit. `group` names the method that alone uses the setting, `manual` is what
-    the UI shows first for a setting whose default is None.
+    the UI shows first for a setting whose default is None, `unset` whose value None stands for, `values` what is
+    allowed, in words, where a class checks its own field.
     """
 
     label: str
@@ -35,10 +37,14 @@ class Option:
     step: float | None = None
     group: str = ""
     manual: Any = None
+    unset: str = "the preset's"
+    values: str = ""
 
     @property
     def allowed(self) -> str:
         """The allowed values, in words."""
+        if self.values:
+            return self.values
         if self.choices:
             return " or ".join(f'"{choice}"' for choice in self.choices)
         if self.low is not None and self.high is not None:
@@ -63,17 +69,20 @@ def options_of(settings: type[Any]) -> dict[str, Option]:
 
 
 def check(settings: object) -> None:
-    """Raise SettingError for the first field of a settings object whose type or value is not allowed."""
+    """Raise SettingError for the first field of a settings object whose type or value is not allowed.
+
+    Fields that are more than one number, word or truth value are left to their class.
+    """
     made_by: Any = type(settings)
     hints = _hints(made_by)
     for name, described in options_of(made_by).items():
         kind, optional = hints[name]
         value = getattr(settings, name)
-        if value is None and optional:
+        if kind not in _CHECKED or (value is None and optional):
             continue
         if not (_has_type(value, kind) and _in_range(value, described)):
-            unless_none = " (or null for the preset's)" if optional else ""
-            raise SettingError(f"{name} = {_shown(value)} is not allowed: it must be {described.allowed}{unless_none}.")
+            unless_none = f" (or null for {described.unset})" if optional else ""
+            raise SettingError(f"{name} = {shown(value)} is not allowed: it must be {described.allowed}{unless_none}.")
 
 
 S = TypeVar("S")
@@ -86,17 +95,17 @@ def from_mapping(settings: type[S], values: object, aliases: Mapping[str, Any] |
     anything that is no dict, for a name that is no field, and for values that `check` refuses.
     """
     if not isinstance(values, Mapping):
-        raise SettingError(f"The settings must be a dict of names and values, not {_shown(values)}.")
+        raise SettingError(f"The settings must be a dict of names and values, not {shown(values)}.")
     known = options_of(settings)
     fields: dict[str, Any] = {}
     for name, value in values.items():
         new = aliases[name](value) if aliases and name in aliases else {name: value}
         if not isinstance(name, str) or not new.keys() <= known.keys():
-            raise SettingError(_unknown(name, [*known, *(aliases or ())]))
+            raise SettingError(_unknown(name, list({**known, **(aliases or {})})))
         twice = new.keys() & fields.keys()
         if twice:
             raise SettingError(
-                f"{name} = {_shown(value)} says again what {', '.join(twice)} has said: give one of them."
+                f"{name} = {shown(value)} says again what {', '.join(twice)} has said: give one of them."
             )
         fields |= new
     return settings(**fields)
@@ -105,7 +114,7 @@ def from_mapping(settings: type[S], values: object, aliases: Mapping[str, Any] |
 def _unknown(name: object, known: list[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     guess = f" Did you mean {close[0]}?" if close else ""
-    return f"{_shown(name)} is no setting; the settings are {', '.join(known)}.{guess}"
+    return f"{shown(name)} is no setting; the settings are {', '.join(known)}.{guess}"
 
 
 @functools.cache
@@ -135,6 +144,7 @@ def _in_range(value: Any, described: Option) -> bool:
     return bool(described.low <= value <= described.high)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as it appears in an error's sentence: its representation, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -15,8 +15,10 @@ MAY_IMPORT = {
     "lib_fewstep/options.py": set(sys.stdlib_module_names),
     "lib_fewstep/unet": SHIPPED,
     "lib_fewstep/hires": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options"},
+    "lib_fewstep/sampling": SHIPPED | {"numpy", "safetensors", "tqdm", "lib_fewstep.options"},
     "lib_fewstep/webui": SHIPPED
-    | {"lib_fewstep.unet", "lib_fewstep.hires", "lib_fewstep.options", "modules", "gradio", "fastapi"},
+    | {"lib_fewstep.unet", "lib_fewstep.hires", "lib_fewstep.sampling", "lib_fewstep.options"}
+    | {"modules", "gradio", "fastapi", "numpy", "PIL"},
     "scripts": {"lib_fewstep.webui"},
 }
 

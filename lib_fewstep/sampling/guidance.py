@@ -1,0 +1,56 @@
+"""What a value of ordinary guidance means for a CFG++ sampler.
+
+A CFG++ step with lambda equals an ordinary step with guidance lambda / (1 - k), where k is what the step keeps of
+x - D_u. So a fixed lambda is another guidance at every number of steps, and needs calibration.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HOST_DIVISOR = 12.5
+"""What the WebUI's DDIM CFG++ divides the CFG slider by: right for 50 of its steps."""
+
+
+def calibrated(sampler: Callable[..., Tensor], sigmas: Tensor, cfg: float, eta: float = 1.0) -> float:
+    """The lambda with which a CFG++ sampler guides as strongly as its base does with `cfg` over the same steps.
+
+    Guidance pulls every sample of unit Gaussian data the same way, and the samplers are linear there, so how far a
+    sampler is moved is exact and is found by running it on one number. Both forms of the sampler are run: with the
+    guided image in the place of the unconditional one a CFG++ sampler is its base. Half steps, corrections, eta and
+    partial schedules are all accounted for.
+    """
+    return cfg * _pull(sampler, sigmas, eta, plus_plus=False) / _pull(sampler, sigmas, eta, plus_plus=True)
+
+
+class _UnitData:
+    """The denoiser of data with mean 0 and variance 1, whose conditional image is one unit off."""
+
+    def __init__(self, *, plus_plus: bool) -> None:
+        self._plus_plus = plus_plus
+        self.last_noise_uncond: Tensor | None = None
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        known = 1 / (1 + sigma**2)
+        uncond = known * x
+        guided = uncond + (1 - known)
+        self.last_noise_uncond = uncond if self._plus_plus else guided
+        return guided
+
+
+def _pull(sampler: Callable[..., Tensor], sigmas: Tensor, eta: float, *, plus_plus: bool) -> float:
+    """How far unit guidance moves a sample that starts at the mean."""
+    options: dict[str, Any] = {"eta": eta, "noise_sampler": _no_noise}
+    known = inspect.signature(sampler).parameters
+    given = {name: value for name, value in options.items() if name in known}
+    start = torch.zeros(1, dtype=torch.float64)
+    return float(sampler(_UnitData(plus_plus=plus_plus), start, sigmas, disable=True, **given))
+
+
+def _no_noise(sigma: Any, following: Any) -> Tensor:
+    return torch.zeros(1, dtype=torch.float64)

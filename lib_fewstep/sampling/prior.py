@@ -1,0 +1,64 @@
+"""The informative prior of YOSO (arXiv 2403.12931): noise on top of what latents look like on average."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lib_fewstep.options import SettingError
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Mean and standard deviation of latents, for each channel: (c,)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def start(self, noise: Tensor, own_noise: Tensor, sigma: float) -> Tensor:
+        """Where a run from `sigma` starts: mean + std * own_noise + sigma * noise, (n, c, h, w).
+
+        Raises SettingError if the statistics are of another number of channels.
+        """
+        if len(self.mean) != noise.shape[1]:
+            raise SettingError(
+                f"prior = statistics of {len(self.mean)} channels is not allowed: this model's latents have "
+                f"{noise.shape[1]}."
+            )
+        mean, std = (values.to(noise)[:, None, None] for values in (self.mean, self.std))
+        return mean + std * own_noise + sigma * noise
+
+
+def measure(latents: list[Tensor]) -> Prior:
+    """The statistics of latents (c, h, w) of any sizes; each pixel counts once."""
+    pixels = torch.cat([latent.flatten(1).double() for latent in latents], dim=1)
+    return Prior(pixels.mean(dim=1).float(), pixels.std(dim=1, unbiased=False).float())
+
+
+def save(prior: Prior, path: Path) -> None:
+    """Write the statistics as safetensors, making the folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"mean": prior.mean.contiguous(), "std": prior.std.contiguous()}, path)
+
+
+def load(path: Path) -> Prior:
+    """Read statistics that `save` wrote. Raises SettingError for anything else."""
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise SettingError(
+            f"prior = {path.name} is not allowed: there is no such file in the folder {path.parent.name}."
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise SettingError(f"prior = {path.name} is not allowed: it is no safetensors file ({error}).") from None
+    mean, std = tensors.get("mean"), tensors.get("std")
+    if mean is None or std is None or mean.dim() != 1 or mean.shape != std.shape:
+        raise SettingError(f"prior = {path.name} is not allowed: it must hold mean and std, one number a channel.")
+    if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
+        raise SettingError(f"prior = {path.name} is not allowed: mean and std must be finite, and std not negative.")
+    return Prior(mean, std)

@@ -1,0 +1,229 @@
+"""The settings of few-step sampling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lib_fewstep.options import SettingError, check, from_mapping, option, shown
+from lib_fewstep.sampling.presets import PRESETS, Preset
+from lib_fewstep.sampling.schedules import TRAINED_STEPS
+
+GUIDANCES = ("calibrated", "cfg/12.5", "lambda")
+KEEPABLE = ("sampler", "schedule", "steps", "cfg")
+NO_PRESET = "None"
+GAMMA = 0.3
+MOST_INVERSION_STEPS = 20
+
+_FILE_NAME = re.compile(r"\w[\w .\-]*")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """Where the statistics of the informative prior come from: one saved file, or reference images.
+
+    `images` are whatever the caller can read as images; `save` keeps their statistics under a name.
+    """
+
+    statistics: str = option("", "Statistics file", "A file of saved statistics.", "Few-Step prior")
+    images: tuple[Any, ...] = option((), "Reference images", "Images to measure.", "Few-Step prior images")
+    save: str = option("", "Save as", "Keep the measured statistics under this name.", "Few-Step prior saved")
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for what contradicts itself and for names that are no plain file names."""
+        check(self)
+        if bool(self.statistics) == bool(self.images):
+            raise SettingError(
+                f"prior = {shown(self)} is not allowed: it must have either statistics (a file's name) or images."
+            )
+        if self.save and not self.images:
+            raise SettingError(f"prior.save = {shown(self.save)} is not allowed: it needs images to measure.")
+        for name, value in (("statistics", self.statistics), ("save", self.save)):
+            if value and not _FILE_NAME.fullmatch(value):
+                raise SettingError(
+                    f"prior.{name} = {shown(value)} is not allowed: it must be a plain file name of letters, digits, "
+                    "spaces, dots, hyphens and underscores."
+                )
+
+    @staticmethod
+    def file(name: str) -> str:
+        """The name with its ending."""
+        return name if name.endswith(".safetensors") else f"{name}.safetensors"
+
+    @classmethod
+    def from_value(cls, value: object) -> PriorSettings | None:
+        """From the API: a dict, or null for none."""
+        if value is None or isinstance(value, PriorSettings):
+            return value
+        return _named("prior", cls, value, {"images": lambda images: {"images": _several("prior.images", images)}})
+
+
+@dataclass(frozen=True)
+class InvertSettings:
+    """How the image was made that is to be inverted; None means: what the image's own infotext says."""
+
+    prompt: str | None = option(None, "Original prompt", "The prompt that the image was made with.", "Few-Step invert")
+    negative_prompt: str | None = option(
+        None, "Original negative prompt", "Its negative prompt.", "Few-Step invert negative"
+    )
+    steps: int | None = option(
+        None,
+        "Inversion steps",
+        "Steps of the inversion, with three evaluations each.",
+        "Few-Step invert steps",
+        low=1,
+        high=MOST_INVERSION_STEPS,
+        step=1,
+        manual=10,
+        unset="the infotext's",
+    )
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for a value that is not allowed."""
+        for name in ("prompt", "negative_prompt"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise SettingError(f"invert.{name} = {shown(value)} is not allowed: it must be text.")
+        check(self)
+
+    @classmethod
+    def from_value(cls, value: object) -> InvertSettings | None:
+        """From the API: a dict, true for all of it from the infotext, false or null for none."""
+        if value is None or value is False or isinstance(value, InvertSettings):
+            return value or None
+        return cls() if value is True else _named("invert", cls, value)
+
+
+@dataclass(frozen=True)
+class FewStepSettings:
+    """Guidance, schedule, start and preset of one request.
+
+    Every value is checked on construction; SettingError (a ValueError) names the setting, its value and what is
+    allowed. `gamma` None is the preset's, or else 0.3.
+    """
+
+    enabled: bool = option(True, "Enable", "Whether these settings are used.", "Few-Step enabled")
+    preset: str = option(
+        NO_PRESET,
+        "Preset",
+        "For distilled models: sampler, schedule, steps and CFG that they need.",
+        "Few-Step preset",
+        choices=(NO_PRESET, *PRESETS),
+    )
+    keep: tuple[str, ...] = option(
+        (),
+        "Keep",
+        "API only: what the preset leaves as the request has it.",
+        "Few-Step keep",
+        values="list of " + ", ".join(KEEPABLE),
+    )
+    guidance: str = option(
+        GUIDANCES[0],
+        "CFG++ guidance",
+        "How CFG++ samplers read the CFG slider: as ordinary CFG (calibrated), divided by 12.5 as the WebUI's DDIM "
+        "CFG++ does, or as the raw lambda.",
+        "Few-Step guidance",
+        choices=GUIDANCES,
+    )
+    gamma: float | None = option(
+        None,
+        "TCD gamma",
+        "Stochasticity of TCD: 0 is deterministic, 1 is LCM; higher with more steps.",
+        "Few-Step gamma",
+        low=0,
+        high=1,
+        step=0.05,
+        manual=GAMMA,
+    )
+    timesteps: tuple[int, ...] = option(
+        (),
+        "Timesteps",
+        "They replace the schedule and set the steps of txt2img; img2img and hires passes use those at or below "
+        "their start.",
+        "Few-Step timesteps",
+        values="falling whole numbers from 999 to 0",
+    )
+    prior: PriorSettings | None = option(  # noqa: RUF009 (`option` is `dataclasses.field`)
+        None,
+        "Prior",
+        "Start a run of one or two steps from what latents look like (YOSO).",
+        "Few-Step prior",
+        values='{"statistics": name} or {"images": [base64], "save": name}',
+    )
+    invert: InvertSettings | None = option(  # noqa: RUF009
+        None,
+        "Invert with CFG++",
+        "img2img: start from the noise that would make the image, instead of from added noise.",
+        "Few-Step invert",
+        values='true or {"prompt": text, "negative_prompt": text, "steps": 1 to 20}',
+    )
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for the first value that is not allowed."""
+        check(self)
+        _check_keep(self.keep)
+        _check_timesteps(self.timesteps)
+
+    @classmethod
+    def from_dict(cls, values: object) -> FewStepSettings:
+        """Settings from the API's dict of names and values; unknown names are refused."""
+        return from_mapping(cls, values, _READERS)
+
+    @property
+    def chosen(self) -> Preset | None:
+        """The preset in use."""
+        return PRESETS.get(self.preset)
+
+
+def timesteps_from(value: object) -> tuple[int, ...]:
+    """Timesteps from a list of whole numbers, or from text with commas or spaces between them."""
+    if value is None:
+        return ()
+    parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else _several("timesteps", value)
+    return tuple(_whole(part) for part in parts if part != "")
+
+
+def _whole(value: object) -> Any:
+    """The whole number that a text means; anything else as it is, for the check to name."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _check_timesteps(values: tuple[Any, ...]) -> None:
+    whole = all(type(value) is int and 0 <= value < TRAINED_STEPS for value in values)
+    if not whole or list(values) != sorted(set(values), reverse=True):
+        raise SettingError(
+            f"timesteps = {shown(list(values))} is not allowed: they must be whole numbers from {TRAINED_STEPS - 1} to "
+            "0, each smaller than the one before."
+        )
+
+
+def _check_keep(values: tuple[Any, ...]) -> None:
+    for value in values:
+        if value not in KEEPABLE:
+            raise SettingError(f"keep = {shown(value)} is not allowed: it must be {' or '.join(KEEPABLE)}.")
+
+
+def _several(name: str, value: object) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
+        raise SettingError(f"{name} = {shown(value)} is not allowed: it must be a list.")
+    return tuple(value)
+
+
+def _named(name: str, settings: type[S], value: object, readers: Mapping[str, Any] | None = None) -> S:
+    """Nested settings; an error's sentence says whose they are."""
+    try:
+        return from_mapping(settings, value, readers)
+    except SettingError as error:
+        sentence = str(error)
+        raise SettingError(sentence if sentence.startswith(name) else f"{name}: {sentence}") from None
+
+
+_READERS = {
+    "keep": lambda value: {"keep": _several("keep", value)},
+    "timesteps": lambda value: {"timesteps": timesteps_from(value)},
+    "prior": lambda value: {"prior": PriorSettings.from_value(value)},
+    "invert": lambda value: {"invert": InvertSettings.from_value(value)},
+}

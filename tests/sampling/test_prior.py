@@ -1,0 +1,95 @@
+"""The informative prior: its statistics, its file, and where a run starts."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lib_fewstep.options import SettingError
+from lib_fewstep.sampling.prior import Prior, load, measure, save
+
+
+def test_each_pixel_counts_once():
+    """By hand: 0, 0, 0, 0 and 5 have mean 1 and variance 4."""
+    found = measure([torch.zeros(2, 2, 2), torch.full((2, 1, 1), 5.0)])
+    torch.testing.assert_close(found.mean, torch.ones(2))
+    torch.testing.assert_close(found.std, torch.full((2,), 2.0))
+
+
+def test_channels_are_measured_apart():
+    found = measure([torch.stack([torch.ones(3, 5), torch.arange(15.0).view(3, 5)])])
+    torch.testing.assert_close(found.mean, torch.tensor([1.0, 7.0]))
+    torch.testing.assert_close(found.std, torch.tensor([0.0, (224 / 12) ** 0.5]))
+
+
+def test_a_run_starts_with_the_measured_statistics():
+    prior = Prior(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]))
+    noise, own = torch.randn(2, 4, 2, 200, 200, generator=torch.Generator().manual_seed(0))
+    found = prior.start(noise, own, 2.0).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(found.mean(dim=1), prior.mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(found.var(dim=1), prior.std**2 + 4, rtol=0.02, atol=0)
+    assert torch.equal(prior.start(0 * noise, 0 * own, 2.0)[0, :, 0, 0], prior.mean)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_start_is_of_the_noise_s_dtype(dtype):
+    found = Prior(torch.zeros(4), torch.ones(4)).start(torch.ones(1, 4, 2, 2, dtype=dtype), torch.ones(1, 4, 2, 2), 2.0)
+    assert found.isfinite().all()
+
+
+def test_another_number_of_channels_is_refused():
+    with pytest.raises(SettingError) as refusal:
+        Prior(torch.zeros(4), torch.ones(4)).start(torch.zeros(1, 16, 2, 2), torch.zeros(1, 16, 2, 2), 1.0)
+    assert str(refusal.value) == "prior = statistics of 4 channels is not allowed: this model's latents have 16."
+
+
+def test_round_trip(tmp_path):
+    prior = measure([torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))])
+    path = tmp_path / "new" / "prior.safetensors"
+    save(prior, path)
+    found = load(path)
+    assert torch.equal(found.mean, prior.mean)
+    assert torch.equal(found.std, prior.std)
+
+
+def tensors(mean, std):
+    return lambda path: save_file({"mean": torch.tensor(mean), "std": torch.tensor(std)}, path)
+
+
+def truncated(path):
+    save(Prior(torch.zeros(4), torch.ones(4)), path)
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+BAD = {
+    "missing": lambda path: None,
+    "a folder": lambda path: path.mkdir(),
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": truncated,
+    "text": lambda path: path.write_text("mean = 0, std = 1, and so on"),
+    "a pickle": lambda path: path.write_bytes(pickle.dumps({"mean": [0.0], "std": [1.0]})),
+    "torch's own": lambda path: torch.save({"mean": torch.zeros(4), "std": torch.ones(4)}, path),
+    "wrong keys": lambda path: save_file({"mean": torch.zeros(4), "deviation": torch.ones(4)}, path),
+    "nothing in it": lambda path: save_file({}, path),
+    "unequal": tensors([0.0, 0.0], [1.0]),
+    "wrong shape": tensors([[0.0, 0.0]], [[1.0, 1.0]]),
+    "one number": tensors(0.0, 1.0),
+    "nan": tensors([float("nan"), 0.0], [1.0, 1.0]),
+    "infinite": tensors([0.0, 0.0], [1.0, float("inf")]),
+    "negative": tensors([0.0, 0.0], [1.0, -1.0]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_refused_in_one_sentence(kind, tmp_path):
+    path = tmp_path / "prior.safetensors"
+    BAD[kind](path)
+    with pytest.raises(SettingError) as refusal:
+        load(path)
+    said = str(refusal.value)
+    assert said.startswith("prior = prior.safetensors is not allowed: ")
+    assert said.endswith(".")
+    assert "\n" not in said

@@ -1,0 +1,104 @@
+"""Grids of timesteps and their noise levels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_fewstep.options import SettingError
+from lib_fewstep.sampling import lcm_timesteps, sigmas_at, trailing_timesteps
+from lib_fewstep.sampling.schedules import at_or_below
+from tests.sampling.mixtures import SCHEDULE, sd_schedule
+
+
+def test_published_grids():
+    assert trailing_timesteps(4) == [999, 749, 499, 249]
+    assert trailing_timesteps(1) == [999]
+    assert lcm_timesteps(4) == [999, 759, 499, 259]
+    assert lcm_timesteps(8) == [999, 879, 759, 639, 499, 379, 259, 139]
+    assert lcm_timesteps(50) == list(range(999, 0, -20))
+
+
+@given(st.integers(1, 50))
+def test_lcm_grid_is_of_the_trained_timesteps(steps):
+    found = lcm_timesteps(steps)
+    assert len(set(found)) == steps
+    assert found[0] == 999
+    assert found == sorted(set(found) & set(range(19, 1000, 20)), reverse=True)
+
+
+@given(st.integers(1, 1000))
+def test_trailing_grid_falls_evenly(steps):
+    found = trailing_timesteps(steps)
+    gaps = [a - b for a, b in zip(found, [*found[1:], -1], strict=True)]
+    assert found[0] == 999
+    assert found[-1] >= 0
+    assert all(abs(gap - 1000 / steps) <= 1 and gap > 0 for gap in gaps)
+
+
+@pytest.mark.parametrize(
+    ("grid", "steps", "sentence"),
+    [
+        (lcm_timesteps, 51, 'schedule = "LCM grid" is not allowed for a grid of 51 steps: it has 1 to 50'),
+        (lcm_timesteps, 0, 'schedule = "LCM grid" is not allowed for a grid of 0 steps: it has 1 to 50'),
+        (trailing_timesteps, 1001, 'schedule = "Trailing" is not allowed for a grid of 1001 steps: it has 1 to 1000'),
+        (trailing_timesteps, 0, 'schedule = "Trailing" is not allowed for a grid of 0 steps: it has 1 to 1000'),
+        (trailing_timesteps, -3, 'schedule = "Trailing" is not allowed for a grid of -3 steps: it has 1 to 1000'),
+    ],
+)
+def test_what_no_grid_has_is_refused(grid, steps, sentence):
+    with pytest.raises(SettingError) as refusal:
+        grid(steps)
+    assert str(refusal.value).startswith(sentence)
+    assert str(refusal.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "denoise", "expected"),
+    [
+        ([999, 749, 499, 249], 1.0, [999, 749, 499, 249]),
+        ([999, 749, 499, 249], 0.999, [749, 499, 249]),
+        ([999, 749, 499, 249], 0.5, [499, 249]),
+        ([999, 749, 499, 249], 0.4999, [249]),
+        ([999, 749, 499, 249], 0.25, [249]),
+        ([99, 0], 0.1, [99, 0]),
+        ([699, 0], 0.7, [699, 0]),
+    ],
+)
+def test_a_pass_runs_what_is_at_or_below_its_start(timesteps, denoise, expected):
+    assert at_or_below(timesteps, denoise) == expected
+
+
+def test_every_hundredth_of_strength_starts_at_its_own_timestep():
+    for percent in range(1, 101):
+        assert at_or_below(list(range(999, -1, -1)), percent / 100)[0] == 10 * percent - 1
+
+
+def test_a_list_that_is_all_above_the_start_is_refused():
+    with pytest.raises(SettingError) as refusal:
+        at_or_below([999, 749], 0.4)
+    assert str(refusal.value) == (
+        "timesteps = [999, 749] is not allowed at denoising strength 0.4: at least one entry must be at or below 399, "
+        "where this pass starts."
+    )
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+def test_levels_are_those_of_the_timesteps(quantize):
+    schedule = sd_schedule(quantize=quantize)
+    timesteps = list(range(999, -1, -1))
+    levels = sigmas_at(timesteps, schedule)
+    assert levels[-1] == 0
+    torch.testing.assert_close(levels[:-1], SCHEDULE.sigmas.flip(0), rtol=1e-6, atol=0)
+    found = schedule.sigma_to_t(levels[:-1])
+    bound = 0 if quantize else 1e-3
+    torch.testing.assert_close(found.double(), torch.tensor(timesteps).double(), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+def test_levels_fall_to_zero(steps):
+    levels = sigmas_at(lcm_timesteps(steps), SCHEDULE)
+    assert len(levels) == steps + 1
+    assert levels.diff().max() < 0
