@@ -1,4 +1,4 @@
-"""`python -m demo`: what HiDiffusion and Deep Shrink do for a model above the size that it was trained on."""
+"""`python -m demo`: HiDiffusion and Deep Shrink above the trained size, and CFG++ against ordinary guidance."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from demo import checkpoint, report
 from demo.compare import run_columns, tasks_for
+from demo.guidance import run_guidance
+from demo.guidance_picture import draw_guidance
 from demo.picture import draw_comparison
 
 DEFAULT_REPORT = Path("demo/out/report.json")
@@ -21,23 +23,27 @@ def main() -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
-    results = run_columns(model, tasks_for(arguments.images, arguments.seed))
-    report.write(report.as_dict(results, metadata), arguments.out)
-    print(report.table(results))
-    print(f"report: {arguments.out}")
+    tasks = tasks_for(arguments.images, arguments.seed)
+    results, pairs = run_columns(model, tasks), run_guidance(model, tasks)
+    report.write(report.as_dict(results, pairs, metadata), arguments.out)
+    print(f"{report.table(results)}\n\n{report.guidance_table(pairs)}\n\nreport: {arguments.out}")
     if arguments.picture is not None:
-        draw_comparison(results, tasks_for(arguments.images, arguments.seed), arguments.picture)
+        draw_comparison(results, tasks, arguments.picture)
         print(f"picture: {arguments.picture}")
+    if arguments.guidance_picture is not None:
+        draw_guidance(pairs, tasks, arguments.guidance_picture)
+        print(f"picture: {arguments.guidance_picture}")
     return 0
 
 
 def parse() -> argparse.Namespace:
     """The command line's arguments; a number of images below 1 ends in a usage error."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--images", type=positive, default=24, help="images per column (default: 24)")
+    parser.add_argument("--images", type=positive, default=24, help="images of each kind (default: 24)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first image (default: 0)")
     parser.add_argument("--out", type=Path, default=DEFAULT_REPORT, help="where the figures go")
-    parser.add_argument("--picture", type=Path, help="where the picture goes (default: none is drawn)")
+    parser.add_argument("--picture", type=Path, help="where the picture of sizes goes (default: none)")
+    parser.add_argument("--guidance-picture", type=Path, help="where that of CFG and CFG++ goes (default: none)")
     parser.add_argument("--checkpoint", type=Path, default=checkpoint.DEFAULT_PATH, help="safetensors file")
     return parser.parse_args()
 

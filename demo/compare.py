@@ -88,10 +88,10 @@ def run_columns(model: MiniModel, tasks: list[Task]) -> list[Result]:
     return results
 
 
-def chunks(tasks: list[Task]) -> Iterator[list[Task]]:
-    """The tasks in groups of `CHUNK`."""
-    for start in range(0, len(tasks), CHUNK):
-        yield tasks[start : start + CHUNK]
+def chunks(tasks: list[Task], size: int = CHUNK) -> Iterator[list[Task]]:
+    """The tasks in groups of `size`."""
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
 
 
 def generate_chunk(model: MiniModel, column: Column, chunk: list[Task], steps: int = STEPS) -> Generation:
@@ -102,8 +102,15 @@ def generate_chunk(model: MiniModel, column: Column, chunk: list[Task], steps: i
 
 def add_chunk(result: Result, chunk: list[Task], made: Generation) -> None:
     """Judge the images of a group of tasks and add them, and what they cost, to the column's result."""
-    for task, latent in zip(chunk, made.latents.numpy(), strict=True):
-        seen = judge(latent)
-        result.images.append(Image(latent, seen, is_exact(seen, task.shape, task.colour)))
+    result.images += judged(chunk, made)
     result.unet_seconds += made.unet_seconds
     result.report = made.report
+
+
+def judged(chunk: list[Task], made: Generation) -> list[Image]:
+    """The images of a group of tasks, with what is seen in them."""
+    images = []
+    for task, latent in zip(chunk, made.latents.numpy(), strict=True):
+        seen = judge(latent)
+        images.append(Image(latent, seen, is_exact(seen, task.shape, task.colour)))
+    return images

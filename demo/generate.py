@@ -1,22 +1,29 @@
-"""Generation with the embedded host: k-diffusion's Euler sampler over trailing timesteps, with guidance."""
+"""Generation with the embedded host: any sampler of k-diffusion's form over trailing timesteps, with guidance."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from demo.checkpoint import MiniModel
+from demo.denoiser import GuidedDenoiser
 from demo.scenes import TRAINED_SIDE
 from demo.schedule import trailing_timesteps, training_sigmas
 from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints, Report
+from lib_fewstep.sampling.steps import Callback, Run
 
 PIXELS_PER_LATENT = 8
 HINTS = ModelHints(trained_size=TRAINED_SIDE * PIXELS_PER_LATENT)
 STEPS = 20
 GUIDANCE = 4.0
+
+Sampler = Callable[..., Tensor]
+"""What k-diffusion's samplers are: called with the denoiser, the start, the noise levels and `disable`."""
 
 
 @dataclass
@@ -28,30 +35,33 @@ class Generation:
     report: Report | None = None
 
 
-@dataclass
-class GuidedUNet:
-    """The UNet as a sampler sees it: guidance over one batch of both halves, and a clock around each call."""
-
-    unet: nn.Module
-    context: Tensor
-    guidance: float
-    seconds: float = field(default=0.0)
-
-    def __call__(self, x: Tensor, sigma: float, timestep: int) -> Tensor:
-        """The guided noise prediction for `x` (n, 4, h, w) at noise level `sigma`."""
-        scaled = x / (sigma**2 + 1) ** 0.5
-        times = torch.full((2 * len(x),), timestep)
-        started = time.perf_counter()
-        both: Tensor = self.unet(torch.cat([scaled, scaled]), times, context=self.context)
-        self.seconds += time.perf_counter() - started
-        wanted, unconditional = both.chunk(2)
-        return unconditional + self.guidance * (wanted - unconditional)
-
-
 def seeded_noise(seeds: list[int], size: tuple[int, int]) -> Tensor:
     """Unit noise (len(seeds), 4, height, width), each image's from its own seed: batches equal singles."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return torch.stack([torch.randn(4, *size, generator=generator) for generator in generators])
+
+
+def trailing_sigmas(steps: int) -> Tensor:
+    """The noise levels of a run over trailing timesteps, and 0: (steps + 1,), in float32, as k-diffusion needs them."""
+    sigmas = training_sigmas()[trailing_timesteps(steps)].float()
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def sample_euler(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,  # noqa: FBT001
+) -> Tensor:
+    """k-diffusion's Euler sampler, without its churn."""
+    run = Run(model, x, sigmas, extra_args, callback, disable)
+    for step in run.steps():
+        denoised = run.denoised(x, step.sigma)
+        run.report(step, x, denoised)
+        x = denoised + step.ratio * (x - denoised)
+    return x
 
 
 @torch.inference_mode()
@@ -64,33 +74,21 @@ def generate(
     *,
     steps: int = STEPS,
     guidance: float = GUIDANCE,
+    sampler: Sampler = sample_euler,
 ) -> Generation:
     """Sample one latent of `size` (height, width) per prompt and seed; `settings` None is the plain model.
 
-    Raises UnknownPromptError for a prompt outside the vocabulary, ValueError for unlike numbers of prompts and
-    seeds, and what `HiResSession` raises for settings that cannot work.
+    `guidance` is what the denoiser guides with, lambda for a CFG++ sampler. Raises UnknownPromptError for a prompt
+    outside the vocabulary, ValueError for unlike numbers of prompts and seeds, and what `HiResSession` raises for
+    settings that cannot work.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
     context = model.text([*prompts, *[""] * len(prompts)])
-    guided = GuidedUNet(model.unet, context, guidance)
+    sigmas = trailing_sigmas(steps)
     noise = seeded_noise(seeds, size)
-    if settings is None:
-        latents = sample_euler(guided, noise, steps)
-        return Generation(latents, guided.seconds)
-    with HiResSession(model.unet, settings, latent_size=size, steps=steps, hints=HINTS) as session:
-        latents = sample_euler(guided, noise, steps, session)
-    return Generation(latents, guided.seconds, session.report)
-
-
-def sample_euler(guided: GuidedUNet, noise: Tensor, steps: int, session: HiResSession | None = None) -> Tensor:
-    """Euler's method of k-diffusion from the largest noise level down to zero; tells `session` each step."""
-    timesteps = trailing_timesteps(steps)
-    sigmas = [float(sigma) for sigma in training_sigmas()[timesteps]] + [0.0]
-    x = noise * sigmas[0]
-    for index, timestep in enumerate(timesteps):
-        if session is not None:
-            session.at_step(index)
-        slope = guided(x, sigmas[index], timestep)
-        x = x + slope * (sigmas[index + 1] - sigmas[index])
-    return x
+    hires = None if settings is None else HiResSession(model.unet, settings, latent_size=size, steps=steps, hints=HINTS)
+    with hires or nullcontext() as session:
+        guided = GuidedDenoiser(model.unet, context, guidance, sigmas, session)
+        latents = sampler(guided, noise * float(sigmas[0]), sigmas, disable=True)
+    return Generation(latents, guided.seconds, None if session is None else session.report)

@@ -80,25 +80,23 @@ def draw_label(pen: ImageDraw.ImageDraw, top: int, height: int, task: Task) -> N
 def draw_image(sheet: PilImage.Image, left: int, top: int, room: int, image: Image) -> None:
     """One image, centred in the height of its row, in a frame that tells whether it is right."""
     picture = as_picture(image)
-    above = top + (room - picture.height) // 2
-    colour = RIGHT if image.exact else WRONG
-    pen = ImageDraw.Draw(sheet)
-    outer = (
-        left - FRAME,
-        above - FRAME,
-        left + picture.width + FRAME - 1,
-        above + picture.height + FRAME - 1,
-    )
-    pen.rectangle(outer, fill=colour)
-    sheet.paste(picture, (left, above))
-    write(pen, (left, above + picture.height + 6), describe(image), 15, colour)
+    draw_framed(sheet, left, top + (room - picture.height) // 2, picture, RIGHT if image.exact else WRONG)
+    note = (left, top + (room + picture.height) // 2 + 6)
+    write(ImageDraw.Draw(sheet), note, describe(image), 15, RIGHT if image.exact else WRONG)
 
 
-def as_picture(image: Image) -> PilImage.Image:
-    """The colour channels, enlarged by `ZOOM`."""
+def draw_framed(sheet: PilImage.Image, left: int, top: int, picture: PilImage.Image, colour: str) -> None:
+    """A picture with its upper left corner at a place, and a frame around it."""
+    outer = (left - FRAME, top - FRAME, left + picture.width + FRAME - 1, top + picture.height + FRAME - 1)
+    ImageDraw.Draw(sheet).rectangle(outer, fill=colour)
+    sheet.paste(picture, (left, top))
+
+
+def as_picture(image: Image, zoom: int = ZOOM) -> PilImage.Image:
+    """The colour channels, enlarged."""
     levels = np.round(to_rgb(image.latent) * 255).astype(np.uint8)
     height, width = levels.shape[:2]
-    return PilImage.fromarray(levels).resize((width * ZOOM, height * ZOOM), PilImage.Resampling.BICUBIC)
+    return PilImage.fromarray(levels).resize((width * zoom, height * zoom), PilImage.Resampling.BICUBIC)
 
 
 def describe(image: Image) -> str:

@@ -19,11 +19,6 @@ from tests.models import describe
 KEYS = {"native", "plain_2x", "hidiffusion_2x", "deep_shrink_2x", "plain_wide", "hidiffusion_wide"}
 
 
-@pytest.fixture(scope="module")
-def model():
-    return checkpoint.load()[0]
-
-
 def test_the_file_is_small_and_in_the_webuis_layout():
     assert checkpoint.DEFAULT_PATH.stat().st_size <= 25e6
     with safe_open(checkpoint.DEFAULT_PATH, framework="pt") as file:
@@ -75,7 +70,7 @@ def test_the_report_has_its_keys(model, monkeypatch, tmp_path):
     monkeypatch.setattr(compare.generate_chunk, "__defaults__", (2,))
     results = run_columns(model, tasks_for(2))
     path = tmp_path / "out" / "report.json"
-    report.write(report.as_dict(results, {}), path)
+    report.write(report.as_dict(results, [], {}), path)
     written = json.loads(path.read_text())
     assert written["images"] == 2
     for key in ("exact", "interval", "unet_seconds"):

@@ -1,0 +1,64 @@
+"""The denoiser that samplers call: its noise levels, its unconditional image, and the steps it tells a session."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from demo.denoiser import GuidedDenoiser, NoiseLevels
+from demo.generate import generate, trailing_sigmas
+from demo.schedule import trailing_timesteps, training_sigmas
+from lib_fewstep.sampling import sample_dpmpp_2s_ancestral_cfgpp, sigmas_at
+from lib_fewstep.sampling import trailing_timesteps as trailing_of_the_library
+
+
+class Session:
+    """Notes the steps that it is told."""
+
+    def __init__(self):
+        self.steps = []
+
+    def at_step(self, index):
+        self.steps.append(index)
+
+
+def test_timesteps_and_noise_levels_are_each_others_inverse():
+    levels, times = NoiseLevels(), torch.tensor([0.0, 0.25, 499.5, 998.75, 999.0], dtype=torch.float64)
+    assert levels.sigma_to_t(levels.t_to_sigma(times)).tolist() == pytest.approx(times.tolist(), abs=1e-3)
+    assert torch.equal(levels.t_to_sigma(torch.arange(1000)), training_sigmas().float())
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20])
+def test_the_library_finds_the_same_trailing_schedule(steps):
+    assert trailing_of_the_library(steps) == trailing_timesteps(steps)
+    torch.testing.assert_close(sigmas_at(trailing_of_the_library(steps), NoiseLevels()), trailing_sigmas(steps))
+
+
+@torch.inference_mode()
+def test_the_unconditional_image_is_what_no_guidance_gives(model):
+    sigmas = trailing_sigmas(4)
+    x, sigma = torch.randn(1, 4, 16, 16) * float(sigmas[1]), sigmas[1:2].float()
+    context = model.text(["a red circle", ""])
+    guided = GuidedDenoiser(model.unet, context, 8.0, sigmas)
+    guided(x, sigma)
+    assert guided.last_noise_uncond is None
+    guided.need_last_noise_uncond = True
+    guided(x, sigma)
+    alone = GuidedDenoiser(model.unet, context, 0.0, sigmas)(x, sigma)
+    torch.testing.assert_close(guided.last_noise_uncond, alone)
+
+
+@torch.inference_mode()
+def test_a_session_is_told_the_step_of_every_evaluation(model):
+    """Also of those between two levels."""
+    sigmas, session = trailing_sigmas(3), Session()
+    guided = GuidedDenoiser(model.unet, model.text(["a red circle", ""]), 1.0, sigmas, session)
+    x = torch.randn(1, 4, 16, 16) * float(sigmas[0])
+    sample_dpmpp_2s_ancestral_cfgpp(guided, x, sigmas, disable=True, eta=0.0)
+    assert session.steps == [0, 0, 1, 1, 2]
+    assert guided.seconds > 0
+
+
+def test_a_seed_and_a_prompt_each(model):
+    with pytest.raises(ValueError, match="one seed per prompt"):
+        generate(model, ["a red circle"], [1, 2])
