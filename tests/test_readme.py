@@ -9,23 +9,30 @@ from pathlib import Path
 import pytest
 import torch
 
+from demo.schedule import training_sigmas
 from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.sampling import FewStepSettings, calibrated, sample_euler_cfgpp, trailing_timesteps
 from lib_fewstep.webui.arguments import hires_settings
+from lib_fewstep.webui.few_step_arguments import few_step_settings
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
-from tools.settings_table import with_table
+from tools.settings_table import with_tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_table_of_settings_is_up_to_date():
-    assert with_table(README) == README, "run: python -m tools.settings_table"
+def test_the_tables_are_up_to_date():
+    assert with_tables(README) == README, "run: python -m tools.settings_table"
 
 
 def test_the_requests_are_accepted():
-    (request,) = (json.loads(text) for language, text in BLOCKS if language == "json")
-    assert hires_settings(request["alwayson_scripts"]["HiDiffusion"]["args"]) == HiResSettings()
+    requests = [json.loads(text)["alwayson_scripts"] for language, text in BLOCKS if language == "json"]
+    lightning, timesteps = (few_step_settings(r["Few-Step"]["args"]) for r in requests if "Few-Step" in r)
+    assert (lightning.preset, lightning.keep) == ("SDXL-Lightning 4 steps", ("cfg",))
+    assert timesteps == FewStepSettings(timesteps=(999, 749, 499, 249))
+    (hires,) = (hires_settings(r["HiDiffusion"]["args"]) for r in requests if "HiDiffusion" in r)
+    assert hires == HiResSettings()
     (listed,) = re.findall(r'`(\{"args": \[true.*?\})`', README)
     assert hires_settings(json.loads(listed)["args"]) == HiResSettings(method="Deep Shrink", preset="Paper")
 
@@ -54,6 +61,12 @@ def test_the_library_example_runs():
 def test_the_lines_of_log_are_the_real_ones(size):
     report = HiResSession(sdxl_unet(), HiResSettings(), size, 30).report
     assert f"[Few-Step] {report}\n" in README
+
+
+def test_the_lambda_of_the_log_is_the_real_one():
+    sigmas = torch.cat([training_sigmas()[trailing_timesteps(8)], torch.zeros(1)])
+    strength = calibrated(sample_euler_cfgpp, sigmas, 7)
+    assert f"[Few-Step] Euler CFG++: CFG 7 is lambda {strength:.3g} (calibrated, 8 steps).\n" in README
 
 
 def test_every_relative_link_leads_somewhere():

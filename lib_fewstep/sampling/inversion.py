@@ -24,8 +24,8 @@ def invert_cfgpp(
     """The sample at `sigmas[0]` from which Euler CFG++ over the falling schedule `sigmas` leads to the image `x`.
 
     A step back solves x' = x + sigma' eps_guided(x') - sigma eps_uncond(x') for x'. The first guess takes both
-    predictions at x, which is the paper's way; each of `refinements` evaluations then takes them at the guess. This
-    settles because lambda is small: with ordinary guidance it often does not. `model.inner_model` needs `t_to_sigma`:
+    predictions at x, which is the paper's way; each of `refinements` evaluations then takes them at the guess, which
+    settles from about ten steps on, because lambda is small. `model.inner_model` needs `t_to_sigma`:
     the image itself is looked at with the noise level of timestep 0.
     """
     run = GuidedRun(model, x, sigmas, extra_args, None, disable)

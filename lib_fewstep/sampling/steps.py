@@ -111,14 +111,15 @@ class GuidedRun(Run):
         """As `Run`; asks the denoiser to keep its unconditional output."""
         super().__init__(*args, **kwargs)
         self.model.need_last_noise_uncond = True
-        self._keeps_noise: bool | None = None
+        self._keeps_noise: bool | None = False if getattr(self.model, "uncond_is_image", False) else None
 
     def both(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """One evaluation: the guided image and the unconditional one.
 
         Raises MissingUncondError if the denoiser keeps no unconditional output. Hosts differ in what they keep: the
-        image (AUTOMATIC1111) or the predicted noise (Forge). Which one is seen at the first evaluation: guidance
-        moves the image less than confusing the two would.
+        image (AUTOMATIC1111) or the predicted noise (Forge). A denoiser with a true `uncond_is_image` keeps the image;
+        for others it is seen at the first evaluation, where guidance moves the image less than confusing the two
+        would. That can fail where guidance is very strong at noise levels around 1: a host that knows should say so.
         """
         self.model.last_noise_uncond = None
         denoised = self.denoised(x, sigma)

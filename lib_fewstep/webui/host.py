@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from modules import sd_models, sd_unet, shared
+import numpy as np
+import torch
+from modules import (
+    images,
+    infotext_utils,
+    paths,
+    prompt_parser,
+    scripts,
+    sd_models,
+    sd_samplers_common,
+    sd_unet,
+    shared,
+)
 from modules.processing import StableDiffusionProcessingImg2Img
-from torch import nn
+from torch import Tensor, nn
 
 from lib_fewstep.hires import ModelHints
 from lib_fewstep.hires.settings import Pass
 
 _SD2_V_PREDICTION_SIZE = 768
+_EXTRA_NETWORK = re.compile(r"<\w+:[^>]*>")
+_LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
 _SDXL_TURBO = re.compile(r"(sd[-_ ]?xl|stable-diffusion-xl)[-_ ]?turbo", re.IGNORECASE)
 
 
@@ -53,6 +70,123 @@ def competing_attention(p: Any) -> str | None:
     if p.get_token_merging_ratio(for_hr=p.is_hr_pass) > 0:
         return "token merging"
     return None
+
+
+def is_img2img(p: Any) -> bool:
+    """Whether the job starts from images; inpainting does."""
+    return isinstance(p, StableDiffusionProcessingImg2Img)
+
+
+def checkpoint_name() -> str:
+    """The loaded checkpoint's file name without folder and ending; empty while none is loaded."""
+    info = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+    return "" if info is None else Path(info.name).stem
+
+
+def loras_in(*prompts: str) -> list[str]:
+    """The names of the LoRAs that prompts ask for, each once."""
+    return list(dict.fromkeys(name for prompt in prompts for name in _LORA.findall(prompt)))
+
+
+def flow_model() -> bool:
+    """Whether the loaded model is a rectified flow (SD3), whose noise levels mean something else."""
+    return bool(getattr(shared.sd_model, "is_sd3", False))
+
+
+def next_noise(p: Any) -> Tensor:
+    """Noise of unit variance for the batch, each image's from its own seed."""
+    noise: Tensor = p.rng.next()
+    return noise
+
+
+def start_scale(sigma: float) -> float:
+    """What the host multiplies noise of unit variance by, to start at noise level `sigma`."""
+    return float((1 + sigma**2) ** 0.5) if shared.opts.sgm_noise_multiplier else sigma
+
+
+def kept_in_mask(denoiser: Any, image: Tensor, sigma: Tensor) -> Tensor:
+    """A denoised image with what inpainting keeps, blended as the host blends the guided one (soft inpainting too)."""
+    if denoiser.mask is None or denoiser.mask_before_denoising:
+        return image
+    blended = image * denoiser.nmask + denoiser.init_latent * denoiser.mask
+    if denoiser.p.scripts is None:
+        return blended
+    blend = scripts.MaskBlendArgs(
+        image, denoiser.nmask, denoiser.init_latent, denoiser.mask, blended, denoiser=denoiser, sigma=sigma
+    )
+    denoiser.p.scripts.on_mask_blend(denoiser.p, blend)
+    result: Tensor = blend.blended_latent
+    return result
+
+
+@contextmanager
+def every_uncond(extra_args: dict[str, Any]) -> Iterator[list[str]]:
+    """No unconditional pass is skipped inside; gives the names of the settings that would have skipped some."""
+    late = extra_args["s_min_uncond"]
+    skipping = {"skip_early_cond": shared.opts.skip_early_cond, "s_min_uncond": late}
+    extra_args["s_min_uncond"] = 0.0
+    try:
+        with _option_set("skip_early_cond", 0.0):
+            yield [name for name, value in skipping.items() if value]
+    finally:
+        extra_args["s_min_uncond"] = late
+
+
+@contextmanager
+def _option_set(name: str, value: Any) -> Iterator[None]:
+    """A global setting changed for a while, without the host's callbacks and without saving it."""
+    settings: dict[str, Any] = shared.opts.data
+    before = {name: settings[name]} if name in settings else {}
+    settings[name] = value
+    try:
+        yield
+    finally:
+        settings.pop(name, None)
+        settings.update(before)
+
+
+@contextmanager
+def held(denoiser: Any) -> Iterator[None]:
+    """No mask and no refiner inside; afterwards the denoiser's count of steps is where it was."""
+    p, step, mask = denoiser.p, denoiser.step, denoiser.mask
+    refiner, p.refiner_checkpoint_info = p.refiner_checkpoint_info, None
+    denoiser.mask = None
+    try:
+        yield
+    finally:
+        p.refiner_checkpoint_info = refiner
+        denoiser.mask, denoiser.step = mask, step
+
+
+def conditions(p: Any, prompt: str, negative_prompt: str, count: int, steps: int) -> dict[str, Any]:
+    """What a denoiser takes as `cond` and `uncond` for `count` images of one prompt; extra networks stay."""
+    size = {"width": p.width, "height": p.height}
+    wanted = prompt_parser.SdConditioning([_EXTRA_NETWORK.sub("", prompt)] * count, **size)
+    unwanted = prompt_parser.SdConditioning([negative_prompt] * count, is_negative_prompt=True, **size)
+    return {
+        "cond": prompt_parser.get_multicond_learned_conditioning(shared.sd_model, wanted, steps),
+        "uncond": prompt_parser.get_learned_conditioning(shared.sd_model, unwanted, steps),
+    }
+
+
+def infotext_of(image: Any) -> dict[str, str]:
+    """What an image's own infotext says, by key; empty where it has none."""
+    text, _ = images.read_info_from_image(image)
+    return infotext_utils.parse_generation_parameters(text) if text else {}
+
+
+def encoded(image: Any) -> Tensor:
+    """The latent (c, h, w) of a picture, cut to multiples of 8 pixels."""
+    width, height = (side // 8 * 8 for side in image.size)
+    pixels = np.asarray(image.convert("RGB").crop((0, 0, width, height)), dtype=np.float32) / 255
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(shared.device)
+    latent: Tensor = sd_samplers_common.images_tensor_to_samples(batch)[0].float().cpu()
+    return latent
+
+
+def prior_folder() -> Path:
+    """Where the statistics of priors are kept."""
+    return Path(paths.models_path) / "FewStep"
 
 
 def _pass_of(p: Any) -> Pass:

@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import HTTPException
-
 from lib_fewstep.hires import HiResSession, HiResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui import host
 from lib_fewstep.webui.infotext import infotext
 from lib_fewstep.webui.log import log
+from lib_fewstep.webui.refusal import Refusal
 
 _ATTRIBUTE = "fewstep_pass"
 
@@ -25,18 +24,6 @@ class Job:
     settings: HiResSettings | None
     refusal: ValueError | None = None
     used: HiResSettings | None = None
-
-
-class Refusal(HTTPException):
-    """A sentence that ends the request: the UI shows it, and the API answers 422 with it as the detail."""
-
-    def __init__(self, sentence: str) -> None:
-        """The sentence names the setting, its value and what is allowed."""
-        super().__init__(status_code=422, detail=sentence)
-
-    def __str__(self) -> str:
-        """The sentence alone."""
-        return str(self.detail)
 
 
 class SamplingPass:

@@ -1,33 +1,18 @@
-"""Against a running WebUI (started with --api) that has this extension, on whatever checkpoint is loaded.
+"""HiDiffusion against a running WebUI (started with --api) that has this extension, on whatever checkpoint is loaded.
 
 `make live WEBUI_URL=http://127.0.0.1:7860`
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import os
 import threading
 import time
 
-import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
-URL = os.environ.get("WEBUI_URL", "")
-BASE = {
-    "prompt": "a cat on a table",
-    "negative_prompt": "blurry",
-    "seed": 7,
-    "steps": 5,
-    "width": 256,
-    "height": 256,
-    "sampler_name": "Euler",
-    "cfg_scale": 5,
-}
+from tests.live.client import BASE, encoded, generate, get, post, same
+
 PAPER = {"preset": "Paper"}
 SHRINK = {"method": "Deep Shrink", "preset": "Paper"}
 HIRES = {
@@ -38,33 +23,6 @@ HIRES = {
     "hr_second_pass_steps": 4,
 }
 REFINERS_TO_TRY = 3
-
-
-def post(path, body):
-    return httpx.post(f"{URL}/sdapi/v1/{path}", json=body, timeout=600)
-
-
-def get(path):
-    return httpx.get(f"{URL}/sdapi/v1/{path}", timeout=600).json()
-
-
-def generate(settings=None, path="txt2img", **fields):
-    """The pixels of every image, and the first infotext."""
-    scripts = {} if settings is None else {"alwayson_scripts": {"HiDiffusion": {"args": [settings]}}}
-    answer = post(path, BASE | fields | scripts)
-    assert answer.status_code == 200, answer.text
-    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))) for image in answer.json()["images"]]
-    return pictures, json.loads(answer.json()["info"])["infotexts"][0]
-
-
-def same(a, b):
-    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def encoded(picture):
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,130 @@
+"""One pass of a CFG++ sampler on the host's denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from lib_fewstep.sampling import calibrated, invert_cfgpp
+from lib_fewstep.sampling.guidance import HOST_DIVISOR
+from lib_fewstep.sampling.schedules import resampled
+from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
+from lib_fewstep.webui import host
+from lib_fewstep.webui.few_step_infotext import infotext_of_inversion
+from lib_fewstep.webui.few_step_job import job_of
+from lib_fewstep.webui.log import log
+
+INVERTING = ("Euler CFG++", "DPM++ 2M CFG++")
+"""The samplers that can follow an inversion: those without fresh noise."""
+
+
+class HostDenoiser:
+    """The host's denoiser with an unconditional image that is blended with the mask, as the guided one is."""
+
+    uncond_is_image = True
+
+    def __init__(self, denoiser: Any) -> None:
+        """Around the denoiser of one pass."""
+        self._denoiser = denoiser
+        self._seen: tuple[Tensor, Tensor]
+
+    def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
+        """One evaluation: the guided image."""
+        self._seen = x, sigma
+        image: Tensor = self._denoiser(x, sigma, **conditions)
+        return image
+
+    @property
+    def inner_model(self) -> Any:
+        """What knows timesteps and sigmas."""
+        return self._denoiser.inner_model
+
+    @property
+    def last_noise_uncond(self) -> Tensor | None:
+        """The unconditional image of the last evaluation, whatever the host's family of samplers keeps."""
+        kept = self._denoiser.last_noise_uncond
+        if kept is None:
+            return None
+        x, sigma = self._seen
+        return host.kept_in_mask(self._denoiser, self._denoiser.get_pred_x0(x, kept, sigma), sigma)
+
+    @last_noise_uncond.setter
+    def last_noise_uncond(self, value: Tensor | None) -> None:
+        self._denoiser.last_noise_uncond = value
+
+
+class HeldDenoiser(HostDenoiser):
+    """A denoiser whose evaluations do not count as steps: prompts, refiner and methods stay at the first one."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
+        """One evaluation at step 0."""
+        image = super().__call__(x, sigma, **conditions)
+        self._denoiser.step = 0
+        return image
+
+
+def cfgpp_run(
+    label: str,
+    sampler: Callable[..., Tensor],
+    denoiser: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    options: dict[str, Any],
+) -> Tensor:
+    """Sample with the CFG slider read as the job wants it, and leave the denoiser as it was."""
+    job, cfg = job_of(denoiser.p), extra_args["cond_scale"]
+    factor = _factor(job.settings.guidance, sampler, sigmas, options.get("eta", 1.0))
+    log.info(
+        "%s: CFG %g is lambda %.3g (%s, %d steps).", label, cfg, cfg * factor, job.settings.guidance, len(sigmas) - 1
+    )
+    before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
+    denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before[0] * factor, True
+    try:
+        with host.every_uncond(extra_args) as skipping:
+            if skipping:
+                log.info("%s needs every unconditional image: %s is off for this pass.", label, " and ".join(skipping))
+            if job.settings.invert is not None and host.is_img2img(denoiser.p):
+                x = _inverted(job.settings.invert, denoiser, sigmas, extra_args)
+            return sampler(HostDenoiser(denoiser), x, sigmas, extra_args, **options)
+    finally:
+        denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before
+        denoiser.last_noise_uncond = None
+
+
+def _factor(guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: float) -> float:
+    """Lambda for a CFG of 1."""
+    if guidance == "calibrated":
+        return calibrated(sampler, sigmas, 1.0, eta)
+    return 1 / HOST_DIVISOR if guidance == "cfg/12.5" else 1.0
+
+
+def _inverted(settings: InvertSettings, denoiser: Any, sigmas: Tensor, extra_args: dict[str, Any]) -> Tensor:
+    """The noise from which the job's own images would come, given what they were made with."""
+    p, images = denoiser.p, denoiser.init_latent
+    made = made_with(settings, p, len(sigmas) - 1)
+    grid = resampled(sigmas, made.steps, denoiser.inner_model)
+    log.info(
+        "Inverting over %d steps, with the prompt %r and the negative prompt %r.",
+        made.steps,
+        made.prompt,
+        made.negative_prompt,
+    )
+    conditions = host.conditions(p, made.prompt, made.negative_prompt, len(images), made.steps)
+    p.extra_generation_params.update(infotext_of_inversion(made))
+    with host.held(denoiser):
+        return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
+
+
+def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:
+    """The settings with the image's own infotext in the place of None; without one, no prompt and the pass's steps."""
+    said = host.infotext_of(p.init_images[0])
+    known = {
+        "prompt": said.get("Prompt", ""),
+        "negative_prompt": said.get("Negative prompt", ""),
+        "steps": min(int(said.get("Steps", steps)), MOST_INVERSION_STEPS),
+    }
+    given = {name: value for name, value in vars(settings).items() if value is not None}
+    return InvertSettings(**{**known, **given})

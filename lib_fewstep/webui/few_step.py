@@ -1,0 +1,92 @@
+"""The always-on script "Few-Step"."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from modules import script_callbacks, scripts
+
+from lib_fewstep.options import SettingError
+from lib_fewstep.sampling.presets import Planned, advice, recognise
+from lib_fewstep.sampling.settings import FewStepSettings
+from lib_fewstep.webui import host, samplers
+from lib_fewstep.webui.few_step_accordion import FewStepAccordion
+from lib_fewstep.webui.few_step_arguments import few_step_settings, with_preset
+from lib_fewstep.webui.few_step_infotext import infotext, pasted
+from lib_fewstep.webui.few_step_job import FewStepJob, has_job, set_job
+from lib_fewstep.webui.few_step_pass import attach
+from lib_fewstep.webui.log import log, show_log
+
+
+class FewStepScript(scripts.Script):
+    """Guidance, schedule, start and presets of few-step sampling, in txt2img, img2img, plots and the API."""
+
+    def __init__(self) -> None:
+        """One per tab; the accordion waits for the tab's own fields."""
+        self._accordion = FewStepAccordion()
+
+    def title(self) -> str:
+        """The name of the script in the API's `alwayson_scripts`."""
+        return "Few-Step"
+
+    def show(self, is_img2img: bool) -> Any:
+        """In both tabs, for every image."""
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """The accordion; its components are the script's arguments, in the order of the page."""
+        components = self._accordion.build("img2img" if is_img2img else "txt2img")
+        self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
+        self.paste_field_names = []
+        return list(components.values())
+
+    def after_component(self, component: Any, **kwargs: Any) -> None:
+        """Catch the tab's own fields, which a preset fills."""
+        self._accordion.caught(component)
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
+        set_job(p, None)
+        settings = FewStepSettings(enabled=False)
+        try:
+            settings = few_step_settings(args)
+        except SettingError as refusal:
+            set_job(p, FewStepJob(refusal=str(refusal)))
+        if settings.enabled:
+            if not isinstance(args[0], bool):
+                settings = with_preset(p, settings)
+            if settings.timesteps and not host.is_img2img(p):
+                p.steps = len(settings.timesteps)
+            set_job(p, FewStepJob(settings))
+            p.extra_generation_params.update(infotext(settings, _samplers_of(p)))
+        _advise(p, settings)
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """Get the sampler of the pass that is about to start ready."""
+        if has_job(p):
+            attach(p)
+
+
+def _samplers_of(p: Any) -> list[str]:
+    second = getattr(p, "hr_sampler_name", None) if getattr(p, "enable_hr", False) else None
+    return [name for name in (p.sampler_name, second) if name]
+
+
+def _advise(p: Any, settings: FewStepSettings) -> None:
+    """Say once, under the image and in the log, what will go wrong."""
+    custom = bool(settings.timesteps)
+    planned = Planned(
+        p.sampler_name, p.scheduler or "Automatic", p.steps, p.cfg_scale, any(p.all_negative_prompts), custom=custom
+    )
+    recognised = recognise(host.checkpoint_name(), host.loras_in(*p.all_prompts))
+    for sentence in advice(planned, recognised, settings.chosen if settings.enabled else None):
+        p.comment(f"Few-Step: {sentence}")
+        log.info("%s", sentence)
+
+
+def register() -> None:
+    """Put samplers and schedules into the host's lists; they go when the script is unloaded."""
+    show_log()
+    samplers.register()
+    script_callbacks.on_script_unloaded(samplers.unregister)

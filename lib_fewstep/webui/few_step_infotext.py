@@ -1,0 +1,78 @@
+"""Few-Step's settings in the image's infotext, and back into the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lib_fewstep.options import options_of
+from lib_fewstep.sampling.settings import GAMMA, FewStepSettings, InvertSettings
+from lib_fewstep.webui.few_step_arguments import PAGE
+
+_KEYS = {name: option.infotext for name, option in options_of(FewStepSettings).items()}
+_INVERT = {name: option.infotext for name, option in options_of(InvertSettings).items()}
+_OF_PAGE = {
+    **{name: _KEYS[name] for name in ("preset", "guidance", "gamma", "timesteps")},
+    "prior_statistics": _KEYS["prior"],
+    "invert_prompt": _INVERT["prompt"],
+    "invert_negative_prompt": _INVERT["negative_prompt"],
+    "invert_steps": _INVERT["steps"],
+}
+_MARKS = set(_OF_PAGE.values())
+_REFERENCE_IMAGES = "reference images"
+
+
+def infotext(settings: FewStepSettings, samplers: list[str]) -> dict[str, Any]:
+    """What the infotext says of enabled settings: whatever these samplers use that is not at its default."""
+    guided = any(name.endswith("CFG++") for name in samplers)
+    default = FewStepSettings()
+    said: dict[str, Any] = {
+        _KEYS["preset"]: settings.preset if settings.preset != default.preset else None,
+        _KEYS["guidance"]: settings.guidance if guided and settings.guidance != default.guidance else None,
+        _KEYS["gamma"]: settings.gamma if "TCD" in samplers and settings.gamma != GAMMA else None,
+        _KEYS["timesteps"]: " ".join(map(str, settings.timesteps)) or None,
+    }
+    if settings.prior is not None:
+        said[_KEYS["prior"]] = settings.prior.statistics or settings.prior.save or _REFERENCE_IMAGES
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def infotext_of_inversion(made: InvertSettings) -> dict[str, Any]:
+    """What the infotext says of an inversion that has been done."""
+    return {_INVERT[name]: value for name, value in vars(made).items() if value not in (None, "")}
+
+
+def pasted(name: str, parameters: Mapping[str, str]) -> Any:
+    """What a pasted infotext makes of a component of the page; None leaves it as it is.
+
+    Without any of the script's keys the image was made without it: it is switched off, and nothing else changes.
+    Settings that the infotext does not name were at their defaults. What the page cannot show is left alone.
+    """
+    marked = not _MARKS.isdisjoint(parameters)
+    if name == "enabled":
+        return marked
+    if not marked:
+        return None
+    if name == "invert":
+        return _INVERT["steps"] in parameters
+    if name not in _OF_PAGE:
+        return None
+    return _value(name, parameters.get(_OF_PAGE[name]))
+
+
+def _value(name: str, text: str | None) -> Any:
+    """The component's value for a text; what it shows first for none, None for one that is not allowed."""
+    if text is None:
+        return PAGE[name]
+    option = options_of(FewStepSettings).get(name) or options_of(InvertSettings).get(name.removeprefix("invert_"))
+    if name == "prior_statistics":
+        return None if text == _REFERENCE_IMAGES else text
+    if option is None or (option.choices and text not in option.choices):
+        return None
+    if option.low is None or option.high is None:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return type(PAGE[name])(value) if option.low <= value <= option.high else None

@@ -1,0 +1,45 @@
+"""What one request wants of few-step sampling, where the samplers and the passes find it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib_fewstep.sampling.prior import Prior
+from lib_fewstep.sampling.settings import GAMMA, FewStepSettings
+
+_ATTRIBUTE = "fewstep_sampling"
+
+
+@dataclass
+class FewStepJob:
+    """Settings with the preset's values filled in, or the sentence that refuses the request.
+
+    `prior` holds the statistics once the first pass has read or measured them.
+    """
+
+    settings: FewStepSettings = field(default_factory=FewStepSettings)
+    refusal: str | None = None
+    prior: Prior | None = None
+
+    @property
+    def gamma(self) -> float:
+        """TCD's gamma."""
+        return GAMMA if self.settings.gamma is None else self.settings.gamma
+
+
+def set_job(p: Any, job: FewStepJob | None) -> None:
+    """Leave the job on the processing object, or take an earlier one off."""
+    vars(p).pop(_ATTRIBUTE, None)
+    if job is not None:
+        setattr(p, _ATTRIBUTE, job)
+
+
+def has_job(p: Any) -> bool:
+    """Whether the script is on for a processing object, or has refused it."""
+    return _ATTRIBUTE in vars(p)
+
+
+def job_of(p: Any) -> FewStepJob:
+    """The job of a processing object; the defaults where the script is off."""
+    return vars(p).get(_ATTRIBUTE) or FewStepJob()

@@ -1,0 +1,163 @@
+"""The samplers and schedules in the WebUI's own lists."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any
+
+import torch
+from modules import sd_samplers, sd_samplers_kdiffusion, sd_schedulers
+from modules.sd_samplers_common import SamplerData
+from torch import Tensor
+
+from lib_fewstep.options import SettingError
+from lib_fewstep.sampling import (
+    lcm_timesteps,
+    sample_dpmpp_2m_cfgpp,
+    sample_dpmpp_2m_sde_cfgpp,
+    sample_dpmpp_2s_ancestral_cfgpp,
+    sample_euler_ancestral_cfgpp,
+    sample_euler_cfgpp,
+    sample_lcm,
+    sample_sa_solver,
+    sample_tcd,
+    sigmas_at,
+    trailing_timesteps,
+)
+from lib_fewstep.webui import host
+from lib_fewstep.webui.cfgpp_run import cfgpp_run
+from lib_fewstep.webui.few_step_job import job_of
+from lib_fewstep.webui.refusal import Refusal
+
+Sampler = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One entry of the sampler list: label, function, the names that others give it, the host's options."""
+
+    label: str
+    sampler: Sampler
+    aliases: tuple[str, ...]
+    options: dict[str, Any]
+
+    @property
+    def cfgpp(self) -> bool:
+        """Whether it is a CFG++ sampler."""
+        return self.label.endswith("CFG++")
+
+
+OFFERS = (
+    Offer("Euler CFG++", sample_euler_cfgpp, ("euler_cfg_pp", "k_euler_cfgpp"), {}),
+    Offer(
+        "Euler a CFG++",
+        sample_euler_ancestral_cfgpp,
+        ("euler_ancestral_cfg_pp", "k_euler_a_cfgpp"),
+        {"uses_ensd": True},
+    ),
+    Offer(
+        "DPM++ 2M CFG++",
+        sample_dpmpp_2m_cfgpp,
+        ("dpmpp_2m_cfg_pp", "k_dpmpp_2m_cfgpp"),
+        {"scheduler": "karras"},
+    ),
+    Offer(
+        "DPM++ 2S a CFG++",
+        sample_dpmpp_2s_ancestral_cfgpp,
+        ("dpmpp_2s_ancestral_cfg_pp", "k_dpmpp_2s_a_cfgpp"),
+        {"scheduler": "karras", "uses_ensd": True, "second_order": True},
+    ),
+    Offer(
+        "DPM++ 2M SDE CFG++",
+        sample_dpmpp_2m_sde_cfgpp,
+        ("dpmpp_2m_sde_cfg_pp", "k_dpmpp_2m_sde_cfgpp"),
+        {"scheduler": "exponential", "brownian_noise": True},
+    ),
+    Offer("TCD", sample_tcd, ("tcd",), {"scheduler": "lcm_grid"}),
+    Offer("LCM (reference grid)", sample_lcm, ("lcm_reference",), {"scheduler": "lcm_grid"}),
+    Offer("SA-Solver", sample_sa_solver, ("sa_solver",), {}),
+)
+
+
+def hosted(offer: Offer) -> Sampler:
+    """An offer's function as the host calls it: with the host's noise, the job's gamma and guidance."""
+    known = inspect.signature(offer.sampler).parameters
+
+    @wraps(offer.sampler)
+    def run(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **options: Any) -> Tensor:
+        if host.flow_model():
+            raise Refusal(
+                f'sampling method = "{offer.label}" is not allowed: the loaded model is a rectified flow (SD3), on '
+                "which its steps are wrong; it must be one of the WebUI's own."
+            )
+        if "noise_sampler" in known and options.get("noise_sampler") is None:
+            options["noise_sampler"] = lambda sigma, following: host.next_noise(model.p)
+        if "gamma" in known:
+            options["gamma"] = job_of(model.p).gamma
+        if not offer.cfgpp:
+            return offer.sampler(model, x, sigmas, extra_args, **options)
+        return cfgpp_run(offer.label, offer.sampler, model, x, sigmas, extra_args, options)
+
+    return run
+
+
+def register() -> None:
+    """Put samplers and schedules into the host's lists, in the place of what an earlier import left there."""
+    unregister()
+    for offer in OFFERS:
+        entry = SamplerData(offer.label, partial(_construct, hosted(offer)), list(offer.aliases), dict(offer.options))
+        sd_samplers.all_samplers.append(entry)
+        sd_samplers.all_samplers_map[entry.name] = entry
+    for scheduler in _schedulers():
+        sd_schedulers.schedulers.append(scheduler)
+        sd_schedulers.schedulers_map.update({scheduler.name: scheduler, scheduler.label: scheduler})
+    _refresh()
+
+
+def unregister() -> None:
+    """Take them out again, by name."""
+    labels = {offer.label for offer in OFFERS}
+    sd_samplers.all_samplers[:] = [entry for entry in sd_samplers.all_samplers if entry.name not in labels]
+    for label in labels:
+        sd_samplers.all_samplers_map.pop(label, None)
+    names = {name for scheduler in _schedulers() for name in (scheduler.name, scheduler.label)}
+    sd_schedulers.schedulers[:] = [entry for entry in sd_schedulers.schedulers if entry.name not in names]
+    for name in names:
+        sd_schedulers.schedulers_map.pop(name, None)
+    _refresh()
+
+
+def _refresh() -> None:
+    """What the host has computed from its lists is computed anew."""
+    sd_samplers.set_samplers()
+    sd_samplers.get_sampler_and_scheduler.cache_clear()
+
+
+def _construct(run: Sampler, model: Any) -> Any:
+    sampler = sd_samplers_kdiffusion.KDiffusionSampler(run, model)
+    sampler.extra_params = ["s_noise"]
+    return sampler
+
+
+def _schedulers() -> list[Any]:
+    return [
+        sd_schedulers.Scheduler("trailing", "Trailing", _schedule(trailing_timesteps), need_inner_model=True),
+        sd_schedulers.Scheduler("lcm_grid", "LCM grid", _schedule(lcm_timesteps), need_inner_model=True),
+    ]
+
+
+def _schedule(timesteps: Callable[[int], list[int]]) -> Callable[..., Tensor]:
+    """A grid in the host's form; the range of sigmas is the grid's own."""
+
+    def sigmas(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: torch.device) -> Tensor:
+        if host.flow_model():
+            raise Refusal("Trailing and LCM grid are not allowed: the loaded model is a rectified flow (SD3).")
+        try:
+            return sigmas_at(timesteps(n), inner_model).to(device)
+        except SettingError as refusal:
+            raise Refusal(str(refusal)) from refusal
+
+    return sigmas

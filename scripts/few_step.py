@@ -1,0 +1,7 @@
+"""What the WebUI loads: the always-on script "Few-Step", its samplers and schedules."""
+
+from lib_fewstep.webui.few_step import FewStepScript, register
+
+__all__ = ["FewStepScript"]
+
+register()

@@ -1,0 +1,67 @@
+"""Hosts for the tests, and the extension's log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from tests.webui import standin
+from tests.webui.exact import CHECKPOINTS, SCRIPTS
+
+
+@pytest.fixture
+def log(caplog):
+    """The lines of the extension's log."""
+    logger = logging.getLogger("fewstep")
+    logger.addHandler(caplog.handler)
+    yield lambda: [record.getMessage() for record in caplog.records if record.name == "fewstep"]
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture(scope="module")
+def running():
+    """A host with `UnitData`, and its other checkpoints beside it."""
+    before = dict(standin.RECIPES)
+    standin.RECIPES.update(CHECKPOINTS)
+    try:
+        with standin.webui("unit", SCRIPTS) as made:
+            yield made
+    finally:
+        standin.RECIPES.clear()
+        standin.RECIPES.update(before)
+
+
+@pytest.fixture
+def unit(running):
+    """That host; a test leaves settings and callbacks as they were, and no errors behind."""
+    settings, callbacks = dict(running.shared.opts.data), count(running)
+    yield running
+    running.load_model("unit")
+    errors = list(running.errors)
+    running.errors.clear()
+    assert not errors
+    assert running.shared.opts.data == settings
+    assert count(running) == callbacks
+
+
+def count(host):
+    return {kind: len(registered) for kind, registered in host.callbacks.kinds.items()}
+
+
+@pytest.fixture
+def listen(unit):
+    """A function that lists what the host's callbacks of a kind get, for one test."""
+    kinds = unit.callbacks.kinds
+    before = {kind: list(registered) for kind, registered in kinds.items()}
+
+    def add(function=None, kind="cfg_denoiser"):
+        seen = []
+        register = getattr(sys.modules["modules.script_callbacks"], f"on_{kind}")
+        register(lambda params: seen.append(function(params) if function else params))
+        return seen
+
+    yield add
+    for kind, registered in before.items():
+        kinds[kind][:] = registered

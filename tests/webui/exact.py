@@ -1,0 +1,118 @@
+"""A checkpoint whose answers are known, and requests to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.webui import standin
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+BASE = {"prompt": "a cat", "width": 32, "height": 24, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3}
+CFGPP = ["Euler CFG++", "Euler a CFG++", "DPM++ 2M CFG++", "DPM++ 2S a CFG++", "DPM++ 2M SDE CFG++"]
+OURS = [*CFGPP, "TCD", "LCM (reference grid)", "SA-Solver"]
+SCHEDULES = ["Trailing", "LCM grid"]
+
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+ALPHAS = torch.cumprod(1 - BETAS, 0)
+SIGMAS = ((1 - ALPHAS) / ALPHAS).sqrt()
+
+
+class UnitData(nn.Module):
+    """The UNet of latents of variance 1 around a mean that the text sets: all samplers are linear on it.
+
+    `seen` holds (input, timesteps, mean of each row) of every evaluation.
+    """
+
+    def __init__(self, gain: float = 1.0, *, velocity: bool = False) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain), requires_grad=False)
+        self.velocity = velocity
+        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Any = None) -> Tensor:
+        mean = self.gain * context[0][:, 0, 0]
+        self.seen.append((x.clone(), timesteps.double(), mean))
+        low = timesteps.double().floor().long()
+        part = timesteps.double() - low
+        log_sigma = SIGMAS.log()[low].lerp(SIGMAS.log()[(low + 1).clamp(max=999)], part)
+        alpha = (1 / (1 + (2 * log_sigma).exp())).float()[:, None, None, None]
+        noise = (1 - alpha).sqrt() * x - (alpha * (1 - alpha)).sqrt() * mean[:, None, None, None]
+        if not self.velocity:
+            return noise
+        return (noise - (1 - alpha).sqrt() * x) / alpha.sqrt()
+
+
+UNIT = standin.RECIPES["sd1"].__class__(UnitData, "unit", "sd1")
+CHECKPOINTS = {
+    "unit": UNIT,
+    "unit-other": standin.RECIPES["sd1"].__class__(partial(UnitData, 2.0), "unit", "sd1"),
+    "unit-v": standin.RECIPES["sd1"].__class__(partial(UnitData, velocity=True), "unit-v", "sd2", parameterization="v"),
+    "unit-xl": standin.RECIPES["sd1"].__class__(UnitData, "unit-xl", "sdxl"),
+}
+
+
+def request(settings: Any = None, **fields: Any) -> dict[str, Any]:
+    """A request; `settings` are the dict of Few-Step."""
+    scripts = {} if settings is None else {"alwayson_scripts": {"Few-Step": {"args": [settings]}}}
+    return BASE | fields | scripts
+
+
+def made(host: standin.Host, settings: Any = None, tab: str = "txt2img", **fields: Any) -> standin.Result:
+    """What came of a request that must succeed; with `init_images` it is one of img2img."""
+    host.unet.seen.clear() if hasattr(host.unet, "seen") else None
+    tab = "img2img" if "init_images" in fields else tab
+    result = getattr(host.api, tab)(request(settings, **fields))
+    assert result.status == 200, result.message
+    assert not host.errors
+    return result
+
+
+def refused(host: standin.Host, settings: Any = None, **fields: Any) -> str:
+    """The sentence that refuses a request, before any evaluation."""
+    tab = "img2img" if "init_images" in fields else "txt2img"
+    result = getattr(host.api, tab)(request(settings, **fields))
+    assert result.status == 422, (result.status, result.message)
+    assert not host.probe.calls
+    assert not host.errors
+    return result.message
+
+
+def timesteps(host: standin.Host) -> list[float]:
+    """The timesteps of all evaluations of the latest run, to a hundredth."""
+    return [round(call.timestep, 2) for call in host.probe.calls]
+
+
+@contextmanager
+def settings_of(host: standin.Host, **values: Any) -> Iterator[None]:
+    """Settings of the host, changed for a while; afterwards `config.json` is as it was."""
+    data = host.shared.opts.data
+    before = dict(data)
+    data.update(values)
+    try:
+        yield
+    finally:
+        data.clear()
+        data.update(before)
+
+
+def same(a: standin.Result, b: standin.Result) -> bool:
+    return torch.equal(a.latents, b.latents)
+
+
+def off(a: standin.Result | Tensor, b: standin.Result | Tensor) -> float:
+    """How far two results are apart, in standard deviations."""
+    first, second = (getattr(x, "latents", x) for x in (a, b))
+    return float((first - second).abs().max() / second.std())
+
+
+def mean_of(host: standin.Host, text: str) -> float:
+    """What `UnitData` takes a text for."""
+    encoded = host.shared.sd_model.get_learned_conditioning([text])
+    return float(getattr(encoded, "get", lambda _: encoded)("crossattn")[0, 0, 0])
