@@ -146,5 +146,8 @@ def _in_range(value: Any, described: Option) -> bool:
 
 def shown(value: object) -> str:
     """A value as it appears in an error's sentence: its representation, cut to 60 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = "a huge number"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -144,7 +144,7 @@ def _excesses(planned: Planned, preset: Preset) -> list[str]:
 def _slips(planned: Planned) -> list[str]:
     """What goes wrong on any model."""
     found = []
-    if planned.sampler in _HOSTS_DDIM and planned.steps <= FEW_STEPS:
+    if planned.sampler in _HOSTS_DDIM and 1 <= planned.steps <= FEW_STEPS:
         found += _ddim_slips(planned.sampler, planned.steps)
     if planned.negative_prompt and planned.cfg == 1 and not planned.cfgpp:
         found.append("At CFG 1 the negative prompt does nothing; with a CFG++ sampler it would.")

@@ -59,6 +59,9 @@ def load(path: Path) -> Prior:
     mean, std = tensors.get("mean"), tensors.get("std")
     if mean is None or std is None or mean.dim() != 1 or mean.shape != std.shape:
         raise SettingError(f"prior = {path.name} is not allowed: it must hold mean and std, one number a channel.")
+    if not (mean.is_floating_point() and std.is_floating_point()):
+        raise SettingError(f"prior = {path.name} is not allowed: mean and std must be floating-point numbers.")
+    mean, std = mean.float(), std.float()
     if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
         raise SettingError(f"prior = {path.name} is not allowed: mean and std must be finite, and std not negative.")
     return Prior(mean, std)

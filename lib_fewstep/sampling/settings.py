@@ -17,7 +17,7 @@ NO_PRESET = "None"
 GAMMA = 0.3
 MOST_INVERSION_STEPS = 20
 
-_FILE_NAME = re.compile(r"\w[\w .\-]*")
+_FILE_NAME = re.compile(r"\w[\w .\-]{0,99}")
 S = TypeVar("S")
 
 
@@ -44,8 +44,8 @@ class PriorSettings:
         for name, value in (("statistics", self.statistics), ("save", self.save)):
             if value and not _FILE_NAME.fullmatch(value):
                 raise SettingError(
-                    f"prior.{name} = {shown(value)} is not allowed: it must be a plain file name of letters, digits, "
-                    "spaces, dots, hyphens and underscores."
+                    f"prior.{name} = {shown(value)} is not allowed: it must be a plain file name of 1 to 100 letters, "
+                    "digits, spaces, dots, hyphens and underscores."
                 )
 
     @staticmethod
@@ -187,8 +187,8 @@ def timesteps_from(value: object) -> tuple[int, ...]:
 
 
 def _whole(value: object) -> Any:
-    """The whole number that a text means; anything else as it is, for the check to name."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    """The whole number that a text of a few digits means; anything else as it is, for the check to name."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 3 else value
 
 
 def _check_timesteps(values: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from lib_fewstep.sampling.guidance import HOST_DIVISOR
 from lib_fewstep.sampling.schedules import resampled
 from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
 from lib_fewstep.webui import host
-from lib_fewstep.webui.few_step_infotext import infotext_of_inversion
+from lib_fewstep.webui.few_step_infotext import infotext_of_inversion, steps_said
 from lib_fewstep.webui.few_step_job import job_of
 from lib_fewstep.webui.log import log
 
@@ -85,7 +85,7 @@ def cfgpp_run(
     try:
         with host.every_uncond(extra_args) as skipping:
             if skipping:
-                log.info("%s needs every unconditional image: %s is off for this pass.", label, " and ".join(skipping))
+                log.info("%s needs every unconditional image; off for this pass: %s.", label, ", ".join(skipping))
             if job.settings.invert is not None and host.is_img2img(denoiser.p):
                 x = _inverted(job.settings.invert, denoiser, sigmas, extra_args)
             return sampler(HostDenoiser(denoiser), x, sigmas, extra_args, **options)
@@ -124,7 +124,7 @@ def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:
     known = {
         "prompt": said.get("Prompt", ""),
         "negative_prompt": said.get("Negative prompt", ""),
-        "steps": min(int(said.get("Steps", steps)), MOST_INVERSION_STEPS),
+        "steps": steps_said(said) or min(steps, MOST_INVERSION_STEPS),
     }
     given = {name: value for name, value in vars(settings).items() if value is not None}
     return InvertSettings(**{**known, **given})

@@ -9,11 +9,12 @@ from modules import script_callbacks, scripts
 
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling.presets import Planned, advice, recognise
+from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui import host, samplers
 from lib_fewstep.webui.few_step_accordion import FewStepAccordion
 from lib_fewstep.webui.few_step_arguments import few_step_settings, with_preset
-from lib_fewstep.webui.few_step_infotext import infotext, pasted
+from lib_fewstep.webui.few_step_infotext import forget, infotext, pasted
 from lib_fewstep.webui.few_step_job import FewStepJob, has_job, set_job
 from lib_fewstep.webui.few_step_pass import attach
 from lib_fewstep.webui.log import log, show_log
@@ -48,24 +49,40 @@ class FewStepScript(scripts.Script):
     def process(self, p: Any, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
         set_job(p, None)
+        forget(p.extra_generation_params)
         settings = FewStepSettings(enabled=False)
         try:
             settings = few_step_settings(args)
+            if settings.enabled:
+                settings = _start(p, settings, by_name=not isinstance(args[0], bool))
+            _check_hires(p, settings)
         except SettingError as refusal:
             set_job(p, FewStepJob(refusal=str(refusal)))
-        if settings.enabled:
-            if not isinstance(args[0], bool):
-                settings = with_preset(p, settings)
-            if settings.timesteps and not host.is_img2img(p):
-                p.steps = len(settings.timesteps)
-            set_job(p, FewStepJob(settings))
-            p.extra_generation_params.update(infotext(settings, _samplers_of(p)))
         _advise(p, settings)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """Get the sampler of the pass that is about to start ready."""
         if has_job(p):
             attach(p)
+
+
+def _start(p: Any, settings: FewStepSettings, *, by_name: bool) -> FewStepSettings:
+    """Leave the job on the processing object; returns the settings with a preset's values filled in."""
+    if by_name:
+        settings = with_preset(p, settings)
+    if settings.timesteps and not host.is_img2img(p):
+        p.steps = len(settings.timesteps)
+    set_job(p, FewStepJob(settings))
+    p.extra_generation_params.update(infotext(settings, _samplers_of(p)))
+    return settings
+
+
+def _check_hires(p: Any, settings: FewStepSettings) -> None:
+    """Raise SettingError for what only the hires pass would refuse, after the first one has run."""
+    if settings.enabled and settings.timesteps and getattr(p, "enable_hr", False):
+        at_or_below(settings.timesteps, p.denoising_strength)
+    else:
+        samplers.check_hires_grid(p)
 
 
 def _samplers_of(p: Any) -> list[str]:

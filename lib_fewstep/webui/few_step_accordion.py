@@ -9,9 +9,10 @@ from modules.ui_components import InputAccordion
 
 from lib_fewstep.options import Option, options_of
 from lib_fewstep.sampling.presets import PRESETS
-from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, FewStepSettings, InvertSettings, PriorSettings
+from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
 from lib_fewstep.webui import host
 from lib_fewstep.webui.few_step_arguments import PAGE
+from lib_fewstep.webui.few_step_infotext import steps_said
 from lib_fewstep.webui.prior_source import saved_priors
 
 _OPTIONS: dict[str, Option] = {
@@ -90,8 +91,7 @@ def _original(picture: Any) -> list[Any]:
     said = {} if picture is None else host.infotext_of(picture)
     if not said:
         return [gr.update()] * 3
-    steps = int(said.get("Steps", PAGE["invert_steps"]))
-    return [said.get("Prompt", ""), said.get("Negative prompt", ""), min(steps, MOST_INVERSION_STEPS)]
+    return [said.get("Prompt", ""), said.get("Negative prompt", ""), steps_said(said) or gr.update()]
 
 
 def _component(tab: str, name: str) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from lib_fewstep.options import options_of
-from lib_fewstep.sampling.settings import GAMMA, FewStepSettings, InvertSettings
+from lib_fewstep.sampling.settings import GAMMA, MOST_INVERSION_STEPS, FewStepSettings, InvertSettings, PriorSettings
 from lib_fewstep.webui.few_step_arguments import PAGE
 
 _KEYS = {name: option.infotext for name, option in options_of(FewStepSettings).items()}
@@ -33,13 +34,26 @@ def infotext(settings: FewStepSettings, samplers: list[str]) -> dict[str, Any]:
         _KEYS["timesteps"]: " ".join(map(str, settings.timesteps)) or None,
     }
     if settings.prior is not None:
-        said[_KEYS["prior"]] = settings.prior.statistics or settings.prior.save or _REFERENCE_IMAGES
+        name = settings.prior.statistics or settings.prior.save
+        said[_KEYS["prior"]] = PriorSettings.file(name) if name else _REFERENCE_IMAGES
     return {key: value for key, value in said.items() if value is not None}
 
 
 def infotext_of_inversion(made: InvertSettings) -> dict[str, Any]:
     """What the infotext says of an inversion that has been done."""
     return {_INVERT[name]: value for name, value in vars(made).items() if value not in (None, "")}
+
+
+def steps_said(parameters: Mapping[str, str]) -> int | None:
+    """The steps that an infotext names, at most as many as an inversion has; None if it names no number of them."""
+    text = parameters.get("Steps", "")
+    return min(int(text), MOST_INVERSION_STEPS) if re.fullmatch("[1-9][0-9]{0,3}", text) else None
+
+
+def forget(parameters: dict[str, Any]) -> None:
+    """Take out of an infotext's parameters what an earlier cell of a plot has said there."""
+    for key in _MARKS:
+        parameters.pop(key, None)
 
 
 def pasted(name: str, parameters: Mapping[str, str]) -> Any:

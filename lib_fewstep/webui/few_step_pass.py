@@ -60,7 +60,7 @@ def _prepared(job: FewStepJob, p: Any, *, from_noise: bool) -> dict[str, Any]:
         raise SettingError(job.refusal)
     if job.settings.invert is not None:
         _check_inversion(p)
-    if job.settings.prior is not None and from_noise:
+    if job.settings.prior is not None and not p.is_hr_pass:
         _check_prior(p)
         job.prior = job.prior or statistics(job.settings.prior)
         p.sampler.func = _started(p.sampler.func, job.prior)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from modules import (
     prompt_parser,
     scripts,
     sd_models,
+    sd_samplers,
     sd_samplers_common,
+    sd_schedulers,
     sd_unet,
     shared,
 )
@@ -28,6 +31,7 @@ from lib_fewstep.hires import ModelHints
 from lib_fewstep.hires.settings import Pass
 
 _SD2_V_PREDICTION_SIZE = 768
+_TIMESTEP_FAMILY = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
 _EXTRA_NETWORK = re.compile(r"<\w+:[^>]*>")
 _LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
 _SDXL_TURBO = re.compile(r"(sd[-_ ]?xl|stable-diffusion-xl)[-_ ]?turbo", re.IGNORECASE)
@@ -91,6 +95,28 @@ def loras_in(*prompts: str) -> list[str]:
 def flow_model() -> bool:
     """Whether the loaded model is a rectified flow (SD3), whose noise levels mean something else."""
     return bool(getattr(shared.sd_model, "is_sd3", False))
+
+
+@dataclass(frozen=True)
+class HiresPlan:
+    """The schedule (its name in the host's list) of a hires pass, and the steps that it will be asked for."""
+
+    schedule: str
+    steps: int
+
+
+def hires_plan(p: Any) -> HiresPlan | None:
+    """What the hires pass of a job will ask for; None without one, or where its sampler ignores schedules."""
+    if not getattr(p, "enable_hr", False):
+        return None
+    sampler = sd_samplers.find_sampler_config(p.hr_sampler_name or p.sampler_name)
+    schedule = sd_schedulers.schedulers_map.get(p.hr_scheduler or p.scheduler)
+    if sampler is None or sampler.name in _TIMESTEP_FAMILY:
+        return None
+    automatic = schedule is None or schedule.name == "automatic"
+    name = sampler.options.get("scheduler") if automatic else schedule.name
+    steps, _ = sd_samplers_common.setup_img2img_steps(p, p.hr_second_pass_steps or p.steps)
+    return HiresPlan(name or "", steps)
 
 
 def next_noise(p: Any) -> Tensor:

@@ -142,10 +142,21 @@ def _construct(run: Sampler, model: Any) -> Any:
     return sampler
 
 
+GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", lcm_timesteps)}
+"""Label and timesteps of our schedules, by the host's name for them."""
+
+
+def check_hires_grid(p: Any) -> None:
+    """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
+    plan = host.hires_plan(p)
+    if plan is not None and plan.schedule in GRIDS:
+        GRIDS[plan.schedule][1](plan.steps)
+
+
 def _schedulers() -> list[Any]:
     return [
-        sd_schedulers.Scheduler("trailing", "Trailing", _schedule(trailing_timesteps), need_inner_model=True),
-        sd_schedulers.Scheduler("lcm_grid", "LCM grid", _schedule(lcm_timesteps), need_inner_model=True),
+        sd_schedulers.Scheduler(name, label, _schedule(timesteps), need_inner_model=True)
+        for name, (label, timesteps) in GRIDS.items()
     ]
 
 

@@ -150,7 +150,7 @@ def test_a_prior_from_images_and_from_its_file(plain):
     images, _ = generate({"prior": {"images": [encoded(plain[0])], "save": "live-test"}}, **fields)
     again, infotext = generate({"prior": {"statistics": "live-test"}}, **fields)
     assert same(images, again)
-    assert "Few-Step prior: live-test" in infotext
+    assert "Few-Step prior: live-test.safetensors" in infotext
     assert not same(images, generate(**fields)[0])
 
 

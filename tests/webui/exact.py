@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.webui import standin
+from tests.webui.standin.checkpoints import Recipe
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-BASE = {"prompt": "a cat", "width": 32, "height": 24, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3}
+BASE = {"prompt": "a cat", "width": 32, "height": 24, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3.0}
 CFGPP = ["Euler CFG++", "Euler a CFG++", "DPM++ 2M CFG++", "DPM++ 2S a CFG++", "DPM++ 2M SDE CFG++"]
 OURS = [*CFGPP, "TCD", "LCM (reference grid)", "SA-Solver"]
 SCHEDULES = ["Trailing", "LCM grid"]
@@ -49,12 +50,11 @@ class UnitData(nn.Module):
         return (noise - (1 - alpha).sqrt() * x) / alpha.sqrt()
 
 
-UNIT = standin.RECIPES["sd1"].__class__(UnitData, "unit", "sd1")
 CHECKPOINTS = {
-    "unit": UNIT,
-    "unit-other": standin.RECIPES["sd1"].__class__(partial(UnitData, 2.0), "unit", "sd1"),
-    "unit-v": standin.RECIPES["sd1"].__class__(partial(UnitData, velocity=True), "unit-v", "sd2", parameterization="v"),
-    "unit-xl": standin.RECIPES["sd1"].__class__(UnitData, "unit-xl", "sdxl"),
+    "unit": Recipe(UnitData, "unit", "sd1"),
+    "unit-other": Recipe(partial(UnitData, 2.0), "unit", "sd1"),
+    "unit-v": Recipe(partial(UnitData, velocity=True), "unit-v", "sd2", parameterization="v"),
+    "unit-xl": Recipe(UnitData, "unit-xl", "sdxl"),
 }
 
 
@@ -64,11 +64,17 @@ def request(settings: Any = None, **fields: Any) -> dict[str, Any]:
     return BASE | fields | scripts
 
 
-def made(host: standin.Host, settings: Any = None, tab: str = "txt2img", **fields: Any) -> standin.Result:
-    """What came of a request that must succeed; with `init_images` it is one of img2img."""
-    host.unet.seen.clear() if hasattr(host.unet, "seen") else None
-    tab = "img2img" if "init_images" in fields else tab
-    result = getattr(host.api, tab)(request(settings, **fields))
+def answer(host: standin.Host, settings: Any = None, **fields: Any) -> standin.Result:
+    """What came of a request; with `init_images` it is one of img2img."""
+    if hasattr(host.unet, "seen"):
+        host.unet.seen.clear()
+    tab = host.api.img2img if "init_images" in fields else host.api.txt2img
+    return tab(request(settings, **fields))
+
+
+def made(host: standin.Host, settings: Any = None, **fields: Any) -> standin.Result:
+    """What came of a request that must succeed."""
+    result = answer(host, settings, **fields)
     assert result.status == 200, result.message
     assert not host.errors
     return result
@@ -76,8 +82,7 @@ def made(host: standin.Host, settings: Any = None, tab: str = "txt2img", **field
 
 def refused(host: standin.Host, settings: Any = None, **fields: Any) -> str:
     """The sentence that refuses a request, before any evaluation."""
-    tab = "img2img" if "init_images" in fields else "txt2img"
-    result = getattr(host.api, tab)(request(settings, **fields))
+    result = answer(host, settings, **fields)
     assert result.status == 422, (result.status, result.message)
     assert not host.probe.calls
     assert not host.errors
