@@ -92,6 +92,13 @@ class TestTheLists:
         endings = tuple(f" {name.lower()}" for s in schedulers.schedulers for name in (s.name, s.label))
         assert not [alias for alias, _ in aliases if alias.endswith(endings)]
 
+    def test_names_of_others_lead_to_ours(self, unit):
+        names = sys.modules["modules.sd_samplers"].samplers_map
+        assert names["euler_ancestral_cfg_pp"] == "Euler a CFG++"
+        assert names["dpmpp_2m_cfg_pp"] == "DPM++ 2M CFG++"
+        assert names["sa_solver"] == "SA-Solver"
+        assert names["lcm"] == "LCM", "the host's own"
+
     def test_an_infotext_pastes_back(self, unit):
         own = {"TCD": "LCM grid", "LCM (reference grid)": "LCM grid"}
         for name, label in product([*OURS, "Euler"], [*SCHEDULES, "Karras", "Automatic"]):
