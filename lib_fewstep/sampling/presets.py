@@ -89,7 +89,10 @@ def _matches(patterns: Sequence[str], name: str) -> bool:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a run is about to do; `custom` means that its timesteps are the user's own."""
+    """What a run is about to do.
+
+    `custom` means that its timesteps are the user's own, `whole` that it starts at noise.
+    """
 
     sampler: str
     schedule: str
@@ -97,6 +100,7 @@ class Planned:
     cfg: float
     negative_prompt: bool
     custom: bool = False
+    whole: bool = True
 
     @property
     def cfgpp(self) -> bool:
@@ -110,7 +114,8 @@ class Planned:
 
     def follows(self, preset: Preset) -> bool:
         """Whether the run does what a preset says, within its limits."""
-        grid = self.custom if preset.timesteps else self.schedule == preset.schedule
+        same = self.schedule == preset.schedule or (self.trailing and preset.schedule == "Trailing")
+        grid = self.custom if preset.timesteps else same
         return self.sampler == preset.sampler and grid and not _excesses(self, preset)
 
 
@@ -144,7 +149,7 @@ def _excesses(planned: Planned, preset: Preset) -> list[str]:
 def _slips(planned: Planned) -> list[str]:
     """What goes wrong on any model."""
     found = []
-    if planned.sampler in _HOSTS_DDIM and 1 <= planned.steps <= FEW_STEPS:
+    if planned.sampler in _HOSTS_DDIM and planned.whole and 1 <= planned.steps <= FEW_STEPS:
         found += _ddim_slips(planned.sampler, planned.steps)
     if planned.negative_prompt and planned.cfg == 1 and not planned.cfgpp:
         found.append("At CFG 1 the negative prompt does nothing; with a CFG++ sampler it would.")
@@ -158,10 +163,9 @@ def _ddim_slips(sampler: str, steps: int) -> list[str]:
     cure = f'use {"Euler CFG++" if sampler.endswith("CFG++") else "Euler"} with the schedule "Trailing" instead.'
     found = []
     if evaluations < steps:
-        times = f"{evaluations} time{'' if evaluations == 1 else 's'}"
-        found.append(
-            f"In {steps} steps the WebUI's {sampler} evaluates the model {times}, from timestep {first}: {cure}"
-        )
+        many = f"{evaluations} time{'' if evaluations == 1 else 's'}, from timestep {first}"
+        where = f"In {steps} step{'' if steps == 1 else 's'} the WebUI's {sampler}"
+        found.append(f"{where} evaluates the model {many if evaluations else 'not once'}: {cure}")
     if sampler.endswith("CFG++"):
         found.append(f"The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}")
     return found

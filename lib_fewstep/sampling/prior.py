@@ -10,7 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lib_fewstep.options import SettingError
+from lib_fewstep.options import SettingError, shown
+
+LARGEST = 1000.0
+"""Latents have about unit variance: anything of this size is no statistics of theirs."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,15 @@ def measure(latents: list[Tensor]) -> Prior:
 
 
 def save(prior: Prior, path: Path) -> None:
-    """Write the statistics as safetensors, making the folder where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"mean": prior.mean.contiguous(), "std": prior.std.contiguous()}, path)
+    """Write the statistics as safetensors, making the folder where it is missing.
+
+    Raises SettingError if that is not possible.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"mean": prior.mean.contiguous(), "std": prior.std.contiguous()}, path)
+    except (SafetensorError, OSError) as error:
+        raise SettingError(f"prior.save = {shown(path.name)} is not allowed: it cannot be written ({error}).") from None
 
 
 def load(path: Path) -> Prior:
@@ -62,6 +71,8 @@ def load(path: Path) -> Prior:
     if not (mean.is_floating_point() and std.is_floating_point()):
         raise SettingError(f"prior = {path.name} is not allowed: mean and std must be floating-point numbers.")
     mean, std = mean.float(), std.float()
-    if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
-        raise SettingError(f"prior = {path.name} is not allowed: mean and std must be finite, and std not negative.")
+    if not (mean.abs() < LARGEST).all() or not ((std >= 0) & (std < LARGEST)).all():
+        raise SettingError(
+            f"prior = {path.name} is not allowed: mean and std must be below {LARGEST:g}, and std not negative."
+        )
     return Prior(mean, std)

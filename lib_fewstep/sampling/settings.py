@@ -28,9 +28,21 @@ class PriorSettings:
     `images` are whatever the caller can read as images; `save` keeps their statistics under a name.
     """
 
-    statistics: str = option("", "Statistics file", "A file of saved statistics.", "Few-Step prior")
+    statistics: str = option(
+        "",
+        "Statistics file",
+        "Saved statistics in models/FewStep; a new file is listed after a reload of the page.",
+        "Few-Step prior",
+        values="the name of a file",
+    )
     images: tuple[Any, ...] = option((), "Reference images", "Images to measure.", "Few-Step prior images")
-    save: str = option("", "Save as", "Keep the measured statistics under this name.", "Few-Step prior saved")
+    save: str = option(
+        "",
+        "Save as",
+        "Keep the statistics of the images under this name.",
+        "Few-Step prior saved",
+        values="a file name",
+    )
 
     def __post_init__(self) -> None:
         """Raise SettingError for what contradicts itself and for names that are no plain file names."""
@@ -72,12 +84,12 @@ class InvertSettings:
     steps: int | None = option(
         None,
         "Inversion steps",
-        "Steps of the inversion, with three evaluations each.",
+        "Steps of the inversion, with three evaluations each; at 0 those of the image's infotext, or of the pass.",
         "Few-Step invert steps",
         low=1,
         high=MOST_INVERSION_STEPS,
         step=1,
-        manual=10,
+        manual=0,
         unset="the infotext's",
     )
 

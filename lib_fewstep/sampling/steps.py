@@ -49,9 +49,9 @@ class Step:
 
 
 def pairs(sigmas: Tensor) -> list[Step]:
-    """The steps of a falling schedule (n + 1,)."""
+    """The steps of a falling schedule (n + 1,); from a noise level of 0 there is none."""
     levels = sigmas.tolist()
-    return [Step(i, *levels[i : i + 2]) for i in range(len(levels) - 1)]
+    return [Step(i, *levels[i : i + 2]) for i in range(len(levels) - 1) if levels[i] > 0]
 
 
 class Run:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lib_fewstep.sampling import calibrated, invert_cfgpp
+from lib_fewstep.sampling import FewStepSettings, calibrated, invert_cfgpp, sample_euler_cfgpp
 from lib_fewstep.sampling.guidance import HOST_DIVISOR
 from lib_fewstep.sampling.schedules import resampled
 from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
@@ -15,6 +15,7 @@ from lib_fewstep.webui import host
 from lib_fewstep.webui.few_step_infotext import infotext_of_inversion, steps_said
 from lib_fewstep.webui.few_step_job import job_of
 from lib_fewstep.webui.log import log
+from lib_fewstep.webui.refusal import Refusal
 
 INVERTING = ("Euler CFG++", "DPM++ 2M CFG++")
 """The samplers that can follow an inversion: those without fresh noise."""
@@ -29,12 +30,30 @@ class HostDenoiser:
         """Around the denoiser of one pass."""
         self._denoiser = denoiser
         self._seen: tuple[Tensor, Tensor]
+        self._checked = False
 
     def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
         """One evaluation: the guided image."""
         self._seen = x, sigma
         image: Tensor = self._denoiser(x, sigma, **conditions)
+        if not self._checked:
+            self._checked = True
+            self._check_meaning(image, conditions["cond_scale"] * self._denoiser.cond_scale_miltiplier)
         return image
+
+    def _check_meaning(self, guided: Tensor, strength: float) -> None:
+        """Refuse a host that keeps the predicted noise (Forge): there D is no mixture of D_c and what is kept."""
+        kept, conditional = self._denoiser.last_noise_uncond, self._denoiser.sampler.last_latent
+        if kept is None or self._denoiser.mask is not None:
+            return
+        x, sigma = self._seen
+        from_noise = x - sigma[:, None, None, None] * kept
+        off = [float((u + strength * (conditional - u) - guided).norm()) for u in (kept, from_noise)]
+        if off[1] < off[0]:
+            raise Refusal(
+                "CFG++ is not allowed on this host: it keeps the predicted noise where the WebUI 1.10 keeps the "
+                "unconditional image."
+            )
 
     @property
     def inner_model(self) -> Any:
@@ -75,6 +94,11 @@ def cfgpp_run(
     options: dict[str, Any],
 ) -> Tensor:
     """Sample with the CFG slider read as the job wants it, and leave the denoiser as it was."""
+    if host.edits_by_image_cfg(denoiser.p):
+        raise Refusal(
+            f"image CFG scale = {denoiser.p.image_cfg_scale:g} is not allowed with {label}: it must be 1, because "
+            "CFG++ has one guidance."
+        )
     job, cfg = job_of(denoiser.p), extra_args["cond_scale"]
     factor = _factor(job.settings.guidance, sampler, sigmas, options.get("eta", 1.0))
     log.info(
@@ -86,8 +110,8 @@ def cfgpp_run(
         with host.every_uncond(extra_args) as skipping:
             if skipping:
                 log.info("%s needs every unconditional image; off for this pass: %s.", label, ", ".join(skipping))
-            if job.settings.invert is not None and host.is_img2img(denoiser.p):
-                x = _inverted(job.settings.invert, denoiser, sigmas, extra_args)
+            if job.settings.invert is not None:
+                x = _inverted(job.settings, denoiser, x, sigmas, extra_args)
             return sampler(HostDenoiser(denoiser), x, sigmas, extra_args, **options)
     finally:
         denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before
@@ -97,15 +121,21 @@ def cfgpp_run(
 def _factor(guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: float) -> float:
     """Lambda for a CFG of 1."""
     if guidance == "calibrated":
-        return calibrated(sampler, sigmas, 1.0, eta)
+        return calibrated(sampler, sigmas, 1.0, eta) if len(sigmas) > 1 and sigmas[0] > 0 else 1.0
     return 1 / HOST_DIVISOR if guidance == "cfg/12.5" else 1.0
 
 
-def _inverted(settings: InvertSettings, denoiser: Any, sigmas: Tensor, extra_args: dict[str, Any]) -> Tensor:
-    """The noise from which the job's own images would come, given what they were made with."""
-    p, images = denoiser.p, denoiser.init_latent
-    made = made_with(settings, p, len(sigmas) - 1)
-    grid = resampled(sigmas, made.steps, denoiser.inner_model)
+def _inverted(
+    settings: FewStepSettings, denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any]
+) -> Tensor:
+    """The noise from which the job's own images would come, given what they were made with; of the kind of `x`.
+
+    Its guidance is calibrated over its own steps, which may be more or fewer than the pass has.
+    """
+    p, images = denoiser.p, denoiser.init_latent.to(x)
+    made = made_with(settings.invert or InvertSettings(), p, len(sigmas) - 1)
+    grid = resampled(sigmas, made.steps or 1, denoiser.inner_model)
+    multiplier = denoiser.cond_scale_miltiplier
     log.info(
         "Inverting over %d steps, with the prompt %r and the negative prompt %r.",
         made.steps,
@@ -115,7 +145,12 @@ def _inverted(settings: InvertSettings, denoiser: Any, sigmas: Tensor, extra_arg
     conditions = host.conditions(p, made.prompt, made.negative_prompt, len(images), made.steps)
     p.extra_generation_params.update(infotext_of_inversion(made))
     with host.held(denoiser):
-        return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
+        own, passes = (_factor(settings.guidance, sample_euler_cfgpp, steps, 0.0) for steps in (grid, sigmas))
+        denoiser.cond_scale_miltiplier = multiplier * own / passes
+        try:
+            return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
+        finally:
+            denoiser.cond_scale_miltiplier = multiplier
 
 
 def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:

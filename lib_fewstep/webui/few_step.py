@@ -70,8 +70,9 @@ def _start(p: Any, settings: FewStepSettings, *, by_name: bool) -> FewStepSettin
     """Leave the job on the processing object; returns the settings with a preset's values filled in."""
     if by_name:
         settings = with_preset(p, settings)
-    if settings.timesteps and not host.is_img2img(p):
-        p.steps = len(settings.timesteps)
+    if settings.timesteps:
+        used = at_or_below(settings.timesteps, p.denoising_strength) if host.is_img2img(p) else settings.timesteps
+        p.steps = len(used)
     set_job(p, FewStepJob(settings))
     p.extra_generation_params.update(infotext(settings, _samplers_of(p)))
     return settings
@@ -92,9 +93,10 @@ def _samplers_of(p: Any) -> list[str]:
 
 def _advise(p: Any, settings: FewStepSettings) -> None:
     """Say once, under the image and in the log, what will go wrong."""
-    custom = bool(settings.timesteps)
+    negative, custom = any(p.all_negative_prompts), settings.enabled and bool(settings.timesteps)
+    whole = not host.is_img2img(p)
     planned = Planned(
-        p.sampler_name, p.scheduler or "Automatic", p.steps, p.cfg_scale, any(p.all_negative_prompts), custom=custom
+        p.sampler_name, host.schedule_label(p), p.steps, p.cfg_scale, negative, custom=custom, whole=whole
     )
     recognised = recognise(host.checkpoint_name(), host.loras_in(*p.all_prompts))
     for sentence in advice(planned, recognised, settings.chosen if settings.enabled else None):

@@ -8,7 +8,7 @@ import gradio as gr
 from modules.ui_components import InputAccordion
 
 from lib_fewstep.options import Option, options_of
-from lib_fewstep.sampling.presets import PRESETS
+from lib_fewstep.sampling.presets import PRESETS, Preset
 from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
 from lib_fewstep.webui import host
 from lib_fewstep.webui.few_step_arguments import PAGE
@@ -67,7 +67,8 @@ class FewStepAccordion:
         self._wired = True
         outputs = [*(self._fields[name] for name in own), self._components["gamma"], self._components["timesteps"]]
         preset = self._components["preset"]
-        preset.input(fn=_filled, inputs=[preset], outputs=outputs, show_progress=False)
+        inputs = [preset, self._components["timesteps"]]
+        preset.input(fn=_filled, inputs=inputs, outputs=outputs, show_progress=False)
 
     def _read_button(self, made: dict[str, Any]) -> None:
         """A button that takes the inversion's settings from the infotext of the image that is to be changed."""
@@ -77,13 +78,21 @@ class FewStepAccordion:
             button.click(fn=_original, inputs=[self._fields[_PICTURE]], outputs=outputs, show_progress=False)
 
 
-def _filled(name: str) -> list[Any]:
-    """What choosing a preset makes of sampler, schedule, steps, CFG, gamma and timesteps; nothing for none."""
+def _filled(name: str, timesteps: str) -> list[Any]:
+    """What choosing a preset makes of sampler, schedule, steps, CFG, gamma and timesteps.
+
+    Choosing none leaves all but the timesteps that a preset has put there: they would go on setting the steps.
+    """
     preset = PRESETS.get(name)
     if preset is None:
-        return [gr.update()] * (len(_FILLED) + 2)
+        left = "" if timesteps in map(_timesteps, PRESETS.values()) else gr.update()
+        return [*[gr.update()] * (len(_FILLED) + 1), left]
     gamma = PAGE["gamma"] if preset.gamma is None else preset.gamma
-    return [*(getattr(preset, part) for part in _FILLED.values()), gamma, " ".join(map(str, preset.timesteps or ()))]
+    return [*(getattr(preset, part) for part in _FILLED.values()), gamma, _timesteps(preset)]
+
+
+def _timesteps(preset: Preset) -> str:
+    return " ".join(map(str, preset.timesteps or ()))
 
 
 def _original(picture: Any) -> list[Any]:
@@ -108,7 +117,7 @@ def _component(tab: str, name: str) -> Any:
         return gr.Checkbox(**common)
     if isinstance(PAGE[name], str):
         return gr.Textbox(**common)
-    return gr.Slider(minimum=option.low, maximum=option.high, step=option.step, **common)
+    return gr.Slider(minimum=0 if option.manual == 0 else option.low, maximum=option.high, step=option.step, **common)
 
 
 def _elem_id(tab: str, name: str) -> str:

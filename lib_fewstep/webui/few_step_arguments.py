@@ -21,7 +21,7 @@ PAGE: dict[str, Any] = {
     "invert": False,
     "invert_prompt": "",
     "invert_negative_prompt": "",
-    "invert_steps": 10,
+    "invert_steps": 0,
 }
 """The page's components in their order, with what they show first."""
 
@@ -59,14 +59,14 @@ def _from_page(values: Mapping[str, Any]) -> FewStepSettings:
             **plain,
             "timesteps": timesteps_from(values["timesteps"]),
             "prior": prior if wanted else None,
-            "invert": _invert(values) if values["invert"] else None,
+            "invert": _invert(values) if values["invert"] is True else values["invert"],
         }
     )
 
 
 def _invert(values: Mapping[str, Any]) -> dict[str, Any]:
-    """An empty prompt on the page means that of the image's own infotext."""
-    steps = values["invert_steps"]
+    """An empty prompt and 0 steps on the page mean those of the image's own infotext."""
+    steps = values["invert_steps"] or None
     return {
         "prompt": values["invert_prompt"] or None,
         "negative_prompt": values["invert_negative_prompt"] or None,

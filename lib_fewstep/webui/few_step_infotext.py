@@ -25,7 +25,7 @@ _REFERENCE_IMAGES = "reference images"
 
 def infotext(settings: FewStepSettings, samplers: list[str]) -> dict[str, Any]:
     """What the infotext says of enabled settings: whatever these samplers use that is not at its default."""
-    guided = any(name.endswith("CFG++") for name in samplers)
+    guided = any(name.endswith("CFG++") and name != "DDIM CFG++" for name in samplers)
     default = FewStepSettings()
     said: dict[str, Any] = {
         _KEYS["preset"]: settings.preset if settings.preset != default.preset else None,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from modules import (
+    devices,
     images,
     infotext_utils,
     paths,
@@ -119,6 +120,20 @@ def hires_plan(p: Any) -> HiresPlan | None:
     return HiresPlan(name or "", steps)
 
 
+def schedule_label(p: Any) -> str:
+    """The schedule of a job's first pass: where it is Automatic, the sampler's own."""
+    sampler = sd_samplers.find_sampler_config(p.sampler_name)
+    chosen = sd_schedulers.schedulers_map.get(p.scheduler)
+    if sampler is not None and (chosen is None or chosen.name == "automatic"):
+        chosen = sd_schedulers.schedulers_map.get(sampler.options.get("scheduler"))
+    return "Automatic" if chosen is None else str(chosen.label)
+
+
+def edits_by_image_cfg(p: Any) -> bool:
+    """Whether an InstructPix2Pix model guides by the image, too, with a strength of its own."""
+    return shared.sd_model.cond_stage_key == "edit" and getattr(p, "image_cfg_scale", None) not in (None, 1.0)
+
+
 def next_noise(p: Any) -> Tensor:
     """Noise of unit variance for the batch, each image's from its own seed."""
     noise: Tensor = p.rng.next()
@@ -189,10 +204,11 @@ def conditions(p: Any, prompt: str, negative_prompt: str, count: int, steps: int
     size = {"width": p.width, "height": p.height}
     wanted = prompt_parser.SdConditioning([_EXTRA_NETWORK.sub("", prompt)] * count, **size)
     unwanted = prompt_parser.SdConditioning([negative_prompt] * count, is_negative_prompt=True, **size)
-    return {
-        "cond": prompt_parser.get_multicond_learned_conditioning(shared.sd_model, wanted, steps),
-        "uncond": prompt_parser.get_learned_conditioning(shared.sd_model, unwanted, steps),
-    }
+    with devices.autocast():
+        return {
+            "cond": prompt_parser.get_multicond_learned_conditioning(shared.sd_model, wanted, steps),
+            "uncond": prompt_parser.get_learned_conditioning(shared.sd_model, unwanted, steps),
+        }
 
 
 def infotext_of(image: Any) -> dict[str, str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import (
+    MissingUncondError,
     lcm_timesteps,
     sample_dpmpp_2m_cfgpp,
     sample_dpmpp_2m_sde_cfgpp,
@@ -99,18 +100,24 @@ def hosted(offer: Offer) -> Sampler:
             options["gamma"] = job_of(model.p).gamma
         if not offer.cfgpp:
             return offer.sampler(model, x, sigmas, extra_args, **options)
-        return cfgpp_run(offer.label, offer.sampler, model, x, sigmas, extra_args, options)
+        try:
+            return cfgpp_run(offer.label, offer.sampler, model, x, sigmas, extra_args, options)
+        except MissingUncondError as refusal:
+            raise Refusal(str(refusal)) from refusal
 
     return run
 
 
 def register() -> None:
-    """Put samplers and schedules into the host's lists, in the place of what an earlier import left there."""
+    """Put samplers and schedules into the host's lists, in the place of what an earlier import left there.
+
+    The host looks names up in `all_samplers_map` alone, so the aliases stand there, too.
+    """
     unregister()
     for offer in OFFERS:
         entry = SamplerData(offer.label, partial(_construct, hosted(offer)), list(offer.aliases), dict(offer.options))
         sd_samplers.all_samplers.append(entry)
-        sd_samplers.all_samplers_map[entry.name] = entry
+        sd_samplers.all_samplers_map.update(dict.fromkeys((offer.label, *offer.aliases), entry))
     for scheduler in _schedulers():
         sd_schedulers.schedulers.append(scheduler)
         sd_schedulers.schedulers_map.update({scheduler.name: scheduler, scheduler.label: scheduler})
@@ -121,8 +128,8 @@ def unregister() -> None:
     """Take them out again, by name."""
     labels = {offer.label for offer in OFFERS}
     sd_samplers.all_samplers[:] = [entry for entry in sd_samplers.all_samplers if entry.name not in labels]
-    for label in labels:
-        sd_samplers.all_samplers_map.pop(label, None)
+    for name in [name for name, entry in sd_samplers.all_samplers_map.items() if entry.name in labels]:
+        del sd_samplers.all_samplers_map[name]
     names = {name for scheduler in _schedulers() for name in (scheduler.name, scheduler.label)}
     sd_schedulers.schedulers[:] = [entry for entry in sd_schedulers.schedulers if entry.name not in names]
     for name in names:
@@ -149,7 +156,7 @@ GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", 
 def check_hires_grid(p: Any) -> None:
     """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
     plan = host.hires_plan(p)
-    if plan is not None and plan.schedule in GRIDS:
+    if plan is not None and plan.schedule in GRIDS and plan.steps > 0:
         GRIDS[plan.schedule][1](plan.steps)
 
 
@@ -166,6 +173,8 @@ def _schedule(timesteps: Callable[[int], list[int]]) -> Callable[..., Tensor]:
     def sigmas(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: torch.device) -> Tensor:
         if host.flow_model():
             raise Refusal("Trailing and LCM grid are not allowed: the loaded model is a rectified flow (SD3).")
+        if n == 0:  # hires fix at denoising strength 0
+            return torch.zeros(1, device=device)
         try:
             return sigmas_at(timesteps(n), inner_model).to(device)
         except SettingError as refusal:

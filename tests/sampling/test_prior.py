@@ -12,6 +12,15 @@ from lib_fewstep.options import SettingError
 from lib_fewstep.sampling.prior import Prior, load, measure, save
 
 
+def test_what_cannot_be_written_is_refused(tmp_path):
+    prior = measure([torch.randn(4, 8, 8)])
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "folder.safetensors", tmp_path / "file" / "x.safetensors", tmp_path / ("日" * 100)):
+        with pytest.raises(SettingError, match="it cannot be written"):
+            save(prior, path)
+
+
 def test_each_pixel_counts_once():
     """By hand: 0, 0, 0, 0 and 5 have mean 1 and variance 4."""
     found = measure([torch.zeros(2, 2, 2), torch.full((2, 1, 1), 5.0)])

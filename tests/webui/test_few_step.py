@@ -444,6 +444,14 @@ class TestInversion:
         moved = moved - made(unit, {"guidance": "lambda"}, **fields).latents
         assert torch.allclose(other.latents - result.latents, moved, atol=0.02)
 
+    @pytest.mark.parametrize(("inverted", "steps"), [(10, 20), (20, 8), (8, 20)])
+    def test_with_other_steps_than_the_pass_too(self, unit, inverted, steps):
+        """The guidance, not lambda, is the same on both ways: little is left of the distance that it moves an image."""
+        settings = {"invert": {"prompt": "a cat", "negative_prompt": "", "steps": inverted}}
+        result = made(unit, settings, **self.FIELDS | {"steps": steps, "cfg_scale": 7})
+        moved = 7 * abs(mean_of(unit, "a cat") - mean_of(unit, ""))
+        assert float((result.latents - result.p.init_latent).abs().max()) < 0.15 * moved
+
     def test_it_does_not_depend_on_the_seed(self, unit):
         assert same(made(unit, self.ON, **self.FIELDS), made(unit, self.ON, **self.FIELDS | {"seed": 2}))
         batch = made(unit, self.ON, **self.FIELDS | {"batch_size": 2, "n_iter": 2})

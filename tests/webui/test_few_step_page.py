@@ -34,7 +34,7 @@ LABELS = {
 }
 """The page's components in the order of the arguments."""
 
-FIRST = dict(zip(LABELS, [False, "None", "calibrated", 0.3, "", "None", None, "", False, "", "", 10], strict=True))
+FIRST = dict(zip(LABELS, [False, "None", "calibrated", 0.3, "", "None", None, "", False, "", "", 0], strict=True))
 ON = {"Few-Step": True}
 
 
@@ -324,8 +324,27 @@ class TestAdvice:
 
     def test_one_step_of_ddim(self, unit):
         result = unit.api.txt2img(request_of(sampler_name="DDIM", steps=1))
-        assert "evaluates the model 0 times" in result.comments
+        assert "In 1 step the WebUI's DDIM evaluates the model not once" in result.comments
         assert not unit.probe.calls
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"prompt": "a cat <lora:TCD-SDXL-LoRA:1>", "sampler_name": "TCD", "cfg_scale": 1},
+            {
+                "prompt": "a cat <lora:sdxl_lightning_4step_lora:1>",
+                "sampler_name": "Euler",
+                "scheduler": "SGM Uniform",
+                "cfg_scale": 1,
+            },
+        ],
+    )
+    def test_what_comes_to_the_same_as_the_preset_needs_no_advice(self, unit, fields):
+        assert "Few-Step" not in made(unit, **fields).comments
+
+    def test_the_hosts_ddim_in_img2img_is_not_judged(self, unit):
+        fields = {"sampler_name": "DDIM", "steps": 8, "init_images": [standin.picture(32, 24)]}
+        assert "Few-Step" not in made(unit, **fields).comments
 
     def test_a_negative_prompt_at_cfg_1(self, unit):
         sentence = "At CFG 1 the negative prompt does nothing"

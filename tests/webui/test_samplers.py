@@ -92,6 +92,12 @@ class TestTheLists:
         endings = tuple(f" {name.lower()}" for s in schedulers.schedulers for name in (s.name, s.label))
         assert not [alias for alias, _ in aliases if alias.endswith(endings)]
 
+    @pytest.mark.parametrize("name", ["euler_cfg_pp", "sa_solver"])
+    def test_names_of_others_work_in_requests_and_plots(self, unit, name):
+        ours = {"euler_cfg_pp": "Euler CFG++", "sa_solver": "SA-Solver"}[name]
+        assert same(made(unit, sampler_name=name), made(unit, sampler_name=ours))
+        assert f"Sampler: {ours}," in made(unit, sampler_name=name).infotexts[0]
+
     def test_names_of_others_lead_to_ours(self, unit):
         names = sys.modules["modules.sd_samplers"].samplers_map
         assert names["euler_ancestral_cfg_pp"] == "Euler a CFG++"
@@ -217,6 +223,51 @@ def test_a_grid_that_cannot_serve_the_steps_is_refused(unit):
     assert result.status == 422
     assert "a grid of 80 steps" in result.message
     assert not unit.probe.calls, "it is known before the first pass"
+
+
+@pytest.mark.parametrize("schedule", ["Karras", "Trailing", "LCM grid"])
+@pytest.mark.parametrize("sampler", sorted({*OURS, "Euler"} - {"DPM++ 2M SDE CFG++"}))
+def test_hires_fix_without_denoising_upscales_alone(unit, sampler, schedule):
+    """Not with the host's Brownian noise, which needs a noise level above 0 for its own samplers, too."""
+    hires = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0, "hr_upscaler": "Latent"}
+    if schedule == "Karras":
+        schedule = "Automatic" if sampler == "Euler" else "Trailing"
+    result = made(unit, sampler_name=sampler, scheduler=schedule, **hires)
+    assert {call.launch for call in unit.probe.calls} == {0}
+    assert result.latents.shape[-2:] == (6, 8)
+
+
+def test_a_host_that_keeps_noise_is_refused(unit, monkeypatch):
+    """As Forge does, where CFG++ would be wrong in silence."""
+    denoiser = sys.modules["modules.sd_samplers_kdiffusion"].CFGDenoiserKDiffusion
+    forward = denoiser.forward
+
+    def keep_noise(self, x, sigma, **conditions):
+        image = forward(self, x, sigma, **conditions)
+        if self.last_noise_uncond is not None:
+            self.last_noise_uncond = (x - self.last_noise_uncond) / sigma[:, None, None, None]
+        return image
+
+    monkeypatch.setattr(denoiser, "forward", keep_noise)
+    result = unit.api.txt2img(request_of(sampler_name="Euler CFG++"))
+    assert result.status == 422
+    assert "it keeps the predicted noise" in result.message
+
+
+def test_a_host_that_keeps_nothing_is_refused(unit, monkeypatch):
+    denoiser = sys.modules["modules.sd_samplers_kdiffusion"].CFGDenoiserKDiffusion
+    monkeypatch.setattr(denoiser, "forward", lambda self, x, sigma, **conditions: x)
+    result = unit.api.txt2img(request_of(sampler_name="Euler CFG++"))
+    assert result.status == 422
+    assert "needs the unconditional output" in result.message
+
+
+def test_guidance_by_an_image_is_refused(unit, monkeypatch):
+    monkeypatch.setattr(type(unit.shared.sd_model), "cond_stage_key", "edit")
+    picture = {"init_images": [PICTURE], "image_cfg_scale": 1.5}
+    assert "image CFG scale = 1.5 is not allowed with Euler CFG++" in refused(
+        unit, sampler_name="Euler CFG++", **picture
+    )
 
 
 @pytest.mark.parametrize("sampler", ["Euler a CFG++", "DPM++ 2S a CFG++", "DPM++ 2M SDE CFG++"])

@@ -296,7 +296,8 @@ class KDiffusionSampler(Sampler):
         noisy = add_noise(x, noise, sigmas[0]) if add_noise else x + noise * sigmas[0]
         noisy = noisy + _extra_noise(p, noise, x, noisy)
         offered = {"n": len(sigmas) - 1, "sigmas": sigmas, "sigma_sched": sigmas}
-        offered["sigma_min"], offered["sigma_max"] = sigmas[-2], sigmas[0]
+        if len(sigmas) > 1:  # hires fix at denoising strength 0 has no step
+            offered["sigma_min"], offered["sigma_max"] = sigmas[-2], sigmas[0]
         arguments = {**self.initialize(p), **self._taken(p, x, whole, offered)}
         self.model_wrap_cfg.init_latent = x
         conditions = _conditions(conditioning, unconditional_conditioning, image_conditioning)
