@@ -105,13 +105,14 @@ def cfgpp_run(
         "%s: CFG %g is lambda %.3g (%s, %d steps).", label, cfg, cfg * factor, job.settings.guidance, len(sigmas) - 1
     )
     before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
-    denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before[0] * factor, True
+    denoiser.need_last_noise_uncond = True
     try:
         with host.every_uncond(extra_args) as skipping:
             if skipping:
                 log.info("%s needs every unconditional image; off for this pass: %s.", label, ", ".join(skipping))
             if job.settings.invert is not None:
                 x = _inverted(job.settings, denoiser, x, sigmas, extra_args)
+            denoiser.cond_scale_miltiplier = before[0] * factor
             return sampler(HostDenoiser(denoiser), x, sigmas, extra_args, **options)
     finally:
         denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before
@@ -135,7 +136,6 @@ def _inverted(
     p, images = denoiser.p, denoiser.init_latent.to(x)
     made = made_with(settings.invert or InvertSettings(), p, len(sigmas) - 1)
     grid = resampled(sigmas, made.steps or 1, denoiser.inner_model)
-    multiplier = denoiser.cond_scale_miltiplier
     log.info(
         "Inverting over %d steps, with the prompt %r and the negative prompt %r.",
         made.steps,
@@ -144,13 +144,9 @@ def _inverted(
     )
     conditions = host.conditions(p, made.prompt, made.negative_prompt, len(images), made.steps)
     p.extra_generation_params.update(infotext_of_inversion(made))
+    denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
     with host.held(denoiser):
-        own, passes = (_factor(settings.guidance, sample_euler_cfgpp, steps, 0.0) for steps in (grid, sigmas))
-        denoiser.cond_scale_miltiplier = multiplier * own / passes
-        try:
-            return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
-        finally:
-            denoiser.cond_scale_miltiplier = multiplier
+        return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
 
 
 def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:
