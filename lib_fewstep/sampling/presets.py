@@ -91,7 +91,8 @@ def _matches(patterns: Sequence[str], name: str) -> bool:
 class Planned:
     """What a run is about to do.
 
-    `custom` means that its timesteps are the user's own, `whole` that it starts at noise.
+    `custom` means that its timesteps are the user's own, `whole` that it starts at noise, `prior` that it starts from
+    the informative prior.
     """
 
     sampler: str
@@ -101,6 +102,7 @@ class Planned:
     negative_prompt: bool
     custom: bool = False
     whole: bool = True
+    prior: bool = False
 
     @property
     def cfgpp(self) -> bool:
@@ -141,6 +143,8 @@ def _excesses(planned: Planned, preset: Preset) -> list[str]:
         found.append(f"CFG {planned.cfg:g} is above {most_cfg:g}, where {preset.name} burns.")
     if planned.steps > preset.most_steps:
         found.append(f"{planned.steps} steps are more than the {preset.most_steps} that {preset.name} was made for.")
+    if preset.prior and not planned.prior:
+        found.append(f"{preset.name} was made to start from the informative prior, which is not set.")
     if preset.trailing and not planned.trailing:
         found.append(f'{preset.name} needs the schedule "Trailing", not "{planned.schedule}" with {planned.sampler}.')
     return found

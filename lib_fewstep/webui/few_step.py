@@ -93,10 +93,15 @@ def _samplers_of(p: Any) -> list[str]:
 
 def _advise(p: Any, settings: FewStepSettings) -> None:
     """Say once, under the image and in the log, what will go wrong."""
-    negative, custom = any(p.all_negative_prompts), settings.enabled and bool(settings.timesteps)
-    whole = not host.is_img2img(p)
     planned = Planned(
-        p.sampler_name, host.schedule_label(p), p.steps, p.cfg_scale, negative, custom=custom, whole=whole
+        p.sampler_name,
+        host.schedule_label(p),
+        p.steps,
+        p.cfg_scale,
+        negative_prompt=any(p.all_negative_prompts),
+        custom=settings.enabled and bool(settings.timesteps),
+        whole=not host.is_img2img(p),
+        prior=settings.prior is not None,
     )
     recognised = recognise(host.checkpoint_name(), host.loras_in(*p.all_prompts))
     for sentence in advice(planned, recognised, settings.chosen if settings.enabled else None):

@@ -197,7 +197,7 @@ class TestPresets:
         for said in (f"Steps: {preset.steps},", f"Sampler: {preset.sampler},", f"CFG scale: {preset.cfg}"):
             assert said in result.infotexts[0]
         assert f"Few-Step preset: {name}" in result.infotexts[0].replace('"', "")
-        assert not result.comments
+        assert bool(result.comments) == preset.prior, "which alone is not set"
         if preset.timesteps:
             assert timesteps(unit) == pytest.approx(list(preset.timesteps), abs=0.02)
         own = {"sampler_name": preset.sampler, "scheduler": preset.schedule}
@@ -341,6 +341,10 @@ class TestAdvice:
     )
     def test_what_comes_to_the_same_as_the_preset_needs_no_advice(self, unit, fields):
         assert "Few-Step" not in made(unit, **fields).comments
+
+    def test_a_preset_that_starts_from_the_prior(self, unit):
+        comments = made(unit, {"preset": "YOSO 1 step"}).comments
+        assert "YOSO 1 step was made to start from the informative prior, which is not set." in comments
 
     def test_the_hosts_ddim_in_img2img_is_not_judged(self, unit):
         fields = {"sampler_name": "DDIM", "steps": 8, "init_images": [standin.picture(32, 24)]}
