@@ -35,10 +35,12 @@ def running():
 
 @pytest.fixture
 def unit(running):
-    """That host; a test leaves settings and callbacks as they were, and no errors behind."""
+    """That host, with a fresh page; a test leaves settings and callbacks as they were, and no errors behind."""
     settings, callbacks = dict(running.shared.opts.data), count(running)
     yield running
     running.load_model("unit")
+    for tab in running.tabs.values():
+        tab.changed.clear()
     errors = list(running.errors)
     running.errors.clear()
     assert not errors
