@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo quality train bench test lint live clean
 
 demo: $(VENV)/demo.done
-	$(RUN) -m demo --images 24 --out demo/out/report.json --picture demo/out/comparison.png \
+	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
 		--guidance-picture demo/out/guidance.png
 
 quality: $(VENV)/demo.done
