@@ -13,8 +13,9 @@ from torch import Tensor
 from demo.checkpoint import MiniModel
 from demo.denoiser import GuidedDenoiser
 from demo.scenes import TRAINED_SIDE
-from demo.schedule import trailing_timesteps, training_sigmas
+from demo.schedule import training_sigmas
 from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints, Report
+from lib_fewstep.sampling import trailing_timesteps
 from lib_fewstep.sampling.steps import Callback, Run
 
 PIXELS_PER_LATENT = 8

@@ -21,6 +21,7 @@ from demo.picture import (
     as_picture,
     draw_framed,
     draw_label,
+    finish,
     write,
 )
 from demo.scenes import TRAINED_SIDE
@@ -55,10 +56,7 @@ def draw_guidance(pairs: list[Pair], tasks: list[Task], path: Path, rows: int = 
         draw_label(pen, HEAD_HEIGHT + index * (SIDE + ROW_GAP), SIDE, task)
     for index, pair in enumerate(pairs):
         draw_pair(sheet, first + index * apart, pair, len(chosen))
-    for line, text in enumerate(CAPTION):
-        write(pen, (MARGIN, height - CAPTION_HEIGHT + 4 + 24 * line), text.format(len(tasks)), 17, FAINT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    finish(sheet, height - CAPTION_HEIGHT, [text.format(len(tasks)) for text in CAPTION], path)
 
 
 def draw_pair(sheet: PilImage.Image, left: int, pair: Pair, rows: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,13 @@ def draw_comparison(results: list[Result], tasks: list[Task], path: Path, rows: 
         draw_label(pen, top, heights - NOTE_HEIGHT, task)
         for left, result in zip(lefts, results, strict=True):
             draw_image(sheet, left, top, heights - NOTE_HEIGHT, result.images[index])
-    for line, text in enumerate(CAPTION):
-        write(pen, (MARGIN, height - CAPTION_HEIGHT + 4 + 24 * line), text, 17, FAINT)
+    finish(sheet, height - CAPTION_HEIGHT, CAPTION, path)
+
+
+def finish(sheet: PilImage.Image, top: int, caption: Sequence[str], path: Path) -> None:
+    """Write the lines of a caption from `top` down, and the PNG, making the folder where it is missing."""
+    for line, text in enumerate(caption):
+        write(ImageDraw.Draw(sheet), (MARGIN, top + 4 + 24 * line), text, 17, FAINT)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, optimize=True)
 

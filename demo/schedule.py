@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,14 +19,3 @@ def training_sigmas() -> Tensor:
     """Noise level of each training step in k-diffusion's form, (1000,), float64, rising."""
     kept = alphas_cumprod()
     return ((1 - kept) / kept).sqrt()
-
-
-def trailing_timesteps(steps: int) -> list[int]:
-    """The training steps that a run of `steps` visits, from 999 downwards with even spacing.
-
-    Raises ValueError unless 1 <= steps <= 1000.
-    """
-    if not 1 <= steps <= TRAIN_STEPS:
-        raise ValueError(f"steps is {steps}, allowed are 1 to {TRAIN_STEPS}")
-    grid = np.round(np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / steps)) - 1
-    return [int(step) for step in grid[:steps]]

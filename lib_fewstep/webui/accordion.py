@@ -43,12 +43,18 @@ def _visible(group: str, method: str, preset: str) -> bool:
 
 
 def _component(tab: str, name: str) -> Any:
-    option, value = _OPTIONS[name], ui_value(name)
-    common = {"value": value, "label": option.label, "info": option.help, "elem_id": _elem_id(tab, name)}
+    return component(_OPTIONS[name], ui_value(name), _elem_id(tab, name))
+
+
+def component(option: Option, value: Any, elem_id: str) -> Any:
+    """What a setting looks like on the page, showing `value` first."""
+    common = {"value": value, "label": option.label, "info": option.help, "elem_id": elem_id}
     if option.choices:
         return gr.Dropdown(choices=list(option.choices), **common)
     if isinstance(value, bool):
         return gr.Checkbox(**common)
+    if isinstance(value, str):
+        return gr.Textbox(**common)
     return gr.Slider(minimum=_lowest(option), maximum=option.high, step=option.step, **common)
 
 

@@ -30,7 +30,7 @@ def hires_settings(args: Sequence[Any]) -> HiResSettings:
     options = options_of(HiResSettings)
     if len(args) > len(options):
         raise SettingError(f"args has {len(args)} values, but there are only {len(options)} settings.")
-    values = {name: _from_ui(value, options[name]) for name, value in zip(options, args, strict=False)}
+    values = {name: from_ui(value, options[name]) for name, value in zip(options, args, strict=False)}
     settings = HiResSettings(**{"enabled": False, **values})
     return _without_idle_values(settings)
 
@@ -43,7 +43,7 @@ def ui_value(name: str) -> Any:
     return options_of(HiResSettings)[name].manual if default is None else default
 
 
-def _from_ui(value: Any, option: Option) -> Any:
+def from_ui(value: Any, option: Option) -> Any:
     """Sliders give whole numbers as floats, and 0 where the model decides."""
     if option.manual == 0 and option.low and value == 0 and not isinstance(value, bool):
         return None

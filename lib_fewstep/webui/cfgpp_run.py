@@ -134,8 +134,8 @@ def _inverted(
     Its guidance is calibrated over its own steps, which may be more or fewer than the pass has.
     """
     p, images = denoiser.p, denoiser.init_latent.to(x)
-    made = made_with(settings.invert or InvertSettings(), p, len(sigmas) - 1)
-    grid = resampled(sigmas, made.steps or 1, denoiser.inner_model)
+    made = made_with(settings.invert, p, len(sigmas) - 1)
+    grid = resampled(sigmas, made.steps, denoiser.inner_model)
     log.info(
         "Inverting over %d steps, with the prompt %r and the negative prompt %r.",
         made.steps,

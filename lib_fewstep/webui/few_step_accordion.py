@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,7 @@ from lib_fewstep.options import Option, options_of
 from lib_fewstep.sampling.presets import PRESETS, Preset
 from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
 from lib_fewstep.webui import host
+from lib_fewstep.webui.accordion import component
 from lib_fewstep.webui.few_step_arguments import PAGE
 from lib_fewstep.webui.few_step_infotext import steps_said
 from lib_fewstep.webui.prior_source import saved_priors
@@ -104,20 +106,12 @@ def _original(picture: Any) -> list[Any]:
 
 
 def _component(tab: str, name: str) -> Any:
-    option = _OPTIONS[name]
-    common = {"value": PAGE[name], "label": option.label, "elem_id": _elem_id(tab, name)}
+    option, elem_id = _OPTIONS[name], _elem_id(tab, name)
     if name == "prior_images":
-        return gr.File(file_count="multiple", **common)
-    common["info"] = option.help
+        return gr.File(file_count="multiple", label=option.label, elem_id=elem_id)
     if name == "prior_statistics":
-        return gr.Dropdown(choices=["None", *saved_priors()], **common)
-    if option.choices:
-        return gr.Dropdown(choices=list(option.choices), **common)
-    if isinstance(PAGE[name], bool):
-        return gr.Checkbox(**common)
-    if isinstance(PAGE[name], str):
-        return gr.Textbox(**common)
-    return gr.Slider(minimum=0 if option.manual == 0 else option.low, maximum=option.high, step=option.step, **common)
+        option = dataclasses.replace(option, choices=("None", *saved_priors()))
+    return component(option, PAGE[name], elem_id)
 
 
 def _elem_id(tab: str, name: str) -> str:

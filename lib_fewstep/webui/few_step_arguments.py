@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib_fewstep.options import SettingError, shown
-from lib_fewstep.sampling.settings import GAMMA, NO_PRESET, FewStepSettings, timesteps_from
+from lib_fewstep.options import SettingError, options_of, shown
+from lib_fewstep.sampling.settings import GAMMA, NO_PRESET, FewStepSettings, InvertSettings, timesteps_from
+from lib_fewstep.webui.arguments import from_ui
 
 PAGE: dict[str, Any] = {
     "enabled": False,
@@ -66,11 +67,10 @@ def _from_page(values: Mapping[str, Any]) -> FewStepSettings:
 
 def _invert(values: Mapping[str, Any]) -> dict[str, Any]:
     """An empty prompt and 0 steps on the page mean those of the image's own infotext."""
-    steps = values["invert_steps"] or None
     return {
         "prompt": values["invert_prompt"] or None,
         "negative_prompt": values["invert_negative_prompt"] or None,
-        "steps": int(steps) if isinstance(steps, float) and steps.is_integer() else steps,
+        "steps": from_ui(values["invert_steps"] or None, options_of(InvertSettings)["steps"]),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.settings import GAMMA, MOST_INVERSION_STEPS, FewStepSettings, InvertSettings, PriorSettings
 from lib_fewstep.webui.few_step_arguments import PAGE
+from lib_fewstep.webui.infotext import parsed
 
 _KEYS = {name: option.infotext for name, option in options_of(FewStepSettings).items()}
 _INVERT = {name: option.infotext for name, option in options_of(InvertSettings).items()}
@@ -78,15 +79,8 @@ def _value(name: str, text: str | None) -> Any:
     """The component's value for a text; what it shows first for none, None for one that is not allowed."""
     if text is None:
         return PAGE[name]
-    option = options_of(FewStepSettings).get(name) or options_of(InvertSettings).get(name.removeprefix("invert_"))
     if name == "prior_statistics":
         return None if text == _REFERENCE_IMAGES else text
-    if option is None or (option.choices and text not in option.choices):
-        return None
-    if option.low is None or option.high is None:
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return type(PAGE[name])(value) if option.low <= value <= option.high else None
+    option = options_of(FewStepSettings).get(name) or options_of(InvertSettings)[name.removeprefix("invert_")]
+    free_text = not option.choices and isinstance(PAGE[name], str)
+    return text if free_text else parsed(text, option, PAGE[name])

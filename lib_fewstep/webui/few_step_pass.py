@@ -64,10 +64,10 @@ def _prepared(job: FewStepJob, p: Any, *, from_noise: bool) -> dict[str, Any]:
         _check_prior(p)
         job.prior = job.prior or statistics(job.settings.prior)
         p.sampler.func = _started(p.sampler.func, job.prior)
-    if not job.settings.timesteps:
-        return {}
-    _check_schedule(p, "timesteps", list(job.settings.timesteps))
     timesteps = list(job.settings.timesteps)
+    if not timesteps:
+        return {}
+    _check_schedule(p, "timesteps", timesteps)
     if not from_noise:
         timesteps = at_or_below(timesteps, p.denoising_strength)
     p.sampler.get_sigmas = lambda _, steps: _ending(timesteps, steps, p.sampler.model_wrap)

@@ -107,26 +107,30 @@ class HiresPlan:
 
 
 def hires_plan(p: Any) -> HiresPlan | None:
-    """What the hires pass of a job will ask for; None without one, or where its sampler ignores schedules."""
+    """What the hires pass of a job will ask for; None without one, or where its sampler has steps of its own."""
     if not getattr(p, "enable_hr", False):
         return None
-    sampler = sd_samplers.find_sampler_config(p.hr_sampler_name or p.sampler_name)
-    schedule = sd_schedulers.schedulers_map.get(p.hr_scheduler or p.scheduler)
-    if sampler is None or sampler.name in _TIMESTEP_FAMILY:
+    sampler = p.hr_sampler_name or p.sampler_name
+    schedule = _schedule(sampler, p.hr_scheduler or p.scheduler)
+    if schedule is None or sampler in _TIMESTEP_FAMILY:
         return None
-    automatic = schedule is None or schedule.name == "automatic"
-    name = sampler.options.get("scheduler") if automatic else schedule.name
     steps, _ = sd_samplers_common.setup_img2img_steps(p, p.hr_second_pass_steps or p.steps)
-    return HiresPlan(name or "", steps)
+    return HiresPlan(schedule.name, steps)
 
 
 def schedule_label(p: Any) -> str:
     """The schedule of a job's first pass: where it is Automatic, the sampler's own."""
-    sampler = sd_samplers.find_sampler_config(p.sampler_name)
-    chosen = sd_schedulers.schedulers_map.get(p.scheduler)
+    schedule = _schedule(p.sampler_name, p.scheduler)
+    return "Automatic" if schedule is None else str(schedule.label)
+
+
+def _schedule(sampler_name: str, name: str | None) -> Any:
+    """The host's entry for a schedule, or where it is Automatic for the sampler's own; None if it has none."""
+    sampler = sd_samplers.find_sampler_config(sampler_name)
+    chosen = sd_schedulers.schedulers_map.get(name)
     if sampler is not None and (chosen is None or chosen.name == "automatic"):
         chosen = sd_schedulers.schedulers_map.get(sampler.options.get("scheduler"))
-    return "Automatic" if chosen is None else str(chosen.label)
+    return chosen
 
 
 def edits_by_image_cfg(p: Any) -> bool:
@@ -232,7 +236,7 @@ def prior_folder() -> Path:
 
 
 def _pass_of(p: Any) -> Pass:
-    if isinstance(p, StableDiffusionProcessingImg2Img):
+    if is_img2img(p):
         return "img2img" if p.image_mask is None else "inpaint"
     return "hires" if p.is_hr_pass else "first"
 

@@ -43,10 +43,10 @@ def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     if MARK not in parameters:
         return None
     text = parameters.get(_OPTIONS[name].infotext)
-    return ui_value(name) if text is None else _parsed(text, _OPTIONS[name], ui_value(name))
+    return ui_value(name) if text is None else parsed(text, _OPTIONS[name], ui_value(name))
 
 
-def _parsed(text: str, option: Option, shown: Any) -> Any:
+def parsed(text: str, option: Option, shown: Any) -> Any:
     """The value that a text means for a setting whose component shows `shown`, or None if it is not allowed."""
     if option.choices:
         return text if text in option.choices else None

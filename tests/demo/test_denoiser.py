@@ -7,9 +7,8 @@ import torch
 
 from demo.denoiser import GuidedDenoiser, NoiseLevels
 from demo.generate import generate, trailing_sigmas
-from demo.schedule import trailing_timesteps, training_sigmas
+from demo.schedule import training_sigmas
 from lib_fewstep.sampling import sample_dpmpp_2s_ancestral_cfgpp, sigmas_at
-from lib_fewstep.sampling import trailing_timesteps as trailing_of_the_library
 
 
 class Session:
@@ -29,9 +28,10 @@ def test_timesteps_and_noise_levels_are_each_others_inverse():
 
 
 @pytest.mark.parametrize("steps", [1, 4, 20])
-def test_the_library_finds_the_same_trailing_schedule(steps):
-    assert trailing_of_the_library(steps) == trailing_timesteps(steps)
-    torch.testing.assert_close(sigmas_at(trailing_of_the_library(steps), NoiseLevels()), trailing_sigmas(steps))
+def test_a_run_is_at_the_trailing_timesteps(steps):
+    grid = [1000 * left // steps - 1 for left in range(steps, 0, -1)]
+    torch.testing.assert_close(trailing_sigmas(steps)[:-1], training_sigmas()[grid].float(), rtol=0, atol=0)
+    torch.testing.assert_close(sigmas_at(grid, NoiseLevels()), trailing_sigmas(steps))
 
 
 @torch.inference_mode()

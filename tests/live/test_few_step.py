@@ -26,18 +26,6 @@ def difference(a, b):
     return np.abs(a.astype(int) - b.astype(int))
 
 
-@pytest.fixture(scope="module")
-def plain():
-    return generate()[0]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind(plain):
-    """After every test, the plain image is the one from the start."""
-    yield
-    assert same(generate()[0], plain)
-
-
 def test_the_script_samplers_and_schedules_are_there_once():
     assert all("few-step" in get("scripts")[tab] for tab in ("txt2img", "img2img"))
     names = [entry["name"] for entry in get("samplers")]

@@ -25,18 +25,6 @@ HIRES = {
 REFINERS_TO_TRY = 3
 
 
-@pytest.fixture(scope="module")
-def plain():
-    return generate()[0]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind(plain):
-    """After every test, the plain image is the one from the start."""
-    yield
-    assert same(generate()[0], plain)
-
-
 def test_the_script_is_there():
     scripts = get("scripts")
     assert "hidiffusion" in scripts["txt2img"]

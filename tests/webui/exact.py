@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from demo.schedule import training_sigmas
 from tests.webui import standin
 from tests.webui.standin.checkpoints import Recipe
 
@@ -20,9 +21,7 @@ CFGPP = ["Euler CFG++", "Euler a CFG++", "DPM++ 2M CFG++", "DPM++ 2S a CFG++", "
 OURS = [*CFGPP, "TCD", "LCM (reference grid)", "SA-Solver"]
 SCHEDULES = ["Trailing", "LCM grid"]
 
-BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-ALPHAS = torch.cumprod(1 - BETAS, 0)
-SIGMAS = ((1 - ALPHAS) / ALPHAS).sqrt()
+SIGMAS = training_sigmas()
 
 
 class UnitData(nn.Module):

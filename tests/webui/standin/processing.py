@@ -135,12 +135,6 @@ _TXT2IMG: dict[str, Any] = {
     "hr_negative_prompt": "",
 }
 _TXT2IMG_RUNNING: dict[str, Any] = {
-    "comments": {},
-    "main_prompt": None,
-    "main_negative_prompt": None,
-    "firstpass_steps": None,
-    "step_multiplier": 1,
-    "sampler_noise_scheduler_override": None,
     "hr_checkpoint_info": None,
     "hr_upscale_to_x": 0,
     "hr_upscale_to_y": 0,
@@ -170,12 +164,6 @@ _IMG2IMG: dict[str, Any] = {
     "initial_noise_multiplier": None,
 }
 _IMG2IMG_RUNNING: dict[str, Any] = {
-    "comments": {},
-    "main_prompt": None,
-    "main_negative_prompt": None,
-    "firstpass_steps": None,
-    "step_multiplier": 1,
-    "sampler_noise_scheduler_override": None,
     "image_mask": None,
     "nmask": None,
     "latent_mask": None,
