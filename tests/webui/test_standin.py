@@ -1148,3 +1148,514 @@ class TestPlaces:
         assert (info.name_for_extra, info.model_name) == ("sdxl_lightning_4step", "fast_sdxl_lightning_4step")
         assert host.load_model("sdxl_lightning_4step").sd_checkpoint_info is info
         assert "Model: sdxl_lightning_4step" in host.txt2img(**SMALL).infotexts[0]
+
+
+SELECTABLE = """
+import copy
+import gradio as gr
+from modules import processing, scripts, shared
+
+seen = []
+
+
+class Twice(scripts.Script):
+    def title(self):
+        return "Twice"
+
+    def ui(self, is_img2img):
+        count = gr.Slider(1, 9, value=2, step=1, label="Twice count", elem_id=self.elem_id("count"))
+        mode = gr.Textbox(value="work", label="Twice mode")
+        return [count, mode]
+
+    def run(self, p, *args):
+        seen.append((args, type(p.script_args), shared.state.job))
+        count, mode = args[:2]
+        if mode == "nothing":
+            return None
+        done = []
+        for number in range(1, count + 1):
+            job = copy.copy(p)
+            job.width = number * p.width
+            done.append(processing.process_images(job))
+        images = [image for processed in done for image in processed.images]
+        infotexts = [text for processed in done for text in processed.infotexts]
+        return processing.Processed(p, images, p.seed, infotexts[0], infotexts=infotexts)
+
+
+class Later(Twice):
+    def title(self):
+        return "Later"
+
+    def show(self, is_img2img):
+        return not is_img2img
+"""
+
+
+class TestSelectableScripts:
+    @pytest.fixture
+    def host(self, folder: Path) -> Iterator[standin.Host]:
+        (folder / "selectable.py").write_text(SELECTABLE)
+        with standin.webui("sd1", folder) as running:
+            yield running
+
+    @staticmethod
+    def seen() -> list[Any]:
+        """What the script's `run` was given."""
+        data = sys.modules["modules.scripts"].scripts_data
+        found: list[Any] = next(d.module for d in data if d.path.endswith("selectable.py")).seen
+        return found
+
+    def test_they_stand_behind_the_always_on_ones(self, host: standin.Host) -> None:
+        runner = host.tabs["txt2img"].runner
+        assert runner.titles == ["X/Y/Z plot", "Twice", "Later"]
+        assert host.tabs["img2img"].runner.titles == ["X/Y/Z plot", "Twice"]
+        assert runner.script("Twice").args_from >= max(script.args_to for script in runner.alwayson_scripts)
+        assert (runner.script("twice").alwayson, runner.script("Recorder").alwayson) == (False, True)
+        assert (runner.script("Recorder").group.visible, runner.script("Twice").group.visible) == (True, False)
+
+    def test_the_dropdown_shows_the_groups_of_the_selected_one(self, host: standin.Host) -> None:
+        tab = host.tabs["txt2img"]
+        dropdown = tab.components_by_elem_id["script_list"]
+        assert dropdown.choices == ["None", "X/Y/Z plot", "Twice", "Later"]
+        changed = tab.trigger("script_list", "change", "Twice")
+        shown = [changed[tab.runner.script(title).group]["visible"] for title in tab.runner.titles]
+        assert shown == [False, True, False]
+        assert len(host.txt2img(**SMALL).jobs) == 2
+
+    def test_an_infotext_selects_a_script(self, host: standin.Host) -> None:
+        text = "a cat\nSteps: 4, Seed: 1, Size: 64x64"
+        assert host.paste("txt2img", text)["Script"] == "None"
+        assert host.paste("txt2img", f"{text}, Script: Twice")["Script"] == "Twice"
+
+    def test_from_the_page(self, host: standin.Host) -> None:
+        result = host.txt2img(script="Twice", ui={"Twice count": 3}, **SMALL)
+        assert self.seen() == [((3, "work"), tuple, "task(txt2img)")]
+        assert [image.width for image in result.images] == [64, 128, 192]
+        assert result.latents.shape == (1, 4, 8, 24)
+        assert [job.latents[0].shape[-1] for job in result.jobs] == [8, 16, 24]
+        assert [len(job.calls) for job in host.probe.jobs] == [4, 4, 4]
+        assert [job.launches for job in host.probe.jobs] == 3 * [[("Euler", 4)]]
+        assert host.probe.hooks.count("setup") == 1
+        assert [job.hooks[0] for job in host.probe.jobs] == 3 * ["before_process"]
+        with pytest.raises(LookupError, match="Thrice"):
+            host.txt2img(script="Thrice", **SMALL)
+
+    def test_none_leaves_the_job_to_the_page_and_breaks_the_api(self, host: standin.Host) -> None:
+        result = host.txt2img(script="Twice", ui={"Twice mode": "nothing"}, **SMALL)
+        assert (result.status, len(result.images)) == (200, 1)
+        answer = host.api.txt2img({**SMALL, "script_name": "twice", "script_args": [1, "nothing"]})
+        assert (answer.status, answer.error) == (500, "AttributeError")
+
+    def test_from_the_api(self, host: standin.Host) -> None:
+        result = host.api.txt2img({**SMALL, "script_name": "tWiCe", "script_args": [2, "work"]})
+        assert self.seen() == [((2, "work"), list, "scripts_txt2img")]
+        assert result.images is result.processed.images
+        assert json.loads(result.info)["infotexts"] == result.infotexts
+        assert (
+            host.api.txt2img({**SMALL, "script_name": "Twice", "script_args": [1, ""], "send_images": False}).images
+            == []
+        )
+        refused = host.api.txt2img({**SMALL, "script_name": "Recorder"})
+        assert (refused.status, refused.message) == (422, "there is no script 'Recorder' to select")
+        assert host.api.txt2img({**SMALL, "alwayson_scripts": {"Twice": {"args": []}}}).status == 422
+
+    def test_a_list_of_another_length_moves_the_arguments_behind_it(self, host: standin.Host) -> None:
+        recorder = {"alwayson_scripts": {"Recorder": {"args": [True, "b"]}}}
+        result = host.api.txt2img({**SMALL, **recorder, "script_name": "Twice", "script_args": [1, "work", "more"]})
+        assert result.p.script_args[-5:] == [1, "work", "more", 2, "work"]
+        assert recorded(host, "process")[0]["args"] == (True, "b", 0.5, 3)
+        assert host.api.txt2img({**SMALL, "script_name": "Later", "script_args": [1]}).error == "ValueError"
+        host.api.txt2img({**SMALL, "script_name": "Twice", "script_args": [1]})
+        assert self.seen()[-1][0] == (1, 2)  # a list that is too short, and the next script's first argument
+
+    def test_a_job_of_its_own_is_set_up_when_it_has_scripts_and_arguments(self, host: standin.Host) -> None:
+        p = host.job("txt2img", **SMALL)
+        other = sys.modules["modules.processing"].StableDiffusionProcessingTxt2Img(**SMALL)
+        other.scripts = p.scripts
+        assert recorded(host, "setup") == []
+        other.script_args = p.script_args
+        other.script_args = p.script_args
+        assert len(recorded(host, "setup")) == 1
+
+
+class TestProcessed:
+    def test_it_has_the_jobs_fields(self, host: standin.Host) -> None:
+        processed = host.txt2img(**{**SMALL, "prompt": "a cat", "negative_prompt": "a dog"}, batch_size=2).processed
+        assert (processed.prompt, processed.negative_prompt) == ("a cat", "a dog")
+        assert (processed.width, processed.height, processed.steps, processed.sampler_name) == (64, 64, 4, "Euler")
+        assert (processed.seed, processed.all_seeds, processed.all_prompts) == (1, [1, 2], 2 * ["a cat"])
+        assert (processed.index_of_first_image, processed.clip_skip, processed.sd_vae_name) == (0, 1, None)
+        with pytest.raises(AttributeError, match="nothing"):
+            _ = processed.nothing
+
+    def test_it_can_be_made_without_a_run(self, host: standin.Host) -> None:
+        p = host.job("txt2img", **SMALL)
+        p.comment("said")
+        processed = sys.modules["modules.processing"].Processed(p, ["image"], seed=[7], info="text")
+        assert (processed.seed, processed.subseed, processed.infotexts) == (7, -1, ["text"])
+        assert (processed.all_prompts, processed.all_seeds, processed.comments) == (["a cat"], [7], "said\n")
+        told = json.loads(processed.js())
+        assert {"seed", "job_timestamp", "face_restoration_model", "styles", "version"} <= told.keys()
+        assert not {"info", "images", "comments", "eta"} & told.keys()
+
+    def test_a_seed_by_chance_is_not_the_jobs(self, host: standin.Host) -> None:
+        result = host.txt2img(**{**SMALL, "seed": -1})
+        assert (result.p.seed, result.processed.seed >= 0) == (-1, True)
+        fixed = host.job("txt2img", **{**SMALL, "seed": -1})
+        sys.modules["modules.processing"].fix_seed(fixed)
+        assert min(fixed.seed, fixed.subseed) >= 0
+        assert sys.modules["modules.processing"].get_fixed_seed("12") == 12
+
+    def test_a_grid_stands_in_front_where_the_page_wants_one(self, host: standin.Host) -> None:
+        result = host.txt2img(**SMALL, batch_size=2, do_not_save_grid=False)
+        assert [image.size for image in result.images] == [(128, 64), (64, 64), (64, 64)]
+        assert (result.processed.index_of_first_image, len(result.infotexts)) == (1, 3)
+        assert len(list((host.data_path / "outputs" / "txt2img-grids").rglob("grid-0000.png"))) == 1
+        assert len(host.api.txt2img({**SMALL, "batch_size": 2}).images) == 2
+
+    def test_nothing_came_of_an_interrupted_job(self, host: standin.Host) -> None:
+        recorder = host.tabs["txt2img"].runner.script("recorder")
+        recorder.process = lambda p, *args: host.shared.state.stop_generating()
+        result = host.api.txt2img(SMALL)
+        assert (result.status, result.images, result.latents, len(result.infotexts)) == (200, [], None, 1)
+
+
+def watched(host: standin.Host, read: Any, **fields: Any) -> list[Any]:
+    """What `read()` gives at each step of a job."""
+    seen: list[Any] = []
+    sys.modules["modules.script_callbacks"].on_cfg_denoiser(lambda params: seen.append(read()))
+    host.txt2img(**{**SMALL, **fields})
+    return seen
+
+
+class TestState:
+    def test_jobs_are_counted(self, host: standin.Host) -> None:
+        state = host.shared.state
+        seen = watched(host, lambda: (state.job, state.job_no, state.job_count), n_iter=2, steps=1)
+        assert seen == [("Batch 1 out of 2", 0, 2), ("Batch 2 out of 2", 1, 2)]
+        assert (state.job, state.job_no, state.job_count) == ("", 2, 0)
+        assert state.dict()["job_timestamp"] != "0"
+
+    def test_a_second_pass_doubles_the_count_once(self, host: standin.Host) -> None:
+        state, hires = host.shared.state, {"enable_hr": True, "denoising_strength": 0.5}
+        assert watched(host, lambda: state.job_count, n_iter=3, steps=1, **hires) == 6 * [6]
+        assert state.processing_has_refined_job_count
+        recorder = host.tabs["txt2img"].runner.script("recorder")
+        recorder.process = lambda p, *args: setattr(state, "processing_has_refined_job_count", True)
+        assert set(watched(host, lambda: state.job_count, n_iter=3, steps=1, **hires)) == {3}
+
+    def test_the_bar_counts_the_steps(self, host: standin.Host) -> None:
+        bar = host.shared.total_tqdm
+        seen = watched(host, lambda: bar._tqdm and (bar._tqdm.n, bar._tqdm.total), n_iter=2)
+        assert seen == [None, *((n, 8) for n in range(1, 8))]
+        assert bar._tqdm is None
+        host.shared.opts.multiple_tqdm = False
+        bar.updateTotal(9)
+        assert bar._tqdm is None
+
+    def test_stopping_lets_the_batch_end(self, host: standin.Host) -> None:
+        sys.modules["modules.script_callbacks"].on_cfg_denoiser(lambda params: host.shared.state.stop_generating())
+        result = host.api.txt2img({**SMALL, "n_iter": 3})
+        assert (len(result.images), len(host.probe.calls)) == (1, 4)
+        assert host.shared.state.stopping_generation  # until the next request
+        host.txt2img(**SMALL)
+        assert not host.shared.state.stopping_generation
+
+    def test_every_step_is_told_to_the_samplers_own_callback(self, host: standin.Host) -> None:
+        recorder, heard = host.tabs["txt2img"].runner.script("recorder"), []
+
+        def listen(p: Any, *args: Any, **kwargs: Any) -> None:
+            original = p.sampler.callback_state
+            p.sampler.callback_state = lambda d: (heard.append((d["i"], {*d}, d["x"].shape)), original(d))
+
+        recorder.process_before_every_sampling = listen
+        for sampler, steps in (("Euler", 4), ("Heun", 4), ("DDIM", 3), ("LCM", 4)):
+            heard.clear()
+            host.txt2img(**{**SMALL, "sampler_name": sampler})
+            assert [step for step, _, _ in heard] == list(range(steps)), sampler
+            assert all({"x", "i", "sigma", "denoised"} <= keys for _, keys, _ in heard)
+            assert host.shared.state.sampling_steps == 4
+
+
+SETTINGS = """
+import gradio as gr
+from modules import script_callbacks, shared
+from modules.options import OptionInfo, options_section
+
+calls = []
+
+
+def on_ui_settings():
+    section = ("mine", "Mine")
+    info = OptionInfo(3, "Depth", gr.Slider, {"minimum": 1, "maximum": 9, "step": 1}, section=section)
+    shared.opts.add_option("mine_depth", info.info("how deep").needs_reload_ui())
+    shared.opts.add_option("mine_on", shared.OptionInfo(True, "On", section=section).html("<br>").link("a", "b"))
+    shared.opts.onchange("mine_on", lambda: calls.append(shared.opts.mine_on), call=False)
+
+
+script_callbacks.on_ui_settings(on_ui_settings)
+"""
+
+
+class TestSettings:
+    def test_an_extension_adds_its_own(self, folder: Path) -> None:
+        (folder / "settings.py").write_text(SETTINGS)
+        with standin.webui("sd1", folder, config={"mine_on": False}) as host:
+            opts = host.shared.opts
+            assert (opts.mine_depth, opts.mine_on) == (3, False)
+            assert (opts.data["mine_depth"], "grid_save" in opts.data, opts.grid_save) == (3, False, True)
+            assert "how deep" in opts.data_labels["mine_depth"].comment_after
+            assert (type(host.settings["mine_depth"]), host.settings["mine_on"].value) == (gradio.Slider, False)
+            assert host.settings["mine_depth"].elem_id == "setting_mine_depth"
+            assert [opts.set("mine_on", value) for value in (True, True, False)] == [True, False, True]
+            assert len(host.callbacks.kinds["ui_settings"]) == 1
+            assert (opts.get_default("mine_depth"), opts.get_default("nothing")) == (3, None)
+            assert (opts.cast_value("mine_depth", "7"), opts.cast_value("mine_on", "False")) == (7, False)
+            opts.save(host.shared.config_filename)
+            assert json.loads((host.data_path / "config.json").read_text())["mine_depth"] == 3
+
+    def test_a_setting_without_a_section_breaks_the_page(self, folder: Path) -> None:
+        (folder / "settings.py").write_text(SETTINGS.replace(", section=section)", ")"))
+        with pytest.raises(TypeError), standin.webui("sd1", folder):
+            pass
+
+    def test_what_onchange_raises_takes_the_change_back(self, host: standin.Host) -> None:
+        opts = host.shared.opts
+        with pytest.raises(ZeroDivisionError):
+            opts.onchange("rho", lambda: 1 / 0)
+        assert opts.set("rho", 3.0) is False
+        assert (opts.rho, len(host.errors)) == (None, 1)  # what was stored before: nothing
+        with pytest.raises(KeyError):
+            opts.set("nothing", 1)
+
+    def test_overrides_hold_for_one_job(self, host: standin.Host) -> None:
+        opts = host.shared.opts
+        opts.add_option("mine", sys.modules["modules.options"].OptionInfo(1, "Mine", section=("a", "A")))
+        assert set(watched(host, lambda: opts.mine, override_settings={"mine": 2})) == {2}
+        assert opts.mine == 1
+        seen = watched(host, lambda: host.shared.sd_model.sd_checkpoint_info.name_for_extra)
+        assert set(seen) == {"sd1"}
+        names = {"sd_model_checkpoint": "sd1-other"}
+        seen = watched(host, lambda: host.shared.sd_model.sd_checkpoint_info.name_for_extra, override_settings=names)
+        assert set(seen) == {"sd1-other"}
+        assert host.txt2img(**SMALL, override_settings={"sd_model_checkpoint": "nobody"}).p.override_settings == {}
+
+
+class TestFiles:
+    def test_an_image_is_written_with_its_text(self, host: standin.Host, tmp_path: Path) -> None:
+        images = sys.modules["modules.images"]
+        made = host.txt2img(**SMALL).images[0]
+        path, beside = images.save_image(made, str(tmp_path), "plot", info="a\nSteps: 1", save_to_dirs=False)
+        assert (Path(path).name, beside, made.already_saved_as) == ("plot-0000.png", None, path)
+        assert images.read_info_from_image(images.read(path))[0] == "a\nSteps: 1"
+        host.shared.opts.save_txt = True
+        for extension in ("png", "jpg", "webp"):
+            path, beside = images.save_image(made, str(tmp_path), "", 7, "a cat", extension, info="é: b", grid=True)
+            assert Path(path).name == f"0000{('png', 'jpg', 'webp').index(extension)}-7.{extension}"
+            assert Path(path).parent.parent == tmp_path  # in a folder with the date
+            assert Path(beside).read_text() == "é: b\n"
+            assert images.read_info_from_image(images.read(path))[0] == "é: b"
+        forced = images.save_image(made, str(tmp_path), "", forced_filename="mine", save_to_dirs=False, suffix="-x")[0]
+        assert Path(forced).name == "mine.png"
+
+    def test_callbacks_may_say_where(self, host: standin.Host, tmp_path: Path) -> None:
+        callbacks, saved = sys.modules["modules.script_callbacks"], []
+        callbacks.on_before_image_saved(lambda params: setattr(params, "filename", str(tmp_path / "here.png")))
+        callbacks.on_image_saved(lambda params: saved.append((params.filename, params.pnginfo["parameters"])))
+        result = host.txt2img(**SMALL)
+        assert saved == [(str(tmp_path / "here.png"), result.infotexts[0])]
+
+    def test_jobs_save_their_images(self, host: standin.Host) -> None:
+        outputs = Path(sys.modules["modules.paths_internal"].default_output_dir)
+        assert outputs == Path(sys.modules["modules.paths"].data_path) / "outputs" == host.data_path / "outputs"
+        result = host.txt2img(**SMALL)
+        folder = Path(host.shared.opts.outdir_txt2img_samples)
+        assert result.p.outpath_samples == str(folder) == str(outputs / "txt2img-images")
+        assert [path.name for path in folder.rglob("*.png")] == ["00000-1.png"]
+        host.api.txt2img(SMALL)
+        host.txt2img(**SMALL, do_not_save_samples=True)
+        host.fault(interrupt=2)
+        host.txt2img(**SMALL)
+        host.shared.opts.samples_save = False
+        host.txt2img(**SMALL)
+        assert len(list(folder.rglob("*.png"))) == 1
+        host.shared.opts.samples_save = True
+        assert host.api.txt2img({**SMALL, "save_images": True}).p.outpath_grids == str(outputs / "txt2img-grids")
+        assert len(list(folder.rglob("*.png"))) == 2
+
+    def test_latents_become_the_jobs_pictures(self, host: standin.Host) -> None:
+        common = sys.modules["modules.sd_samplers_common"]
+        result = host.txt2img(**SMALL, batch_size=2)
+        for index, image in enumerate(result.images):
+            assert common.sample_to_image(result.latents, index, approximation=0).tobytes() == image.tobytes()
+        sizes = [common.single_sample_to_image(result.latents[0], how).size for how in (None, 0, 1, 2, 3)]
+        assert sizes == [(16, 16), (64, 64), (16, 16), (8, 8), (64, 64)]  # by default a cheap preview
+        host.shared.opts.show_progress_type = "Full"
+        assert common.single_sample_to_image(result.latents[0]).size == (64, 64)
+        assert common.samples_to_images_tensor(result.latents, 0).shape == (2, 3, 64, 64)
+        assert sys.modules["modules.sd_samplers"].samples_to_image_grid(result.latents, 0).size == (128, 64)
+
+
+def axes_of(host: standin.Host) -> Any:
+    """The module of the X/Y/Z plot."""
+    return next(d.module for d in sys.modules["modules.scripts"].scripts_data if d.path.endswith("xyz_grid.py"))
+
+
+def add_axis(host: standin.Host, label: str = "Mine", kind: Any = str, **more: Any) -> list[Any]:
+    """An axis of an extension; what it has applied."""
+    module, applied = axes_of(host), []
+    module.axis_options.append(module.AxisOption(label, kind, lambda p, x, xs: applied.append((x, xs)), **more))
+    return applied
+
+
+class TestPlots:
+    @pytest.mark.parametrize(
+        ("kind", "text", "values"),
+        [
+            (str, 'a, "b, c" ,d', ["a", "b, c", "d"]),
+            (str, "a,,b", ["a", "", "b"]),
+            (int, "1-5", [1, 2, 3, 4, 5]),
+            (int, "1-5 (+2), 9", [1, 3, 5, 9]),
+            (int, "10-5 (-3)", [10, 7]),
+            (int, "1-10 [4]", [1, 4, 7, 10]),
+            (int, "-1", [-1]),
+            (int, "1, , 2", [1, 2]),
+            (float, "0.5, 1-2", [0.5, 1.0, 2.0]),
+            (float, "1-2 (+0.5)", [1.0, 1.5, 2.0]),
+            (float, "0-1 [3]", [0.0, 0.5, 1.0]),
+        ],
+    )
+    def test_values(self, host: standin.Host, kind: Any, text: str, values: list[Any]) -> None:
+        applied = add_axis(host, kind=kind)
+        host.xyz({"Mine": text}, **{**SMALL, "steps": 1})
+        assert applied == [(value, values) for value in values]
+
+    def test_a_text_goes_through_prepare(self, host: standin.Host) -> None:
+        applied = add_axis(host, prepare=lambda text: text.split(";"))
+        host.xyz({"Mine": "a, b; c"}, **{**SMALL, "steps": 1})
+        assert [value for value, _ in applied] == ["a, b", " c"]
+
+    def test_choices_come_as_a_list_or_as_text(self, host: standin.Host) -> None:
+        applied = add_axis(host, choices=lambda: ["a, b", "c"], prepare=lambda text: [text.upper()])
+        host.xyz({"Mine": ["c", "a, b"], "Steps": "1"}, **SMALL)
+        host.xyz({"Mine": "c", "Steps": "1"}, **SMALL)
+        assert [value for value, _ in applied] == ["c", "a, b", "C"]
+        with pytest.raises(ValueError, match="no choices"):
+            host.xyz({"Mine": ["d"]}, **SMALL)
+        for axes in ({"Steps": ["1"]}, {"Mine": "c", "Schedule type": ["Karras"]}):
+            with pytest.raises(TypeError, match="cannot have"):
+                host.xyz(axes, **SMALL)
+
+    def test_all_values_are_confirmed_first(self, host: standin.Host) -> None:
+        def confirm(p: Any, xs: list[Any]) -> None:
+            raise RuntimeError(f"{xs} of seed {p.seed}")
+
+        applied = add_axis(host)
+        add_axis(host, "Other", int, confirm=confirm)
+        with pytest.raises(RuntimeError, match=r"\[1, 2\] of seed 1"):
+            host.xyz({"Mine": "a", "Other": "1-2"}, **SMALL)
+        assert (applied, host.probe.jobs, host.shared.state.job_count) == ([], [], 0)
+        with pytest.raises(ValueError, match="invalid literal"):
+            host.xyz({"Seed": "1, x"}, **SMALL)
+        with pytest.raises(RuntimeError, match="no sampler"):
+            host.xyz({"Sampler": "Nobody"}, **SMALL)
+
+    def test_no_values_make_no_images(self, host: standin.Host) -> None:
+        assert host.xyz({"Steps": " ", "Seed": "1, 2"}, **SMALL) == []
+        assert host.probe.jobs == []
+
+    def test_what_an_axis_raises_ends_the_plot(self, host: standin.Host) -> None:
+        applied = add_axis(host)
+        with pytest.raises(RuntimeError, match="in no prompt"):
+            host.xyz({"Mine": "a, b", "Prompt S/R": "dog, cat"}, **SMALL)
+        assert (len(applied), host.probe.jobs, host.errors) == (1, [], [])
+
+    def test_the_order_of_the_host(self, host: standin.Host) -> None:
+        state, order = host.shared.state, []
+        axes_of(host).axis_options.append(
+            axes_of(host).AxisOption("Mine", str, lambda p, x, xs: order.append((p.seed, p.steps, x, state.job)))
+        )
+        cells = host.xyz({"Seed": "1, 2", "Steps": "1, 2", "Mine": "a, b"}, **SMALL)
+        places = [(seed, steps, mine) for mine in "ab" for steps in (1, 2) for seed in (1, 2)]
+        assert order == [(*place, f"{number} out of 8") for number, place in enumerate(places, 1)]
+        assert [(cell.p.seed, cell.p.steps, cell.labels[2]) for cell in cells] == [
+            (seed, steps, f"Mine: {mine}") for seed in (1, 2) for steps in (1, 2) for mine in "ab"
+        ]
+
+    def test_a_costly_axis_is_outermost(self, host: standin.Host) -> None:
+        applied = add_axis(host, cost=0.5)
+        host.xyz({"Mine": "a, b", "Steps": "1, 2"}, **SMALL)
+        assert [value for value, _ in applied] == ["a", "a", "b", "b"]
+        cells = host.xyz({"Checkpoint name": "sd1, sd1-other", "Steps": "1, 2"}, **SMALL)
+        assert ["Model: sd1-other" in cell.infotexts[0] for cell in cells] == [False, False, True, True]
+        assert host.shared.sd_model.sd_checkpoint_info.name_for_extra == "sd1"
+
+    def test_labels(self, host: standin.Host) -> None:
+        add_axis(host, format_value=lambda p, opt, x: f"<{x}>")
+        (cell,) = host.xyz({"Mine": "a", "CFG Scale": "1.123456789", "Sampler": "Heun"}, **SMALL)
+        assert cell.labels == ["<a>", "CFG Scale: 1.12345679", "Heun"]
+
+    def test_seeds_by_chance_are_the_same_in_all_cells(self, host: standin.Host) -> None:
+        cells = host.xyz({"Steps": "1, 2"}, **{**SMALL, "seed": -1})
+        assert cells[0].p.seed == cells[1].p.seed >= 0
+        cells = host.xyz({"Seed": "-1, -1"}, **{**SMALL, "steps": 1})
+        assert cells[0].p.seed != cells[1].p.seed
+
+    def test_the_state_knows_the_axes(self, host: standin.Host) -> None:
+        state, bar = host.shared.state, host.shared.total_tqdm
+        with pytest.raises(AttributeError):
+            _ = state.xyz_plot_x
+        recorder, seen = host.tabs["txt2img"].runner.script("recorder"), []
+        recorder.process = lambda p, *args: seen.append((state.job_count, bar._tqdm.total, state.xyz_plot_x.values))
+        host.xyz({"Steps": "1, 2", "Seed": "1-3"}, **SMALL, n_iter=2)
+        assert seen == 6 * [(12, 18, [1, 2])]
+        assert (state.xyz_plot_y.axis.label, state.xyz_plot_y.values) == ("Seed", [1, 2, 3])
+        assert (state.xyz_plot_z.axis.label, state.xyz_plot_z.values) == ("Nothing", [0])
+        host.txt2img(**SMALL)
+        assert state.xyz_plot_x.axis.label == "Steps"  # for good
+
+    def test_cells_share_what_is_not_copied(self, host: standin.Host) -> None:
+        module = axes_of(host)
+        module.axis_options.append(
+            module.AxisOption(
+                "Mine", str, lambda p, x, xs: (p.styles.append(x), p.override_settings.update({"rho": x}))
+            )
+        )
+        cells = host.xyz({"Mine": "a, b"}, **{**SMALL, "steps": 1})
+        assert [cell.p.styles for cell in cells] == [["a"], ["b"]]
+        assert cells[0].p.override_settings is cells[1].p.override_settings
+
+    def test_an_interrupt_leaves_the_other_cells_empty(self, host: standin.Host) -> None:
+        applied = add_axis(host)
+        host.fault(interrupt=2)
+        cells = host.xyz({"Mine": "a, b, c"}, **SMALL)
+        assert [(cell.status, len(cell.images)) for cell in cells] == [(200, 1), (200, 0), (200, 0)]
+        assert ([value for value, _ in applied], len(host.probe.jobs)) == (["a"], 1)
+
+    def test_a_first_cell_that_fails_early_ends_the_plot(self, host: standin.Host) -> None:
+        """The host writes its infotext all the same, and there are no prompts yet."""
+        fields = {**SMALL, "refiner_checkpoint": "nobody", "refiner_switch_at": 0.5}
+        with pytest.raises(TypeError):
+            host.xyz({"Seed": "1, 2"}, **fields)
+        assert len(host.errors) == 1
+
+    def test_every_cell_has_its_own_record(self, host: standin.Host) -> None:
+        cells = host.xyz({"Steps": "1, 3"}, **SMALL)
+        assert [len(cell.jobs[0].calls) for cell in cells] == [1, 3]
+        assert [job.launches for job in host.probe.jobs] == [[("Euler", 1)], [("Euler", 3)]]
+
+    def test_axes_of_one_tab(self, host: standin.Host) -> None:
+        for tab, there in (("txt2img", True), ("img2img", False)):
+            offered = host.tabs[tab].runner.script("X/Y/Z plot").current_axis_options
+            assert ("Hires steps" in [axis.label for axis in offered]) is there
+            assert [axis.label for axis in offered].count("Sampler") == 1
+        picture = standin.picture(64, 64)
+        assert len(host.xyz({"Sampler": "Euler, Heun"}, tab="img2img", init_images=[picture], **SMALL)) == 2
+
+    def test_a_host_without_it(self, folder: Path) -> None:
+        with standin.webui("sd1", folder, xyz=False) as host:
+            assert not [d for d in sys.modules["modules.scripts"].scripts_data if d.path.endswith("xyz_grid.py")]
+            assert host.tabs["txt2img"].runner.titles == []
+            assert host.txt2img(**SMALL).status == 200
+            with pytest.raises(LookupError, match="no X/Y/Z plot"):
+                host.xyz({"Steps": "1"}, **SMALL)

@@ -10,10 +10,12 @@
 It puts modules of the WebUI's names into `sys.modules`, runs real generations on small UNets, and takes everything
 away again. Reading or setting a name that it does not know is an AttributeError that says so.
 
-- `webui(model, scripts_dir, nowebui=, config=, installed=)`: the host as a context manager.
-- `host.api.txt2img(json)`, `host.api.img2img(json)`: a `Result`, with `status` 200, 404, 422 or 500.
-- `host.txt2img(ui={label or elem_id: value}, **fields)`, `host.img2img(...)`: from the page; errors are raised.
-- `host.xyz({axis: "1, 2"}, **fields)`: one `Result` for each cell of an X/Y/Z plot.
+- `webui(model, scripts_dir, nowebui=, config=, installed=, xyz=)`: the host as a context manager.
+- `host.api.txt2img(json)`, `host.api.img2img(json)`: a `Result`, with `status` 200, 404, 422 or 500. `script_name` and
+  `script_args` select a script.
+- `host.txt2img(ui={label or elem_id: value}, script=title, **fields)`, `host.img2img(...)`: from the page; errors are
+  raised. Other than in the host there is no grid of several images without `do_not_save_grid=False`.
+- `host.xyz({axis: "1, 2", axis: ["a choice"]}, **fields)`: one `Result` for each cell of an X/Y/Z plot, with `labels`.
 - `host.api.samplers()`, `host.api.schedulers()`: what the API lists.
 - `host.paste(tab, text)`: the components that an infotext changes, by label.
 - `host.fault(block=, step=, launch=, error=)`, `host.fault(interrupt=)`, `(skip=)`, `(nan=)`: for the next job.
@@ -21,9 +23,12 @@ away again. Reading or setting a name that it does not know is an AttributeError
 - `host.tabs[name].labels`, `.components_by_elem_id`, `.duplicate_labels`, `.arguments(...)`.
 - `host.tabs[name].trigger(elem_id, event, value)`: what an event changes in the page; `.value(elem_id)`.
 - `result.comments`, `result.info`: what `p.comment` has said, and the JSON that the API sends.
+- `result.processed`, `.images`, `.jobs`: what came of the request, and the record of each `process_images` in it.
 - `host.errors`: what the host has logged and swallowed. `host.callbacks.kinds[kind]`: what is registered.
-- `host.probe.hooks`, `.calls`, `.launches`: hooks, UNet evaluations and passes of the latest job.
-- `host.shared`, `host.unet`, `host.cat.resized`, `host.run_installer(path)`.
+- `host.probe.hooks`, `.calls`, `.launches`, `.jobs`: hooks, UNet evaluations and passes of the latest request.
+- `host.settings[key]`: the components of the settings page that extensions have added.
+- `host.data_path`: a temporary folder for what is written. `host.run_installer(path)`.
+- `host.shared`, `host.unet`, `host.cat.resized`.
 """
 
 import os

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from tests.webui.standin import ui
-from tests.webui.standin.probe import probe
+from tests.webui.standin.probe import Job, probe
 from tests.webui.standin.processing import Processed, process_images
 from tests.webui.standin.scripts import ScriptRunner
 from tests.webui.standin.strict import fake
@@ -27,14 +27,25 @@ SEPARATE = {
     "save_images",
     "mask",
     "init_images",
+    "force_task_id",
+    # what the API does not take
+    "outpath_samples",
+    "outpath_grids",
+    "extra_generation_params",
+    "overlay_images",
+    "do_not_reload_embeddings",
+    "seed_enable_extras",
+    "prompt_for_display",
+    "ddim_discretize",
 }
 
 
 @dataclass
 class Result:
-    """What came of a request; `latents` is (images, channels, height, width), None if nothing came.
+    """What came of a request; `latents` is (images, channels, height, width) of its last job, None if nothing came.
 
-    `info` is the JSON of the API's answer; `comments`, a line for each `p.comment`, only the page shows.
+    `info` is the JSON of the API's answer; `comments`, a line for each `p.comment`, only the page shows. `jobs` are the
+    records of all jobs, of which a selected script may have run several. `labels` are those of a plot's cell.
     """
 
     status: int
@@ -48,6 +59,9 @@ class Result:
     error: str = ""
     message: str = ""
     exception: BaseException | None = None
+    processed: Processed | None = None
+    jobs: list[Job] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
 
 
 class SamplerItem(BaseModel):
@@ -99,24 +113,51 @@ class Api:
     def _answer(self, name: str, request: dict[str, Any]) -> Result:
         p = None
         try:
-            arguments = self.script_arguments(name, request.get("alwayson_scripts") or {})
-            p = make_job(name, _with_sampler(_fields(name, request)), self._runners[name], arguments)
+            selected = self._selected(name, request.get("script_name"))
+            arguments = self.script_arguments(name, request.get("alwayson_scripts") or {}, selected, request)
+            fields = {
+                **_with_sampler(_fields(name, request)),
+                **folders(name, of_api=True),
+                "do_not_save_samples": not request.get("save_images", False),
+                "do_not_save_grid": not request.get("save_images", False),
+            }
+            p = make_job(name, fields, self._runners[name], arguments if selected else tuple(arguments))
             p.is_api = True
-            return run_job(p)
+            result = run_job(p, falls_back=not selected)
+            result.images = result.images if request.get("send_images", True) else []
         except HTTPException as error:
             return Result(error.status_code, p, error="HTTPException", message=str(error.detail), exception=error)
         except Exception as error:  # noqa: BLE001 (as the host does)
             return Result(500, p, error=type(error).__name__, message=str(error), exception=error)
+        return result
 
-    def script_arguments(self, name: str, wanted: dict[str, Any]) -> list[Any]:
-        """The arguments of all scripts: the components' values, and in front of them what was sent."""
+    def script_arguments(
+        self, name: str, wanted: dict[str, Any], selected: int = 0, request: dict[str, Any] | None = None
+    ) -> list[Any]:
+        """The arguments of all scripts: the components' values, and in front of them what was sent.
+
+        Those of the selected script are replaced as a whole: a list of another length moves what stands behind them.
+        """
         arguments = list(self._defaults[name])
+        if selected:
+            script = self._runners[name].selectable_scripts[selected - 1]
+            arguments[script.args_from : script.args_to] = (request or {}).get("script_args", [])
+            arguments[0] = selected
         for title, sent in wanted.items():
             script = self._find(name, title)
             if "args" in sent:
                 for index in range(min(script.args_to - script.args_from, len(sent["args"]))):
                     arguments[script.args_from + index] = sent["args"][index]
         return arguments
+
+    def _selected(self, name: str, title: str | None) -> int:
+        """The number of a selectable script, from 1; 0 for none."""
+        titles = [script.title().lower() for script in self._runners[name].selectable_scripts]
+        if not title:
+            return 0
+        if title.lower() not in titles:
+            raise HTTPException(422, f"there is no script {title!r} to select")
+        return 1 + titles.index(title.lower())
 
     def _find(self, name: str, title: str) -> Any:
         found = [s for s in self._runners[name].scripts if s.title().lower() == title.lower()]
@@ -157,10 +198,18 @@ def _job_class(name: str) -> Any:
     }[name]
 
 
-def make_job(name: str, fields: dict[str, Any], runner: ScriptRunner, arguments: list[Any]) -> Any:
-    """A job with its scripts and their arguments."""
+def folders(name: str, *, of_api: bool) -> dict[str, str]:
+    """Where a job saves its images and grids; only the page has one setting for all."""
+    opts = fake("modules.shared").opts
+    of_tab = {kind: getattr(opts, f"outdir_{name}_{kind}") for kind in ("samples", "grids")}
+    of_all = {kind: "" if of_api else getattr(opts, f"outdir_{kind}") for kind in of_tab}
+    return {f"outpath_{kind}": of_all[kind] or of_tab[kind] for kind in of_tab}
+
+
+def make_job(name: str, fields: dict[str, Any], runner: ScriptRunner, arguments: Any) -> Any:
+    """A job with its scripts and their arguments; the scripts' `setup` waits for the start."""
     p = _job_class(name)(sd_model=fake("modules.shared").sd_model, **fields)
-    p.scripts, p.script_args = runner, tuple(arguments)
+    p.scripts_value, p.script_args_value = runner, arguments
     return p
 
 
@@ -173,35 +222,60 @@ def _with_sampler(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "sampler_name": sampler, "sampler_index": None, "scheduler": sent or found}
 
 
-def run_job(p: Any) -> Result:
-    """Run a job to its end, and let what it raises out."""
+def run_job(p: Any, *, falls_back: bool = True) -> Result:
+    """Run a job to its end, by the selected script if there is one, and let what it raises out.
+
+    A script that gives None leaves the job to the host on the page; the API `falls_back` only without a script.
+    """
     start_job(p)
     try:
-        processed = process_images(p)
+        processed = p.scripts.run(p, *p.script_args)
+        if processed is None and falls_back:
+            processed = process_images(p)
+        fake("modules.shared").total_tqdm.clear()
     finally:
         end_job(p)
-    return finished(p, processed)
+    jobs = list(probe().jobs)
+    return finished(p, processed, jobs[-1] if jobs else None, jobs=jobs)
 
 
 def start_job(p: Any) -> None:
     """A new record, a new state, and the scripts' `setup`."""
     probe().begin()
-    fake("modules.shared").state.begin("job")
-    probe().hooks.append("setup")
-    p.setup_scripts()
+    name = "img2img" if hasattr(p, "init_images") else "txt2img"
+    fake("modules.shared").state.begin(job=f"scripts_{name}" if p.is_api else f"task({name})")
+    if not p.scripts_setup_complete:
+        p.setup_scripts()
 
 
 def end_job(p: Any) -> None:
-    """Leave nothing for the next job."""
-    fake("modules.shared").state.end()
+    """Leave nothing for the next job; on the API a wish to stop stands until that begins."""
+    shared = fake("modules.shared")
+    shared.state.end()
+    if p.is_api:
+        shared.total_tqdm.clear()
+    else:
+        shared.state.skipped = shared.state.interrupted = shared.state.stopping_generation = False
     probe().faults.clear()
     p.close()
 
 
-def finished(p: Any, processed: Processed) -> Result:
-    """The answer to a job that came to its end."""
-    record = probe()
-    if not record.latents:
-        return Result(500, p, message="nothing came of it: see what was reported")
-    texts = {"params_txt": record.params_txt, "comments": processed.comments, "info": processed.js()}
-    return Result(200, p, torch.cat(record.latents), processed.images, processed.infotexts, **texts)
+def finished(p: Any, processed: Processed, job: Job | None, **more: Any) -> Result:
+    """The answer to a request that came to its end; `job` is the one whose latents count."""
+    answer = {"processed": processed, "comments": processed.comments, "info": processed.js()}
+    if not p.is_api and fake("modules.shared").opts.do_not_show_images:
+        processed.images = []
+    images, infotexts = processed.images, processed.infotexts
+    if job is not None:
+        answer.update(latents=torch.cat(job.latents) if job.latents else None, params_txt=job.params_txt)
+    return Result(200, p, images=images, infotexts=infotexts, **answer, **more)
+
+
+def cell(made: Any) -> Result:
+    """What came of one cell of a plot; 500 if it raised something."""
+    raised = made.error
+    result = finished(made.p, made.processed, made.job, labels=made.labels, jobs=[made.job] if made.job else [])
+    if raised is not None:
+        result.status, result.exception = 500, raised
+        result.error, result.message = type(raised).__name__, str(raised)
+    return result

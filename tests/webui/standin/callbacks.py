@@ -21,6 +21,7 @@ KINDS = (
     "ui_settings",
     "before_image_saved",
     "image_saved",
+    "image_grid",
     "cfg_denoiser",
     "cfg_denoised",
     "cfg_after_cfg",
@@ -73,6 +74,25 @@ class ExtraNoiseParams:
     noise: Tensor
     x: Tensor
     xi: Tensor
+
+
+@dataclass
+class ImageSaveParams:
+    """What `on_before_image_saved` may change, and `on_image_saved` receives; `pnginfo` has the file's texts."""
+
+    image: Any
+    p: Any
+    filename: str
+    pnginfo: dict[str, Any]
+
+
+@dataclass
+class ImageGridLoopParams:
+    """What `on_image_grid` receives and may change."""
+
+    imgs: list[Any]
+    cols: int
+    rows: int
 
 
 @dataclass
@@ -155,6 +175,8 @@ def callbacks_module(callbacks: Callbacks) -> StrictModule:
         CFGDenoisedParams=CFGDenoisedParams,
         AfterCFGCallbackParams=AfterCFGCallbackParams,
         ExtraNoiseParams=ExtraNoiseParams,
+        ImageGridLoopParams=ImageGridLoopParams,
+        ImageSaveParams=ImageSaveParams,
         remove_callbacks_for_function=callbacks.remove_function,
         **{f"on_{kind}": callbacks.register(kind) for kind in KINDS},
     )

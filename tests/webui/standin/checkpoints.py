@@ -230,6 +230,11 @@ def encode_pictures(pictures: Tensor, model: Any) -> Tensor:
     return torch.cat([colours, mean.expand(-1, model.latent_channels - 3, -1, -1)], dim=1)
 
 
+def decode_latents(latents: Tensor, pixels: int = OPT_F) -> Tensor:
+    """The same VAE's way back: (images, 3, pixels * height, pixels * width), from -1 to 1 if the latents are."""
+    return functional.interpolate(latents[:, :3].float(), scale_factor=pixels, mode="nearest")
+
+
 def _encode(text: str, tokens: int) -> Tensor:
     seed = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
     return models.contexts(1, seed, tokens)[0]

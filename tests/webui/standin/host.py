@@ -46,7 +46,13 @@ class Host:
     """A running WebUI with one extension; made by `standin.webui`."""
 
     def __init__(
-        self, scripts_dir: Path, cat: models.HostTorch, nowebui: bool, config: dict[str, Any], models_path: Path
+        self,
+        scripts_dir: Path,
+        cat: models.HostTorch,
+        nowebui: bool,
+        config: dict[str, Any],
+        data_path: Path,
+        has_xyz: bool,
     ) -> None:
         self.scripts_dir = scripts_dir
         self.cat = cat
@@ -58,23 +64,36 @@ class Host:
         self.installed: set[str] = set()
         self.checkpoints = checkpoints.Checkpoints(lambda model: self._run("model_loaded", model))
         self.tabs: dict[str, ui.Tab] = {}
+        self.settings: dict[str, Any] = {}
         self.api: api.Api
-        self._install_modules(config, models_path)
+        self.data_path = data_path
+        self.has_xyz = has_xyz
+        self._install_modules(config)
         self.shared: Any = sys.modules["modules.shared"]
 
     def _run(self, kind: str, *args: Any) -> list[Any]:
         return self.callbacks.run(kind, *args)
 
-    def _install_modules(self, config: dict[str, Any], models_path: Path) -> None:
+    def _install_modules(self, config: dict[str, Any]) -> None:
+        paths = _paths(self.data_path)
         inside = [
-            options.shared_module(config, {"nowebui": self.nowebui}),
+            options.shared_module(config, {"nowebui": self.nowebui}, self.data_path),
+            options.options_module(),
             callbacks_module(self.callbacks),
             errors_module(self.errors),
             processing.processing_module(),
             scripts.scripts_module(),
             infotext.infotext_module(),
             ui.components_module(),
-            StrictModule("modules.paths", **_paths(models_path)),
+            StrictModule("modules.paths", **paths),
+            StrictModule(
+                "modules.paths_internal",
+                **paths,
+                default_output_dir=str(self.data_path / "outputs"),
+                config_states_dir="/webui/config_states",
+                modules_path="/webui/modules",
+                sd_configs_path="/webui/configs",
+            ),
             images.images_module(),
             *prompts.prompt_modules(),
             *registry.sampler_modules(),
@@ -94,13 +113,15 @@ class Host:
 
     def start(self) -> None:
         """Load the scripts and build page and API."""
-        xyz.load()
+        if self.has_xyz:
+            xyz.load()
         scripts.load_scripts(self.scripts_dir)
         builtin.load()
         if not self.nowebui:
             self._run("before_ui")
-        self.tabs = {name: ui.build_tab(name) for name in TABS}
         self._run("ui_settings")
+        self.tabs = {name: ui.build_tab(name) for name in TABS}
+        self.settings = self.shared.settings_components = options.settings_page(self.shared.opts)
         with gr.Blocks(analytics_enabled=False):
             self._run("ui_tabs")
         self.api = api.Api({name: tab.runner for name, tab in self.tabs.items()})
@@ -128,33 +149,46 @@ class Host:
         """The UNet of the loaded model."""
         return self.shared.sd_model.model.diffusion_model
 
-    def txt2img(self, *, ui: dict[str, Any] | None = None, **fields: Any) -> api.Result:
+    def txt2img(self, *, ui: dict[str, Any] | None = None, script: str | None = None, **fields: Any) -> api.Result:
         """Generate from the page; `ui` changes script components by label or id. What goes wrong is raised."""
-        return api.run_job(self.job("txt2img", ui=ui, **fields))
+        return api.run_job(self.job("txt2img", ui=ui, script=script, **fields))
 
-    def img2img(self, *, ui: dict[str, Any] | None = None, **fields: Any) -> api.Result:
+    def img2img(self, *, ui: dict[str, Any] | None = None, script: str | None = None, **fields: Any) -> api.Result:
         """The same from images: `init_images` is a list of PIL images, `mask` one of them."""
-        return api.run_job(self.job("img2img", ui=ui, **fields))
+        return api.run_job(self.job("img2img", ui=ui, script=script, **fields))
 
-    def job(self, tab: str, *, ui: dict[str, Any] | None = None, **fields: Any) -> Any:
-        """A job as the page makes it, not yet started."""
+    def job(self, tab: str, *, ui: dict[str, Any] | None = None, script: str | None = None, **fields: Any) -> Any:
+        """A job as the page makes it, not yet started; `script` is the title of the selected one.
+
+        Other than in the host there is no grid of its images unless `do_not_save_grid=False` is given.
+        """
         page = self.tabs[tab]
-        return api.make_job(tab, page.job_fields(fields), page.runner, page.job_arguments(fields, ui))
+        fields = {**api.folders(tab, of_api=False), "do_not_save_grid": True, **fields}
+        arguments = tuple(page.job_arguments(fields, ui, script))
+        return api.make_job(tab, page.job_fields(fields), page.runner, arguments)
 
     def xyz(
-        self, axes: dict[str, str], tab: str = "txt2img", ui: dict[str, Any] | None = None, **fields: Any
+        self,
+        axes: dict[str, str | list[str]],
+        tab: str = "txt2img",
+        ui: dict[str, Any] | None = None,
+        **fields: Any,
     ) -> list[api.Result]:
-        """An X/Y/Z plot; `axes` gives values with commas by label. One result for each cell, 500 if it failed."""
-        p = self.job(tab, ui=ui, **fields)
+        """An X/Y/Z plot; `axes` gives values by label: text with commas, or a list from an axis's `choices`.
+
+        One result for each cell, in the order of `itertools.product` over the axes as given: 500 if its job failed.
+        What the axes themselves raise comes out of here.
+        """
+        if not self.has_xyz:
+            raise LookupError("this host has no X/Y/Z plot")
+        p = self.job(tab, ui=ui, script=xyz.TITLE, **fields)
         api.start_job(p)
-        results = []
         try:
-            for processed in xyz.run_cells(p, axes):
-                results.append(api.finished(processed._job, processed))
-                self.probe.latents.clear()
+            cells = xyz.plot(p, axes, tab == "img2img")
+            self.shared.total_tqdm.clear()
         finally:
             api.end_job(p)
-        return results
+        return [api.cell(cell) for cell in cells]
 
     def paste(self, tab: str, text: str) -> dict[str, Any]:
         """Read an infotext into a tab: the components that change, by label, with their new values."""
@@ -201,13 +235,13 @@ class Host:
         return list(self.pip)
 
 
-def _paths(models_path: Path) -> dict[str, str]:
+def _paths(data_path: Path) -> dict[str, str]:
     root = "/webui"
     return {
         "script_path": root,
-        "data_path": root,
-        "models_path": str(models_path),
-        "extensions_dir": f"{root}/extensions",
+        "data_path": str(data_path),
+        "models_path": str(data_path / "models"),
+        "extensions_dir": str(data_path / "extensions"),
         "extensions_builtin_dir": f"{root}/extensions-builtin",
         "cwd": root,
     }
@@ -254,10 +288,12 @@ def webui(
     nowebui: bool = False,
     config: dict[str, Any] | None = None,
     installed: tuple[str, ...] = (),
+    xyz: bool = True,
 ) -> Iterator[Host]:
     """A WebUI with a checkpoint loaded and an extension's scripts running; afterwards it is as if it never was.
 
-    `config` is what `config.json` holds, `installed` what `launch.is_installed` finds.
+    `config` is what `config.json` holds, `installed` what `launch.is_installed` finds; without `xyz` the X/Y/Z plot's
+    script is not there.
     """
     before = _forget(OWN_PREFIXES)
     purge()
@@ -267,8 +303,9 @@ def webui(
             stack.enter_context(checkpoints.attention_restored())
             stack.enter_context(ui.components_announced())
             cat = stack.enter_context(models.webui_cat())
-            models_path = Path(stack.enter_context(TemporaryDirectory(prefix="webui-models-")))
-            host = Host(folder, cat, nowebui, config or {}, models_path)
+            data_path = Path(stack.enter_context(TemporaryDirectory(prefix="webui-data-")))
+            (data_path / "models").mkdir()
+            host = Host(folder, cat, nowebui, config or {}, data_path, xyz)
             host.installed = set(installed)
             host.load_model(model)
             host.start()

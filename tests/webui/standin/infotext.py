@@ -13,6 +13,7 @@ _KEY = re.compile(r"(\w[\w \-/]+):\s*")
 _DECODER = json.JSONDecoder()
 _SIZE = re.compile(r"^(\d+)x(\d+)$")
 _FEWEST_PAIRS = 3
+VERSION = "v1.10.1"
 
 
 def quote(value: Any) -> str:
@@ -30,28 +31,56 @@ def unquote(text: str) -> str:
     return value if isinstance(value, str) else text
 
 
-def create_infotext(p: Any, index: int = 0) -> str:
-    """The text of image `index` of all images of the job (of the first before there is one)."""
-    prompts, negatives, seeds = p.all_prompts, p.all_negative_prompts, p.all_seeds
-    place = index % p.batch_size
-    known = {"p": p, "index": place, "prompt_text": prompts[index], "negative_prompt": negatives[index]}
+def create_infotext(
+    p: Any,
+    all_prompts: list[str],
+    all_seeds: list[int],
+    all_subseeds: list[int],
+    comments: Any = None,
+    iteration: int = 0,
+    position_in_batch: int = 0,
+    use_main_prompt: bool = False,
+    index: int | None = None,
+    all_negative_prompts: list[str] | None = None,
+) -> str:
+    """The text of the image `index` of the lists, which may be those of a batch or of the whole job."""
+    in_the_job = iteration * p.batch_size + position_in_batch
+    index = 0 if use_main_prompt else in_the_job if index is None else index
+    negatives = p.all_negative_prompts if all_negative_prompts is None else all_negative_prompts
+    prompt, negative = (p.main_prompt, p.main_negative_prompt) if use_main_prompt else (all_prompts[index], None)
+    if negative is None:
+        negative = negatives[index]
+    known = {
+        "p": p,
+        "index": index,
+        "prompt_text": prompt,
+        "negative_prompt": negative,
+        "all_prompts": all_prompts,
+        "all_seeds": all_seeds,
+        "all_subseeds": all_subseeds,
+        "all_negative_prompts": negatives,
+        "comments": comments,
+        "iteration": iteration,
+        "position_in_batch": position_in_batch,
+        "use_main_prompt": use_main_prompt,
+    }
     fields = {
         "Steps": p.steps,
         "Sampler": p.sampler_name,
         "Schedule type": p.scheduler,
         "CFG scale": p.cfg_scale,
-        "Seed": seeds[index],
+        "Seed": (p.all_seeds if use_main_prompt else all_seeds)[index],
         "Size": f"{p.width}x{p.height}",
         "Model hash": p.sd_model_hash,
         "Model": p.sd_model_name,
         "Denoising strength": None,
         **p.extra_generation_params,
-        "Version": "v1.10.1",
+        "Version": VERSION,
     }
-    values = {key: _of_image(key, value, place, known) for key, value in fields.items()}
+    values = {key: _of_image(key, value, index, known) for key, value in fields.items()}
     pairs = [key if key == value else f"{key}: {quote(value)}" for key, value in values.items() if value is not None]
-    negative = f"\nNegative prompt: {negatives[index]}" if negatives[index] else ""
-    return f"{prompts[index]}{negative}\n{', '.join(pairs)}"
+    below = f"\nNegative prompt: {negative}" if negative else ""
+    return f"{prompt}{below}\n{', '.join(pairs)}".strip()
 
 
 def _of_image(key: str, value: Any, index: int, known: dict[str, Any]) -> Any:

@@ -1,13 +1,18 @@
-"""`modules.shared`: the host's settings, its command line and the state of the running job."""
+"""`modules.options` and `modules.shared`: the host's settings, its command line and what the others share."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import torch
 
-from tests.webui.standin.strict import Strict, StrictModule
+from tests.webui.standin.state import State, TotalTQDM
+from tests.webui.standin.strict import Strict, StrictModule, fake
 
 DEFAULTS: dict[str, Any] = {
     "CLIP_stop_at_last_layers": 1,
@@ -18,19 +23,40 @@ DEFAULTS: dict[str, Any] = {
     "beta_dist_alpha": 0.6,
     "beta_dist_beta": 0.6,
     "cross_attention_optimization": "Automatic",
+    "directories_filename_pattern": "[date]",
+    "directories_max_prompt_words": 8,
+    "do_not_show_images": False,
     "enable_pnginfo": True,
     "enable_quantization": False,
     "eta_ancestral": 1.0,
     "eta_ddim": 0.0,
     "eta_noise_seed_delta": 0,
+    "face_restoration": False,
+    "face_restoration_model": "CodeFormer",
+    "grid_background_color": "#ffffff",
+    "grid_extended_filename": False,
+    "grid_format": "png",
+    "grid_only_if_multiple": True,
+    "grid_prevent_empty_spots": False,
+    "grid_save": True,
+    "grid_save_to_dirs": True,
     "hide_samplers": [],
     "hires_fix_refiner_pass": "second pass",
     "img2img_extra_noise": 0.0,
     "img2img_fix_steps": False,
+    "img_max_size_mp": 200,
     "initial_noise_multiplier": 1.0,
+    "jpeg_quality": 80,
+    "live_preview_fast_interrupt": False,
+    "live_previews_enable": True,
+    "multiple_tqdm": True,
+    "n_rows": -1,
     "no_dpmpp_sde_batch_determinism": False,
+    "outdir_grids": "",
+    "outdir_samples": "",
     "pad_cond_uncond": False,
     "refiner_switch_by_sample_steps": False,
+    "return_grid": True,
     "rho": 0.0,
     "s_churn": 0.0,
     "s_min_uncond": 0.0,
@@ -39,19 +65,44 @@ DEFAULTS: dict[str, Any] = {
     "s_tmax": 0.0,
     "s_tmin": 0.0,
     "samplers_in_dropdown": True,
+    "samples_filename_pattern": "",
+    "samples_format": "png",
+    "samples_save": True,
+    "save_images_add_number": True,
+    "save_images_replace_action": "Replace",
+    "save_incomplete_images": False,
+    "save_to_dirs": True,
+    "save_txt": False,
     "sd_model_checkpoint": None,
     "sd_unet": "Automatic",
+    "sd_vae_decode_method": "Full",
     "sd_vae_encode_method": "Full",
     "sgm_noise_multiplier": False,
+    "show_progress_every_n_steps": 10,
+    "show_progress_grid": True,
+    "show_progress_type": "Approx NN",
     "sigma_max": 0.0,
     "sigma_min": 0.0,
     "skip_early_cond": 0.0,
+    "tiling": False,
     "token_merging_ratio": 0.0,
     "token_merging_ratio_hr": 0.0,
     "use_old_karras_scheduler_sigmas": False,
+    "webp_lossless": False,
 }
+FOLDERS = {
+    "outdir_extras_samples": "extras-images",
+    "outdir_img2img_grids": "img2img-grids",
+    "outdir_img2img_samples": "img2img-images",
+    "outdir_init_images": "init-images",
+    "outdir_txt2img_grids": "txt2img-grids",
+    "outdir_txt2img_samples": "txt2img-images",
+}
+HIDDEN = (None, "Hidden options")
+BY_DEFAULT = {str: gr.Textbox, int: gr.Number, bool: gr.Checkbox}
 COMMAND_LINE = {
     "api": True,
+    "disable_console_progressbars": False,
     "disable_nan_check": False,
     "lowvram": False,
     "medvram": False,
@@ -61,18 +112,6 @@ COMMAND_LINE = {
     "opt_channelslast": False,
     "precision": "autocast",
     "upcast_sampling": False,
-}
-STATE = {
-    "current_latent": None,
-    "interrupted": False,
-    "job": "",
-    "job_count": 0,
-    "job_no": 0,
-    "sampling_step": 0,
-    "sampling_steps": 0,
-    "skipped": False,
-    "stopping_generation": False,
-    "textinfo": None,
 }
 LATENT_UPSCALERS = {
     "Latent": {"mode": "bilinear", "antialias": False},
@@ -93,6 +132,12 @@ class OptionInfo:
         component_args: Any = None,
         onchange: Callable[[], None] | None = None,
         section: tuple[str | None, str] | None = None,
+        refresh: Any = None,
+        comment_before: str = "",
+        comment_after: str = "",
+        infotext: str | None = None,
+        restrict_api: bool = False,
+        category_id: str | None = None,
     ) -> None:
         self.default = default
         self.label = label
@@ -100,11 +145,80 @@ class OptionInfo:
         self.component_args = component_args
         self.onchange = onchange
         self.section = section
+        self.refresh = refresh
+        self.comment_before = comment_before
+        self.comment_after = comment_after
+        self.infotext = infotext
+        self.restrict_api = restrict_api
+        self.category_id = category_id
+        self.do_not_save = False
 
     def info(self, info: str) -> OptionInfo:
-        """Text beside the entry."""
-        self.label = f"{self.label} ({info})"
+        """Text behind the label, in brackets."""
+        return self.html(f"<span class='info'>({info})</span>")
+
+    def html(self, html: str) -> OptionInfo:
+        """Anything behind the label."""
+        self.comment_after += html
         return self
+
+    def needs_restart(self) -> OptionInfo:
+        """A note behind the label."""
+        return self.html(" <span class='info'>(requires restart)</span>")
+
+    def needs_reload_ui(self) -> OptionInfo:
+        """A note behind the label."""
+        return self.html(" <span class='info'>(requires Reload UI)</span>")
+
+    def link(self, label: str, url: str) -> OptionInfo:
+        """A link before the label."""
+        return self._linked(f"href='{url}' target='_blank'", label)
+
+    def js(self, label: str, js_func: str) -> OptionInfo:
+        """A link before the label that calls a function of the page."""
+        return self._linked(f"onclick='{js_func}(); return false'", label)
+
+    def _linked(self, attributes: str, label: str) -> OptionInfo:
+        self.comment_before = f"{self.comment_before}[<a {attributes}>{label}</a>]"
+        return self
+
+
+class OptionHTML(OptionInfo):
+    """A text on the settings page, which is no setting."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(str(text).strip(), component=lambda **more: gr.HTML(elem_classes="settings-info", **more))
+        self.do_not_save = True
+
+
+@dataclass
+class OptionsCategory:
+    """A heading over sections of the settings page."""
+
+    id: str
+    label: str
+
+
+class OptionsCategories:
+    """All of them."""
+
+    def __init__(self) -> None:
+        self.mapping: dict[str, OptionsCategory] = {}
+
+    def register_category(self, category_id: str, label: str) -> str | None:
+        """A new one; the id is returned only if it was there before."""
+        known = category_id in self.mapping
+        self.mapping.setdefault(category_id, OptionsCategory(category_id, label))
+        return category_id if known else None
+
+
+def options_section(section_identifier: tuple[Any, ...], options_dict: dict[str, OptionInfo]) -> dict[str, OptionInfo]:
+    """The entries, all of them in a section: (id, heading) or (id, heading, category)."""
+    for info in options_dict.values():
+        info.section = section_identifier[:2]  # type: ignore[assignment]
+        if len(section_identifier) > 2:
+            info.category_id = section_identifier[2]
+    return options_dict
 
 
 class Options:
@@ -113,8 +227,8 @@ class Options:
     data: dict[str, Any]
     data_labels: dict[str, OptionInfo]
 
-    def __init__(self, data: dict[str, Any]) -> None:
-        vars(self).update(data=dict(data), data_labels={name: OptionInfo(value) for name, value in DEFAULTS.items()})
+    def __init__(self, data_labels: dict[str, OptionInfo], data: dict[str, Any]) -> None:
+        vars(self).update(data=dict(data), data_labels=data_labels)
 
     def __getattr__(self, name: str) -> Any:
         if name in self.data:
@@ -124,59 +238,117 @@ class Options:
         raise AttributeError(f"the stand-in's shared.opts has no {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.data_labels:
+        info = self.data_labels.get(name)
+        if info is None:
             raise AttributeError(f"the stand-in's shared.opts has no {name!r} that could be set")
+        if info.do_not_save:
+            return
+        if isinstance(info.component_args, dict) and info.component_args.get("visible", True) is False:
+            raise RuntimeError(f"{name!r} is hidden and cannot be set")
         self.data[name] = value
 
     def add_option(self, key: str, info: OptionInfo) -> None:
-        """A new entry, in the way of `on_ui_settings`."""
+        """A new entry, in the way of `on_ui_settings`: its default is stored if nothing is."""
         self.data_labels[key] = info
+        if not info.do_not_save:
+            self.data.setdefault(key, info.default)
 
     def set(self, key: str, value: Any, is_api: bool = False, run_callbacks: bool = True) -> bool:
-        """Set one entry; KeyError if there is none of that name."""
-        if key not in self.data_labels:
-            raise KeyError(key)
-        changed = bool(getattr(self, key) != value)
-        self.data[key] = value
-        if changed and run_callbacks and self.data_labels[key].onchange:
-            self.data_labels[key].onchange()  # type: ignore[misc]
-        return changed
+        """Whether one entry is another one now: what is stored counts, not the default. KeyError if it is unknown."""
+        before = self.data.get(key)
+        if before == value:
+            return False
+        info = self.data_labels[key]
+        if info.do_not_save or (is_api and info.restrict_api):
+            return False
+        try:
+            setattr(self, key, value)
+        except RuntimeError:
+            return False
+        if not run_callbacks or info.onchange is None:
+            return True
+        try:
+            info.onchange()
+        except Exception as error:  # noqa: BLE001 (as the host does)
+            fake("modules.errors").display(error, f"{key} could not become {value}")
+            setattr(self, key, before)
+            return False
+        return True
+
+    def onchange(self, key: str, func: Callable[[], None], call: bool = True) -> None:
+        """Call `func` when an entry changes, and at once if `call`."""
+        self.data_labels[key].onchange = func
+        if call:
+            func()
+
+    def get_default(self, key: str) -> Any:
+        """The default of an entry; None if there is no such entry."""
+        info = self.data_labels.get(key)
+        return None if info is None else info.default
+
+    def cast_value(self, key: str, value: Any) -> Any:
+        """A value as the type of the entry's default."""
+        default = self.data_labels[key].default
+        like = getattr(self, key) if default is None else default
+        if value is None or like is None:
+            return None
+        return False if type(like) is bool and value == "False" else type(like)(value)
+
+    def save(self, filename: str) -> None:
+        """Write `config.json`."""
+        Path(filename).write_text(json.dumps(self.data, indent=4, ensure_ascii=False), encoding="utf8")
 
 
-class State(Strict):
-    """What the running job is doing, and whether it is to stop."""
-
-    def __init__(self) -> None:
-        super().__init__("shared.state", **STATE)
-
-    def interrupt(self) -> None:
-        """The user's Interrupt."""
-        self.interrupted = True
-
-    def skip(self) -> None:
-        """The user's Skip."""
-        self.skipped = True
-
-    def begin(self, job: str = "") -> None:
-        """Start a job."""
-        vars(self).update(STATE, job=job)
-
-    def end(self) -> None:
-        """End a job."""
-        self.job = ""
+def settings_page(opts: Options) -> dict[str, Any]:
+    """The components of the settings page, by key; an entry without a section breaks it, as in the host."""
+    components = {}
+    with gr.Blocks(analytics_enabled=False):
+        for key, info in opts.data_labels.items():
+            if info.section[0] is None:  # type: ignore[index]
+                continue
+            component = info.component or BY_DEFAULT.get(type(info.default))
+            if component is None:
+                raise TypeError(f"the setting {key} has no component for a {type(info.default).__name__}")
+            arguments = info.component_args() if callable(info.component_args) else info.component_args or {}
+            value = getattr(opts, key)
+            components[key] = component(label=info.label, value=value, elem_id=f"setting_{key}", **arguments)
+    return components
 
 
-def shared_module(config: dict[str, Any], command_line: dict[str, Any]) -> StrictModule:
+def shared_module(config: dict[str, Any], command_line: dict[str, Any], data_path: Path) -> StrictModule:
     """`modules.shared` of a host with this `config.json` and command line."""
+    folders = {key: str(data_path / "outputs" / folder) for key, folder in FOLDERS.items()}
+    folders["outdir_save"] = str(data_path / "log" / "images")
+    labels = {key: OptionInfo(value, section=HIDDEN) for key, value in {**DEFAULTS, **folders}.items()}
     return StrictModule(
         "modules.shared",
-        opts=Options(config),
+        opts=Options(labels, config),
         cmd_opts=Strict("shared.cmd_opts", **{**COMMAND_LINE, **command_line}),
+        config_filename=str(data_path / "config.json"),
+        settings_components=None,
         state=State(),
+        total_tqdm=TotalTQDM(),
         sd_model=None,
         device=torch.device("cpu"),
         latent_upscale_modes=LATENT_UPSCALERS,
         latent_upscale_default_mode="Latent",
+        OptionHTML=OptionHTML,
         OptionInfo=OptionInfo,
+        options_section=options_section,
         demo=None,
+        parallel_processing_allowed=True,
+    )
+
+
+def options_module() -> StrictModule:
+    """`modules.options`."""
+    return StrictModule(
+        "modules.options",
+        OptionHTML=OptionHTML,
+        OptionInfo=OptionInfo,
+        Options=Options,
+        OptionsCategories=OptionsCategories,
+        OptionsCategory=OptionsCategory,
+        categories=OptionsCategories(),
+        options_section=options_section,
     )

@@ -38,25 +38,56 @@ class Fault:
 
 
 @dataclass
-class Probe:
-    """The record of the latest job, and the faults that wait for the next one."""
+class Record:
+    """Hooks, UNet evaluations, passes (sampler, steps) and latents (a tensor for each batch)."""
 
     hooks: list[str] = field(default_factory=list)
     calls: list[UNetCall] = field(default_factory=list)
     launches: list[tuple[str, int]] = field(default_factory=list)
     latents: list[Tensor] = field(default_factory=list)
     params_txt: str = ""
+
+
+@dataclass
+class Job(Record):
+    """The record of one `process_images`; `call.launch` counts the passes of the whole request."""
+
+    p: Any = None
+
+
+@dataclass
+class Probe(Record):
+    """The record of the latest request, with each of its jobs, and the faults that wait for the next one."""
+
+    jobs: list[Job] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     step: int = 0
+    running: list[Job] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Forget the job before."""
-        self.hooks.clear()
-        self.calls.clear()
-        self.launches.clear()
-        self.latents.clear()
-        self.params_txt = ""
-        self.step = 0
+        """Forget the request before."""
+        vars(self).update(vars(Record()), jobs=[], step=0)
+
+    @contextmanager
+    def job(self, p: Any) -> Iterator[Job]:
+        """Note what happens inside for one job, too."""
+        job = Job(p=p)
+        self.jobs.append(job)
+        self.running.append(job)
+        try:
+            yield job
+        finally:
+            self.running.remove(job)
+
+    def note(self, kind: str, what: Any) -> None:
+        """Add to a list of the request and of the running job."""
+        for record in (self, *self.running[-1:]):
+            getattr(record, kind).append(what)
+
+    def note_params_txt(self, text: str) -> None:
+        """What the host writes into its params.txt."""
+        for record in (self, *self.running[-1:]):
+            record.params_txt = text
 
     @property
     def launch(self) -> int:
@@ -84,7 +115,7 @@ class Probe:
     def note_call(self, x: Tensor, timesteps: Tensor) -> None:
         """One evaluation of the UNet."""
         size = (int(x.shape[-2]), int(x.shape[-1]))
-        self.calls.append(UNetCall(self.launch, self.step, len(x), size, float(timesteps[0])))
+        self.note("calls", UNetCall(self.launch, self.step, len(x), size, float(timesteps[0])))
 
     def spoil(self, output: Tensor) -> Tensor:
         """The UNet's output, or NaN if that is due."""

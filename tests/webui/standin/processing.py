@@ -16,15 +16,18 @@ from torch.nn import functional
 from tests import models
 from tests.webui.standin.checkpoints import OPT_F, encode_pictures
 from tests.webui.standin.denoiser import MaskBlendArgs
-from tests.webui.standin.infotext import create_infotext
+from tests.webui.standin.images import from_tensor, image_grid, save_image
+from tests.webui.standin.infotext import VERSION, create_infotext
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import StrictModule, fake
 
 INPAINTING_CHANNELS = 5
 IMAGE_UPSCALERS = ("None", "Lanczos", "Nearest")
 
-VERSION = "v1.10.1"
-OF_THE_JOB = (
+SEEDS = 4294967294
+CHECKPOINT, NO_CHECKPOINT = "sd_model_checkpoint", (None, "", "None", "none")
+# What a `Processed` takes of its job; those in `TOLD` are in its `js()`, besides what it is given itself.
+TOLD = (
     "subseed_strength",
     "width",
     "height",
@@ -35,12 +38,39 @@ OF_THE_JOB = (
     "restore_faces",
     "sd_model_name",
     "sd_model_hash",
+    "sd_vae_name",
+    "sd_vae_hash",
     "seed_resize_from_w",
     "seed_resize_from_h",
     "denoising_strength",
     "extra_generation_params",
     "styles",
     "is_using_inpainting_conditioning",
+)
+TAKEN = (
+    "token_merging_ratio",
+    "token_merging_ratio_hr",
+    "eta",
+    "ddim_discretize",
+    "s_churn",
+    "s_tmin",
+    "s_tmax",
+    "s_noise",
+    "s_min_uncond",
+    "sampler_noise_scheduler_override",
+)
+LISTS = ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds")
+OWN = (
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "subseed",
+    "index_of_first_image",
+    "infotexts",
+    "version",
+    "face_restoration_model",
+    "job_timestamp",
+    "clip_skip",
 )
 
 _JOB: dict[str, Any] = {
@@ -71,6 +101,8 @@ _JOB: dict[str, Any] = {
     "extra_generation_params": {},
     "overlay_images": None,
     "eta": None,
+    "do_not_reload_embeddings": False,
+    "ddim_discretize": None,
     "denoising_strength": None,
     "s_min_uncond": None,
     "s_churn": None,
@@ -85,10 +117,16 @@ _JOB: dict[str, Any] = {
     "token_merging_ratio": 0,
     "token_merging_ratio_hr": 0,
     "disable_extra_networks": False,
-    "scripts": None,
-    "script_args": (),
+    "firstpass_image": None,
 }
 _RUNNING: dict[str, Any] = {
+    "scripts_value": None,
+    "script_args_value": {},
+    "scripts_setup_complete": False,
+    "color_corrections": None,
+    "paste_to": None,
+    "sd_vae_name": None,
+    "sd_vae_hash": None,
     "comments": {},
     "main_prompt": None,
     "main_negative_prompt": None,
@@ -116,7 +154,6 @@ _RUNNING: dict[str, Any] = {
     "sd_model_name": None,
     "sd_model_hash": None,
     "user": None,
-    "scripts_setup_complete": False,
 }
 _TXT2IMG: dict[str, Any] = {
     "enable_hr": False,
@@ -133,6 +170,7 @@ _TXT2IMG: dict[str, Any] = {
     "hr_scheduler": None,
     "hr_prompt": "",
     "hr_negative_prompt": "",
+    "force_task_id": None,
 }
 _TXT2IMG_RUNNING: dict[str, Any] = {
     "hr_checkpoint_info": None,
@@ -209,6 +247,36 @@ class StableDiffusionProcessing:
     def sd_model(self, value: Any) -> None:
         pass
 
+    @property
+    def scripts(self) -> Any:
+        """The runner of the tab's scripts. Once it and their arguments are there, the scripts' `setup` is called."""
+        return self.scripts_value
+
+    @scripts.setter
+    def scripts(self, value: Any) -> None:
+        self.scripts_value = value
+        self._setup_if_complete()
+
+    @property
+    def script_args(self) -> Any:
+        """The arguments of all scripts, after the number of the selected one: a list if the API has selected one."""
+        return self.script_args_value
+
+    @script_args.setter
+    def script_args(self, value: Any) -> None:
+        self.script_args_value = value
+        self._setup_if_complete()
+
+    def _setup_if_complete(self) -> None:
+        if self.scripts and self.script_args and not self.scripts_setup_complete:
+            self.setup_scripts()
+
+    def save_samples(self) -> bool:
+        """Whether the pictures are written to files."""
+        opts, state = fake("modules.shared").opts, fake("modules.shared").state
+        whole = not (state.interrupted or state.skipped)
+        return bool(opts.samples_save and not self.do_not_save_samples and (opts.save_incomplete_images or whole))
+
     def comment(self, text: str) -> None:
         """Something to say under the picture."""
         self.comments[text] = 1
@@ -229,9 +297,8 @@ class StableDiffusionProcessing:
 
     def setup_scripts(self) -> None:
         """The scripts' `setup`, once for a job and its copies."""
-        if self.scripts is not None and not self.scripts_setup_complete:
-            self.scripts_setup_complete = True
-            self.scripts.setup(self)
+        self.scripts_setup_complete = True
+        self.scripts.setup_scrips(self, is_ui=not self.is_api)
 
     def setup_prompts(self) -> None:
         """The prompts of all images."""
@@ -304,6 +371,18 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         if self.hr_second_pass_steps:
             self.extra_generation_params["Hires steps"] = self.hr_second_pass_steps
         self.extra_generation_params["Hires upscaler"] = self.hr_upscaler or shared.latent_upscale_default_mode
+        self._refine_job_count()
+
+    def _refine_job_count(self) -> None:
+        """Two passes for each batch, unless that was said before for this request."""
+        state = fake("modules.shared").state
+        if state.processing_has_refined_job_count:
+            return
+        if state.job_count == -1:
+            state.job_count = self.n_iter
+        steps = self.steps + (self.hr_second_pass_steps or self.steps)
+        fake("modules.shared").total_tqdm.updateTotal(steps * state.job_count)
+        state.job_count, state.processing_has_refined_job_count = 2 * state.job_count, True
 
     def calculate_target_resolution(self) -> None:
         """The size of the second pass, and how much of it is cut off."""
@@ -473,39 +552,79 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
 
 
 class Processed:
-    """What a job has made."""
+    """What a job has made. Scripts may put anything of their own on it."""
 
     def __init__(
         self,
         p: Any,
         images_list: list[Any],
-        seed: int = -1,
+        seed: Any = -1,
         info: str = "",
-        subseed: int | None = None,
+        subseed: Any = None,
+        all_prompts: list[str] | None = None,
+        all_negative_prompts: list[str] | None = None,
+        all_seeds: list[int] | None = None,
+        all_subseeds: list[int] | None = None,
         index_of_first_image: int = 0,
         infotexts: list[str] | None = None,
+        comments: str = "",
     ) -> None:
-        self._job = p
+        opts = fake("modules.shared").opts
         self.images = images_list
-        self.seed, self.subseed = int(seed), subseed
         self.info = info
-        self.comments = "".join(f"{comment}\n" for comment in p.comments)
-        self.index_of_first_image = index_of_first_image
+        self.comments = "".join(f"{comment}\n" for comment in p.comments)  # the argument is for nothing
+        for name in (*TOLD, *TAKEN):
+            setattr(self, name, getattr(p, name))
+        self.image_cfg_scale = getattr(p, "image_cfg_scale", None)
+        self.prompt, self.negative_prompt = _first(p.prompt), _first(p.negative_prompt)
+        self.seed, self.subseed = (-1 if value is None else int(_first(value)) for value in (seed, subseed))
+        firsts = (self.prompt, self.negative_prompt, self.seed, self.subseed)
+        given = (all_prompts, all_negative_prompts, all_seeds, all_subseeds)
+        for name, own, first in zip(LISTS, given, firsts, strict=True):
+            setattr(self, name, own or getattr(p, name) or [first])
         self.infotexts = infotexts or len(images_list) * [info]
-        self.version = VERSION
-        for name in (*OF_THE_JOB, "all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
-            setattr(self, name, getattr(p, name, None))
+        vars(self).update(
+            index_of_first_image=index_of_first_image,
+            version=VERSION,
+            face_restoration_model=opts.face_restoration_model if p.restore_faces else None,
+            job_timestamp=fake("modules.shared").state.job_timestamp,
+            clip_skip=opts.CLIP_stop_at_last_layers,
+        )
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the stand-in's Processed has no {name!r}")
 
     def js(self) -> str:
         """The `info` of the API's answer: the comments are not in it."""
-        names = ("seed", "subseed", "index_of_first_image", "infotexts", "version", *OF_THE_JOB)
-        names = (*names, "all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds")
-        told = {name: getattr(self, name) for name in names}
+        told = {name: getattr(self, name) for name in (*OWN, *LISTS, *TOLD)}
         told.update(prompt=self.all_prompts[0], negative_prompt=self.all_negative_prompts[0])
         return json.dumps(told, default=lambda thing: None)
+
+    def infotext(self, p: Any, index: int) -> str:
+        """The text of one image of the whole job."""
+        place, batch = index % self.batch_size, index // self.batch_size
+        lists = (self.all_prompts, self.all_seeds, self.all_subseeds)
+        return create_infotext(p, *lists, comments=[], position_in_batch=place, iteration=batch)
+
+    def get_token_merging_ratio(self, for_hr: bool = False) -> Any:
+        """How much of the tokens was to be merged in a pass."""
+        return getattr(self, f"token_merging_ratio{'_hr' if for_hr else ''}")
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def get_fixed_seed(seed: Any) -> Any:
+    """The seed, or one by chance for -1 and for what is none."""
+    if isinstance(seed, str):
+        seed = int(seed) if seed.strip().lstrip("+-").isdigit() else -1
+    return random.SystemRandom().randrange(SEEDS) if seed in (None, -1) else seed
+
+
+def fix_seed(p: Any) -> None:
+    """Give a job seeds that stay."""
+    p.seed, p.subseed = get_fixed_seed(p.seed), get_fixed_seed(p.subseed)
 
 
 def _before_every_sampling(p: Any, x: Tensor, noise: Tensor, c: Any, uc: Any) -> None:
@@ -550,35 +669,39 @@ def encode_image(image: Image.Image) -> Tensor:
     return encode_pictures(pixels, fake("modules.shared").sd_model)[0]
 
 
-def decode_latents(samples: Tensor) -> Tensor:
-    """(images, 3, height, width) from 0 to 1."""
-    return functional.interpolate(samples[:, :3].clamp(-1, 1) / 2 + 0.5, scale_factor=OPT_F, mode="nearest")
-
-
 def process_images(p: Any) -> Processed:
     """Work through a job. What the UNet raises goes out of here."""
-    opts = fake("modules.shared").opts
-    if p.scripts is not None:
-        p.scripts.before_process(p)
-    kept = {name: opts.data[name] for name in p.override_settings if name in opts.data}
-    try:
-        for name, value in p.override_settings.items():
-            opts.set(name, value, is_api=True, run_callbacks=False)
-        fake("modules.sd_models").reload_model_weights()
-        fake("modules.sd_samplers").fix_p_invalid_sampler_and_scheduler(p)
-        return _process(p)
-    finally:
-        if p.override_settings_restore_afterwards:
-            opts.data.update(kept)
+    opts, models_of = fake("modules.shared").opts, fake("modules.sd_models")
+    with probe().job(p):
+        if p.scripts is not None:
+            p.scripts.before_process(p)
+        kept = {name: opts.data[name] for name in p.override_settings if name in opts.data}
+        try:
+            if models_of.get_closet_checkpoint_match(p.override_settings.get(CHECKPOINT)) is None:
+                p.override_settings.pop(CHECKPOINT, None)
+                models_of.reload_model_weights()
+            for name, value in p.override_settings.items():
+                opts.set(name, value, is_api=True, run_callbacks=False)
+                if name == CHECKPOINT:
+                    models_of.reload_model_weights()
+            fake("modules.sd_samplers").fix_p_invalid_sampler_and_scheduler(p)
+            return process_images_inner(p)
+        finally:
+            if p.override_settings_restore_afterwards:
+                for name, value in kept.items():
+                    setattr(opts, name, value)
 
 
 @torch.no_grad()
-def _process(p: Any) -> Processed:
+def process_images_inner(p: Any) -> Processed:
+    """The job itself, with the settings that it wants."""
     _settle(p)
     if p.scripts is not None:
         p.scripts.process(p)
     p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
     state = fake("modules.shared").state
+    if state.job_count == -1:
+        state.job_count = p.n_iter
     images: list[Any] = []
     infotexts: list[str] = []
     for number in range(p.n_iter):
@@ -588,35 +711,72 @@ def _process(p: Any) -> Processed:
             break
         fake("modules.sd_models").reload_model_weights()
         _batch(p, number, images, infotexts)
-    infotexts = infotexts or [create_infotext(p)]
+    infotexts = infotexts or [Processed(p, []).infotext(p, 0)]
+    first = _add_grid(p, images, infotexts)
     if not p.disable_extra_networks and p.extra_network_data:
         fake("modules.extra_networks").deactivate(p, p.extra_network_data)
-    processed = Processed(p, images, p.all_seeds[0], infotexts[0], p.all_subseeds[0], 0, infotexts)
+    processed = Processed(
+        p,
+        images_list=images,
+        seed=p.all_seeds[0],
+        info=infotexts[0],
+        subseed=p.all_subseeds[0],
+        index_of_first_image=first,
+        infotexts=infotexts,
+    )
     if p.scripts is not None:
         p.scripts.postprocess(p, processed)
     return processed
 
 
 def _settle(p: Any) -> None:
-    if p.seed in (None, -1, ""):
-        p.seed = random.SystemRandom().randrange(2**32)
+    seed, subseed = get_fixed_seed(p.seed), get_fixed_seed(p.subseed)
+    opts = fake("modules.shared").opts
+    p.restore_faces = opts.face_restoration if p.restore_faces is None else p.restore_faces
+    p.tiling = opts.tiling if p.tiling is None else p.tiling
+    if p.refiner_checkpoint not in NO_CHECKPOINT:
+        p.refiner_checkpoint_info = _checkpoint(p.refiner_checkpoint)
     info = p.sd_model.sd_checkpoint_info
     if hasattr(p.sd_model, "fix_dimensions"):
         p.width, p.height = p.sd_model.fix_dimensions(p.width, p.height)
     p.sd_model_name, p.sd_model_hash = info.name_for_extra, info.shorthash
-    p.refiner_checkpoint_info = _checkpoint(p.refiner_checkpoint) if p.refiner_checkpoint else None
     p.fill_fields_from_opts()
     p.setup_prompts()
-    p.all_seeds = [int(p.seed) + index for index in range(len(p.all_prompts))]
-    p.all_subseeds = len(p.all_prompts) * [p.subseed]
+    images = range(len(p.all_prompts))
+    p.all_seeds = seed if isinstance(seed, list) else [int(seed) + n * (p.subseed_strength == 0) for n in images]
+    p.all_subseeds = subseed if isinstance(subseed, list) else [int(subseed) + n for n in images]
 
 
 def _batch(p: Any, number: int, images: list[Any], infotexts: list[str]) -> None:
+    state = fake("modules.shared").state
     start, stop = number * p.batch_size, (number + 1) * p.batch_size
     for name in ("prompts", "negative_prompts", "seeds", "subseeds"):
         setattr(p, name, getattr(p, f"all_{name}")[start:stop])
     channels = getattr(p.sd_model, "latent_channels", models.LATENT_CHANNELS)
     p.rng = ImageRNG((channels, p.height // OPT_F, p.width // OPT_F), p.seeds)
+    _before_batch(p, number)
+    if p.n_iter > 1:
+        state.job = f"Batch {number + 1} out of {p.n_iter}"
+    samples = p.sample(
+        conditioning=p.c,
+        unconditional_conditioning=p.uc,
+        seeds=p.seeds,
+        subseeds=p.subseeds,
+        subseed_strength=p.subseed_strength,
+        prompts=p.prompts,
+    )
+    decoded = list(_decoded(p, _after_sampling(p, samples)))
+    state.nextjob()
+    if p.scripts is not None:
+        p.scripts.postprocess_batch(p, torch.stack(decoded), batch_number=number)
+        p.prompts, p.negative_prompts = p.all_prompts[start:stop], p.all_negative_prompts[start:stop]
+        listed = fake("modules.scripts").PostprocessBatchListArgs(decoded)
+        p.scripts.postprocess_batch_list(p, listed, batch_number=number)
+        decoded = listed.images
+    _finish_batch(p, decoded, images, infotexts)
+
+
+def _before_batch(p: Any, number: int) -> None:
     batch = {"batch_number": number, "prompts": p.prompts, "seeds": p.seeds, "subseeds": p.subseeds}
     if p.scripts is not None:
         p.scripts.before_process_batch(p, **batch)
@@ -627,21 +787,28 @@ def _batch(p: Any, number: int, images: list[Any], infotexts: list[str]) -> None
         p.scripts.process_batch(p, **{**batch, "prompts": p.prompts})
     p.setup_conds()
     if number == 0:
-        probe().params_txt = create_infotext(p)
-    samples = p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds, prompts=p.prompts)
-    samples = _after_sampling(p, samples)
-    decoded = list(decode_latents(samples))
-    if p.scripts is not None:
-        p.scripts.postprocess_batch(p, torch.stack(decoded), batch_number=number)
-        p.prompts, p.negative_prompts = p.all_prompts[start:stop], p.all_negative_prompts[start:stop]
-        listed = fake("modules.scripts").PostprocessBatchListArgs(decoded)
-        p.scripts.postprocess_batch_list(p, listed, batch_number=number)
-        decoded = listed.images
+        probe().note_params_txt(Processed(p, []).infotext(p, 0))
+
+
+def _finish_batch(p: Any, decoded: list[Tensor], images: list[Any], infotexts: list[str]) -> None:
+    """Pictures of (3, height, width) from 0 to 1, in files if that is wanted."""
+    opts, is_saved = fake("modules.shared").opts, p.save_samples()
     for index, pixels in enumerate(decoded):
-        images.append(_finished(p, pixels))
-        infotexts.append(create_infotext(p, start + index))
-        if fake("modules.shared").opts.enable_pnginfo:
-            images[-1].info["parameters"] = infotexts[-1]
+        p.batch_index = index
+        image = _finished(p, pixels)
+        if is_saved:
+            text, kind = _text_in_batch(p, index), opts.samples_format
+            save_image(image, p.outpath_samples, "", p.seeds[index], p.prompts[index], kind, info=text, p=p)
+        images.append(image)
+        infotexts.append(_text_in_batch(p, index))
+        if opts.enable_pnginfo:
+            image.info["parameters"] = infotexts[-1]
+
+
+def _text_in_batch(p: Any, index: int = 0, *, use_main_prompt: bool = False) -> str:
+    lists = (p.prompts, p.seeds, p.subseeds)
+    of_image = {"index": index, "use_main_prompt": use_main_prompt, "all_negative_prompts": p.negative_prompts}
+    return create_infotext(p, *lists, **of_image)
 
 
 def _after_sampling(p: Any, samples: Tensor) -> Tensor:
@@ -650,12 +817,18 @@ def _after_sampling(p: Any, samples: Tensor) -> Tensor:
         p.scripts.post_sample(p, sampled)
         samples = sampled.samples
     fake("modules.devices").test_for_nans(samples, "unet")
-    probe().latents.append(samples.clone())
+    probe().note("latents", samples.clone())
     return samples
 
 
+def _decoded(p: Any, samples: Tensor) -> Tensor:
+    """(images, 3, height, width) from 0 to 1."""
+    pixels: Tensor = fake("modules.sd_samplers_common").decode_first_stage(p.sd_model, samples)
+    return (pixels * 0.5 + 0.5).clamp(0, 1)
+
+
 def _finished(p: Any, pixels: Tensor) -> Image.Image:
-    image = Image.fromarray((pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    image = from_tensor(pixels)
     if p.scripts is None:
         return image
     finished = fake("modules.scripts").PostprocessImageArgs(image)
@@ -666,6 +839,25 @@ def _finished(p: Any, pixels: Tensor) -> Image.Image:
     return result
 
 
+def _add_grid(p: Any, images: list[Any], infotexts: list[str]) -> int:
+    """Put a grid of the images before them, if the settings and the job want it; the index of the first image."""
+    opts = fake("modules.shared").opts
+    too_few = len(images) < 2 and opts.grid_only_if_multiple
+    if p.do_not_save_grid or too_few or not (opts.return_grid or opts.grid_save):
+        return 0
+    grid, text = image_grid(images, p.batch_size), _text_in_batch(p, use_main_prompt=True)
+    if opts.return_grid:
+        infotexts.insert(0, text)
+        images.insert(0, grid)
+        if opts.enable_pnginfo:
+            grid.info["parameters"] = text
+    if opts.grid_save:
+        short = not opts.grid_extended_filename
+        of_job = (p.all_seeds[0], p.all_prompts[0], opts.grid_format)
+        save_image(grid, p.outpath_grids, "grid", *of_job, info=text, short_filename=short, p=p, grid=True)
+    return int(opts.return_grid)
+
+
 def processing_module() -> StrictModule:
     """`modules.processing`."""
     return StrictModule(
@@ -674,7 +866,12 @@ def processing_module() -> StrictModule:
         StableDiffusionProcessing=StableDiffusionProcessing,
         StableDiffusionProcessingImg2Img=StableDiffusionProcessingImg2Img,
         StableDiffusionProcessingTxt2Img=StableDiffusionProcessingTxt2Img,
+        create_infotext=create_infotext,
+        fix_seed=fix_seed,
+        get_fixed_seed=get_fixed_seed,
         opt_C=models.LATENT_CHANNELS,
         opt_f=OPT_F,
         process_images=process_images,
+        process_images_inner=process_images_inner,
+        program_version=lambda: VERSION,
     )

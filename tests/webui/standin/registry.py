@@ -5,7 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from tests.webui.standin.samplers import Sampler, SamplerData, family_modules, known_samplers
+from tests.webui.standin.samplers import (
+    Sampler,
+    SamplerData,
+    family_modules,
+    known_samplers,
+    sample_to_image,
+    samples_to_image_grid,
+)
 from tests.webui.standin.schedules import schedulers_module
 from tests.webui.standin.strict import StrictModule, fake
 
@@ -135,6 +142,8 @@ def sampler_modules() -> list[StrictModule]:
         get_sampler_and_scheduler=get_sampler_and_scheduler,
         get_sampler_from_infotext=get_sampler_from_infotext,
         get_scheduler_from_infotext=get_scheduler_from_infotext,
+        sample_to_image=sample_to_image,
+        samples_to_image_grid=samples_to_image_grid,
         set_samplers=set_samplers,
         visible_sampler_names=visible_sampler_names,
         visible_samplers=visible_samplers,

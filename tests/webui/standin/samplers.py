@@ -7,15 +7,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests.webui.standin import kdiff
 from tests.webui.standin.callbacks import ExtraNoiseParams, run_callbacks
-from tests.webui.standin.checkpoints import encode_pictures
+from tests.webui.standin.checkpoints import decode_latents, encode_pictures
 from tests.webui.standin.denoiser import CFGDenoiser, InterruptedException, apply_refiner
+from tests.webui.standin.images import from_tensor, image_grid
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import StrictModule, fake
 
+APPROXIMATIONS = {"Full": 0, "Approx NN": 1, "Approx cheap": 2, "TAESD": 3}
+PIXELS_PER_LATENT = (8, 2, 1, 8)
 CHURN = ["s_churn", "s_tmin", "s_tmax", "s_noise"]
 EXTRA_PARAMS: dict[Any, list[str]] = {
     "sample_euler": CHURN,
@@ -93,6 +97,7 @@ class Sampler:
         if self.stop_at is not None and d["i"] > self.stop_at:
             raise InterruptedException
         fake("modules.shared").state.sampling_step = d["i"]
+        fake("modules.shared").total_tqdm.update()
 
     def launch_sampling(self, steps: int, func: Callable[[], Tensor]) -> Tensor:
         """Run one pass; an interrupt or a skip ends it with what there is."""
@@ -100,7 +105,7 @@ class Sampler:
         self.model_wrap_cfg.total_steps = self.config.total_steps(steps)
         state = fake("modules.shared").state
         state.sampling_steps, state.sampling_step = steps, 0
-        probe().launches.append((self.config.name, steps))
+        probe().note("launches", (self.config.name, steps))
         try:
             with probe().watching_blocks():
                 return func()
@@ -432,6 +437,40 @@ def images_tensor_to_samples(image: Tensor, approximation: Any = None, model: An
     return encode_pictures(image, model or fake("modules.shared").sd_model)
 
 
+def samples_to_images_tensor(sample: Tensor, approximation: int | None = None, model: Any = None) -> Tensor:
+    """Pictures (images, 3, height, width) from -1 to 1 of latents.
+
+    Without an `approximation` it is the one of the live previews, by default "Approx NN", whose pictures are only twice
+    as large as the latents; 0 is the picture that the job gives, 8 times as large.
+    """
+    shared = fake("modules.shared")
+    if approximation is None or (shared.state.interrupted and shared.opts.live_preview_fast_interrupt):
+        approximation = APPROXIMATIONS.get(shared.opts.show_progress_type, 0)
+    return decode_latents(sample, PIXELS_PER_LATENT[approximation])
+
+
+def decode_first_stage(model: Any, x: Tensor) -> Tensor:
+    """The same as the settings want it for a job."""
+    wanted = fake("modules.shared").opts.sd_vae_decode_method
+    return samples_to_images_tensor(x, APPROXIMATIONS.get(wanted, 0), model)
+
+
+def single_sample_to_image(sample: Tensor, approximation: int | None = None) -> Image.Image:
+    """The picture of one latent (channels, height, width)."""
+    return from_tensor((samples_to_images_tensor(sample[None], approximation)[0] * 0.5 + 0.5).clamp(0, 1))
+
+
+def sample_to_image(samples: Tensor, index: int = 0, approximation: int | None = None) -> Image.Image:
+    """The picture of one of several latents."""
+    chosen = samples[index]
+    return single_sample_to_image(chosen, approximation)
+
+
+def samples_to_image_grid(samples: Tensor, approximation: int | None = None) -> Image.Image:
+    """One picture of several latents."""
+    return image_grid([single_sample_to_image(sample, approximation) for sample in samples])
+
+
 def known_samplers() -> list[SamplerData]:
     """Those of the host's samplers that the stand-in has, in the host's order."""
     by_sigmas: list[tuple[str, str, list[str], dict[str, Any]]] = [
@@ -483,7 +522,13 @@ def family_modules() -> list[StrictModule]:
             Sampler=Sampler,
             SamplerData=SamplerData,
             apply_refiner=apply_refiner,
+            approximation_indexes=APPROXIMATIONS,
+            decode_first_stage=decode_first_stage,
             images_tensor_to_samples=images_tensor_to_samples,
+            sample_to_image=sample_to_image,
+            samples_to_image_grid=samples_to_image_grid,
+            samples_to_images_tensor=samples_to_images_tensor,
+            single_sample_to_image=single_sample_to_image,
             setup_img2img_steps=setup_img2img_steps,
         ),
         StrictModule(

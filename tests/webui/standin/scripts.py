@@ -20,7 +20,6 @@ from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import StrictModule, fake
 
 AlwaysVisible = object()
-SELECTOR_ARGUMENTS = 1
 
 
 @dataclass
@@ -207,13 +206,12 @@ class ScriptRunner:
         script.filename = data.path
         script.is_txt2img, script.is_img2img = not is_img2img, is_img2img
         script.tabname = "img2img" if is_img2img else "txt2img"
-        visibility, title = script.show(is_img2img), script.title()
+        visibility = script.show(is_img2img)
         script.alwayson = visibility is AlwaysVisible
         if script.alwayson:
             self.alwayson_scripts.append(script)
         elif visibility:
             self.selectable_scripts.append(script)
-            self.titles.append(title)
         if visibility:
             self.scripts.append(script)
 
@@ -231,38 +229,67 @@ class ScriptRunner:
 
     def setup_ui(self) -> None:
         """The components of all other scripts: the always-on ones, and then those that can be selected."""
-        self.title_map = {script.title().lower(): script for script in self.scripts}
+        self.title_map = {_title(script, script.filename).lower(): script for script in self.scripts}
+        self.titles = [_title(script, f"{script.filename} [error]") for script in self.selectable_scripts]
         self.setup_ui_for_section(None)
         choices = ["None", *self.titles]
-        self.inputs[0] = gr.Dropdown(choices, value="None", type="index", label="Script", elem_id="script_list")
+        dropdown = gr.Dropdown(choices, value="None", type="index", label="Script", elem_id="script_list")
+        self.inputs[0] = dropdown
         self.setup_ui_for_section(None, self.selectable_scripts)
+        groups = [script.group for script in self.selectable_scripts]
+        dropdown.change(fn=self._shown, inputs=[dropdown], outputs=groups)
+        self.infotext_fields.append((dropdown, lambda params: gr.update(value=params.get("Script", "None"))))
+        self.infotext_fields += [(group, self._pasted(title)) for group, title in zip(groups, self.titles, strict=True)]
         self._take_registered()
 
+    def _shown(self, index: int | None) -> list[Any]:
+        """The groups of the selectable scripts once one is selected, by its place in the dropdown."""
+        return [gr.update(visible=place == index) for place, _ in enumerate(self.selectable_scripts, 1)]
+
+    def _pasted(self, title: str) -> Callable[[dict[str, Any]], Any]:
+        """The group of one of them when an infotext is read."""
+
+        def visibility(params: dict[str, Any]) -> Any:
+            asked = params.get("Script")
+            if asked and asked not in self.titles:
+                params["Script"] = None
+            return gr.update(visible=asked == title)
+
+        return visibility
+
     def create_script_ui(self, script: Any) -> None:
-        """The components of one script, and the arguments that they stand for."""
+        """The components of one script, and the arguments that they stand for; a script without any has no name."""
         script.args_from = script.args_to = len(self.inputs)
-        script.name = script.title().lower()
-        controls = None
         with reported(f"{script.filename} failed in ui"):
-            controls = script.ui(script.is_img2img)
-        if controls is None:
-            return
-        for control in controls:
-            control.custom_script_source = Path(script.filename).name
-        script.controls = list(controls)
-        self.infotext_fields += script.infotext_fields or []
-        self.paste_field_names += script.paste_field_names or []
-        self.inputs += controls
-        script.args_to = len(self.inputs)
+            script.controls = script.ui(script.is_img2img)
+            if script.controls is None:
+                return
+            script.name = _title(script, script.filename).lower()
+            for control in script.controls:
+                control.custom_script_source = Path(script.filename).name
+            self.infotext_fields += script.infotext_fields or []
+            self.paste_field_names += script.paste_field_names or []
+            self.inputs += script.controls
+            script.args_to = len(self.inputs)
+
+    def run(self, p: Any, *args: Any) -> Any:
+        """What the selected script makes of a job, by its number in front of the arguments; None without one."""
+        if not args[0]:
+            return None
+        script = self.selectable_scripts[args[0] - 1]
+        processed = script.run(p, *args[script.args_from : script.args_to])
+        fake("modules.shared").total_tqdm.clear()
+        return processed
 
     def arguments(self, script: Any, p: Any) -> tuple[Any, ...]:
         """The script's own arguments."""
         return tuple(p.script_args[script.args_from : script.args_to])
 
-    def setup(self, p: Any) -> None:
-        """Once for a job."""
+    def setup_scrips(self, p: Any, *, is_ui: bool = True) -> None:
+        """Once for a job and its copies."""
+        probe().note("hooks", "setup")
         for script in self.alwayson_scripts:
-            if not (script.setup_for_ui_only and p.is_api):
+            if is_ui or not script.setup_for_ui_only:
                 self._call(script, "setup", p)
 
     def _call(self, script: Any, method: str, p: Any, *first: Any, **kwargs: Any) -> None:
@@ -270,7 +297,7 @@ class ScriptRunner:
             getattr(script, method)(p, *first, *self.arguments(script, p), **kwargs)
 
     def _all(self, method: str, p: Any, *first: Any, **kwargs: Any) -> None:
-        probe().hooks.append(method)
+        probe().note("hooks", method)
         for script in self.alwayson_scripts:
             self._call(script, method, p, *first, **kwargs)
 
@@ -340,6 +367,14 @@ class ScriptRunner:
         for script in self.scripts:
             with reported(f"{script.filename} failed in {when}_component"):
                 getattr(script, f"{when}_component")(component, **kwargs)
+
+
+def _title(script: Any, otherwise: str) -> str:
+    """A script's title; one that raises is reported."""
+    title = ""
+    with reported(f"{script.filename} failed in title"):
+        title = script.title()
+    return title or otherwise
 
 
 def load_scripts(folder: Path) -> None:

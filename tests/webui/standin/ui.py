@@ -149,8 +149,11 @@ class Tab:
         found = self.components_by_elem_id[component] if isinstance(component, str) else component
         return self.changed.get(found._id, getattr(found, "value", None))
 
-    def arguments(self, changed: dict[str, Any] | None = None) -> list[Any]:
-        """The script arguments that this page would send, after changing components given by label or by id."""
+    def arguments(self, changed: dict[str, Any] | None = None, script: str | None = None) -> list[Any]:
+        """The script arguments that this page would send, after changing components given by label or by id.
+
+        `script` is the title of the script that is selected; without it the page's own choice counts.
+        """
         by_name = {
             **self.labels,
             **{i: c for i, c in self.components_by_elem_id.items() if c in self.runner.inputs},
@@ -159,19 +162,24 @@ class Tab:
         if unknown:
             raise LookupError(f"no component is called {sorted(unknown)}; there are {sorted(by_name)}")
         values = {id(by_name[name]): value for name, value in (changed or {}).items()}
-        return [0, *(values.get(id(control), self.value(control)) for control in self.runner.inputs[1:])]
+        titles = ["None", *self.runner.titles]
+        selected = script or self.value(self.runner.inputs[0])
+        if selected not in titles:
+            raise LookupError(f"no script is called {selected!r}; there are {titles}")
+        controls = (values.get(id(control), self.value(control)) for control in self.runner.inputs[1:])
+        return [titles.index(selected), *controls]
 
-    def trigger(self, elem_id: str, event: str, value: Any = None) -> dict[str, Any]:
+    def trigger(self, elem_id: str, event: str, value: Any = None) -> dict[Any, Any]:
         """What an event of a component changes: {id of a component: its new value, or the update of it}.
 
         The functions of the event ("change", "input", "select", "click") get the values that the page holds, with
         `value` in this component. Components that change thereby have their own "change", as in a browser.
-        A component without an id stands under its label.
+        A component without an id stands under its label, a block without one under itself.
         """
         component = self.components_by_elem_id[elem_id]
         if event != "click":
             self.changed[component._id] = value
-        news: dict[str, Any] = {}
+        news: dict[Any, Any] = {}
         due = [(component, event)]
         if event in ("input", "select"):
             due.append((component, "change"))
@@ -179,7 +187,7 @@ class Tab:
             if count > MOST_EVENTS:
                 raise RuntimeError(f"the events of {elem_id!r} never end")
             for output, answer in self._run(target, kind):
-                news[getattr(output, "elem_id", None) or output.label] = answer
+                news[getattr(output, "elem_id", None) or getattr(output, "label", None) or output] = answer
                 if self._take(output, answer):
                     due.append((output, "change"))
         return news
@@ -221,17 +229,19 @@ class Tab:
             page[name] = None if chosen == same else chosen
         return {**page, **given}
 
-    def job_arguments(self, given: dict[str, Any], changed: dict[str, Any] | None) -> list[Any]:
+    def job_arguments(
+        self, given: dict[str, Any], changed: dict[str, Any] | None, script: str | None = None
+    ) -> list[Any]:
         """`arguments`, with what is `given` of the host's own scripts put into their components."""
-        arguments = self.arguments(changed)
-        for script in self.runner.alwayson_scripts:
-            names = getattr(script, "job_fields", ())
-            start = script.args_to - len(names)
+        arguments = self.arguments(changed, script)
+        for own in self.runner.alwayson_scripts:
+            names = getattr(own, "job_fields", ())
+            start = own.args_to - len(names)
             for index, name in enumerate(names, start):
                 if name in given:
                     arguments[index] = given[name]
             if given.get("refiner_checkpoint") and "refiner_checkpoint" in names:
-                arguments[script.args_from] = True
+                arguments[own.args_from] = True
         return arguments
 
 
