@@ -12,8 +12,10 @@ from lib_fewstep.sampling.presets import Planned, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui import host, samplers
+from lib_fewstep.webui.axes import add_when_there, values_of
 from lib_fewstep.webui.few_step_accordion import FewStepAccordion
 from lib_fewstep.webui.few_step_arguments import few_step_settings, with_preset
+from lib_fewstep.webui.few_step_axes import AXES, few_step_axes, with_axes
 from lib_fewstep.webui.few_step_infotext import forget, infotext, pasted
 from lib_fewstep.webui.few_step_job import FewStepJob, has_job, set_job
 from lib_fewstep.webui.few_step_pass import attach
@@ -52,9 +54,10 @@ class FewStepScript(scripts.Script):
         forget(p.extra_generation_params)
         settings = FewStepSettings(enabled=False)
         try:
-            settings = few_step_settings(args)
+            plotted = values_of(p, AXES)
+            settings = with_axes(few_step_settings(args), plotted)
             if settings.enabled:
-                settings = _start(p, settings, by_name=not isinstance(args[0], bool))
+                settings = _start(p, settings, by_name="preset" in plotted or not isinstance(args[0], bool))
             _check_hires(p, settings)
         except SettingError as refusal:
             set_job(p, FewStepJob(refusal=str(refusal)))
@@ -110,7 +113,8 @@ def _advise(p: Any, settings: FewStepSettings) -> None:
 
 
 def register() -> None:
-    """Put samplers and schedules into the host's lists; they go when the script is unloaded."""
+    """Put samplers, schedules and axes into the host's lists; they go when the script is unloaded."""
     show_log()
     samplers.register()
+    add_when_there(few_step_axes)
     script_callbacks.on_script_unloaded(samplers.unregister)

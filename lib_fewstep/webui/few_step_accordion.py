@@ -15,7 +15,7 @@ from lib_fewstep.webui import host
 from lib_fewstep.webui.accordion import component
 from lib_fewstep.webui.few_step_arguments import PAGE
 from lib_fewstep.webui.few_step_infotext import steps_said
-from lib_fewstep.webui.prior_source import saved_priors
+from lib_fewstep.webui.prior_source import NO_PRIOR, saved_priors
 
 _OPTIONS: dict[str, Option] = {
     **options_of(FewStepSettings),
@@ -110,7 +110,7 @@ def _component(tab: str, name: str) -> Any:
     if name == "prior_images":
         return gr.File(file_count="multiple", label=option.label, elem_id=elem_id)
     if name == "prior_statistics":
-        option = dataclasses.replace(option, choices=("None", *saved_priors()))
+        option = dataclasses.replace(option, choices=(NO_PRIOR, *saved_priors()))
     return component(option, PAGE[name], elem_id)
 
 

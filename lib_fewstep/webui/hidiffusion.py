@@ -12,11 +12,11 @@ from lib_fewstep.unet import remove
 from lib_fewstep.webui import host
 from lib_fewstep.webui.accordion import hires_accordion
 from lib_fewstep.webui.arguments import hires_settings
+from lib_fewstep.webui.axes import add_when_there, values_of
+from lib_fewstep.webui.hires_axes import AXES, hires_axes, with_axes
 from lib_fewstep.webui.infotext import infotext, pasted
 from lib_fewstep.webui.log import show_log
-from lib_fewstep.webui.sampling_pass import Job, SamplingPass, on_cfg_denoiser
-
-_JOB = "fewstep_hires"
+from lib_fewstep.webui.sampling_pass import Job, SamplingPass, job_of, on_cfg_denoiser, set_job
 
 
 class HiDiffusionScript(scripts.Script):
@@ -40,19 +40,25 @@ class HiDiffusionScript(scripts.Script):
     def process(self, p: Any, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
         clean_up()
-        vars(p).pop(_JOB, None)
+        set_job(p, None)
         try:
-            settings = hires_settings(args)
+            settings = with_axes(hires_settings(args), values_of(p, AXES))
         except SettingError as refusal:
-            setattr(p, _JOB, Job(None, refusal))
+            set_job(p, Job(None, refusal))
             return
         if settings.enabled:
-            setattr(p, _JOB, Job(settings))
+            set_job(p, Job(settings))
             p.extra_generation_params.update(infotext(settings))
+
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """What is kept of a batch's passes begins anew."""
+        job = job_of(p)
+        if job is not None:
+            job.active_steps.clear()
 
     def process_before_every_sampling(self, p: Any, *args: Any, x: Any, **kwargs: Any) -> None:
         """Put a session around the pass that is about to start with the latents `x`."""
-        job: Job | None = vars(p).get(_JOB)
+        job = job_of(p)
         if job is not None:
             SamplingPass(job, p, (x.shape[-2], x.shape[-1])).attach()
 
@@ -63,6 +69,7 @@ def register() -> None:
     script_callbacks.remove_callbacks_for_function(on_cfg_denoiser)
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_script_unloaded(clean_up)
+    add_when_there(hires_axes)
 
 
 def clean_up() -> None:

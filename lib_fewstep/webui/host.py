@@ -16,6 +16,7 @@ from modules import (
     images,
     infotext_utils,
     paths,
+    paths_internal,
     prompt_parser,
     scripts,
     sd_models,
@@ -233,6 +234,80 @@ def encoded(image: Any) -> Tensor:
 def prior_folder() -> Path:
     """Where the statistics of priors are kept."""
     return Path(paths.models_path) / "FewStep"
+
+
+def prompt_folder() -> Path:
+    """Where prompt sets are kept."""
+    return prior_folder() / "prompts"
+
+
+def add_setting(name: str, default: Any, label: str, info: str) -> None:
+    """A setting on the page "Few-Step" of the WebUI's settings; what the user has chosen stays."""
+    setting = shared.OptionInfo(default, label, section=("fewstep", "Few-Step"))
+    shared.opts.add_option(name, setting.info(info))
+
+
+def setting(name: str) -> Any:
+    """The value of a setting of ours."""
+    return getattr(shared.opts, name)
+
+
+def output_folder() -> Path:
+    """Where the WebUI keeps what it makes."""
+    return Path(paths_internal.default_output_dir)
+
+
+def stopped() -> bool:
+    """Whether the user has ended the image that was being made."""
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
+def no_more() -> bool:
+    """Whether the user wants no further image."""
+    return bool(shared.state.interrupted or shared.state.stopping_generation)
+
+
+def expect(jobs: int, steps: int) -> None:
+    """Tell the WebUI's progress bar how many jobs, and how many steps, are to come."""
+    shared.state.job_count = jobs
+    shared.total_tqdm.updateTotal(steps)
+
+
+def say_progress(text: str | None) -> None:
+    """A text in the WebUI's progress bar."""
+    shared.state.textinfo = text
+
+
+def sampler_names() -> list[str]:
+    """The sampling methods that the WebUI offers; aliases are known, too, but not among them."""
+    return [sampler.name for sampler in sd_samplers.visible_samplers()]
+
+
+def has_sampler(name: str) -> bool:
+    """Whether a sampling method exists; for a name that does not the WebUI would take its first."""
+    return name in sd_samplers.all_samplers_map
+
+
+def picture(latent: Tensor) -> Any:
+    """The picture that a latent (4, h, w) decodes to, as the WebUI decodes its images."""
+    with devices.autocast():
+        return sd_samplers_common.single_sample_to_image(latent.to(shared.device), approximation=0)
+
+
+def device() -> torch.device:
+    """Where the UNet runs."""
+    return torch.device(shared.device)
+
+
+def xyz_module() -> Any:
+    """The module of the X/Y/Z script; None where there is none."""
+    return next((data.module for data in scripts.scripts_data if data.path.endswith("xyz_grid.py")), None)
+
+
+def plotted_axes() -> set[str]:
+    """The labels of the axes of the running X/Y/Z plot; while none runs, those of the last one."""
+    plots = (getattr(shared.state, f"xyz_plot_{axis}", None) for axis in "xyz")
+    return {plot.axis.label for plot in plots if plot is not None}
 
 
 def _pass_of(p: Any) -> Pass:

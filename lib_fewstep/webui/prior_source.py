@@ -17,6 +17,7 @@ from lib_fewstep.webui import host
 from lib_fewstep.webui.log import log
 
 SMALLEST = 8
+NO_PRIOR = "None"
 
 
 def saved_priors() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from lib_fewstep.hires import HiResSession, HiResSettings
@@ -11,50 +10,51 @@ from lib_fewstep.options import options_of
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui import host
 from lib_fewstep.webui.infotext import infotext
+from lib_fewstep.webui.launch import AroundPass
 from lib_fewstep.webui.log import log
 from lib_fewstep.webui.refusal import Refusal
 
 _ATTRIBUTE = "fewstep_pass"
+_JOB = "fewstep_hires"
 
 
 @dataclasses.dataclass
 class Job:
-    """What one request wants: settings, or the error that refuses them; and what a pass really used, once one did."""
+    """What one request wants: settings, or the error that refuses them; and what a pass really used, once one did.
+
+    `active_steps` are those on which the method acted, counted from 0, of each pass of the batch.
+    """
 
     settings: HiResSettings | None
     refusal: ValueError | None = None
     used: HiResSettings | None = None
+    active_steps: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
 
 
-class SamplingPass:
-    """One pass: wraps the `launch_sampling` of the sampler that is about to run, and only that."""
+def set_job(p: Any, job: Job | None) -> None:
+    """Leave the job on the processing object, or take an earlier one off."""
+    vars(p).pop(_JOB, None)
+    if job is not None:
+        setattr(p, _JOB, job)
+
+
+def job_of(p: Any) -> Job | None:
+    """The job of a processing object; None where the script is off."""
+    job: Job | None = vars(p).get(_JOB)
+    return job
+
+
+class SamplingPass(AroundPass):
+    """A session around one pass."""
+
+    attribute = _ATTRIBUTE
 
     def __init__(self, job: Job, p: Any, latent_size: tuple[int, int]) -> None:
         """A pass of the processing object `p` at a latent size (height, width)."""
-        self._job, self._p, self._latent_size = job, p, latent_size
+        super().__init__(p)
+        self._job, self._latent_size = job, latent_size
         self._session: HiResSession | None = None
-        self._steps = 0
         self._first_timestep: float | None = None
-
-    def attach(self) -> None:
-        """Put the wrapper on the sampler instead of one that never ran; it takes itself off when the pass ends."""
-        sampler = vars(self._p.sampler)
-        stale: SamplingPass | None = sampler.pop(_ATTRIBUTE, None)
-        if stale is not None:
-            stale._detach()
-        self._others_launch = sampler.get("launch_sampling")
-        sampler.update({"launch_sampling": self.launch, _ATTRIBUTE: self})
-
-    def launch(self, steps: int, func: Callable[[], Any]) -> Any:
-        """Sample `steps` steps with the session open; what is raised here reaches the user."""
-        self._steps = steps
-        self._detach()
-        try:
-            self._start()
-            return self._p.sampler.launch_sampling(steps, func)
-        finally:
-            self._close()
-            vars(self._p.sampler).pop(_ATTRIBUTE, None)
 
     def at_step(self, denoiser: Any, sigma: Any) -> None:
         """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`."""
@@ -65,15 +65,8 @@ class SamplingPass:
         if self._session is not None:
             self._session.at_step(self._index(denoiser, sigma))
 
-    def _detach(self) -> None:
-        """Put back what was on the sampler before: its class's own method, or another extension's wrapper."""
-        sampler = vars(self._p.sampler)
-        if sampler.get("launch_sampling") == self.launch:
-            del sampler["launch_sampling"]
-            if self._others_launch is not None:
-                sampler["launch_sampling"] = self._others_launch
-
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Open the session; a Refusal reaches the user."""
         try:
             if self._job.refusal is not None:
                 raise self._job.refusal
@@ -108,18 +101,20 @@ class SamplingPass:
 
     def _follow_model(self) -> None:
         """A refiner of another layout has taken over in the middle of the pass: leave the old, judge the new."""
-        self._close()
+        self.close()
         try:
             self._open()
         except ValueError as refusal:
             log.warning("%s stops at the new model: %s", self._settings.method, refusal)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the session, and say in the infotext what it has done."""
         session, self._session = self._session, None
         if session is not None:
             planned = str(session.report)
             session.__exit__(None, None, None)
             if session.report.active_steps:
+                self._job.active_steps.append(session.report.active_steps)
                 self._job.used = session.schedule.settings
             if str(session.report) != planned:
                 log.info("%s", session.report)

@@ -37,8 +37,7 @@ def generate(settings=None, path="txt2img", script="HiDiffusion", **fields):
     scripts = {} if settings is None else {"alwayson_scripts": {script: {"args": [settings]}}}
     answer = post(path, BASE | fields | scripts)
     assert answer.status_code == 200, answer.text
-    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))) for image in answer.json()["images"]]
-    return pictures, json.loads(answer.json()["info"])["infotexts"][0]
+    return pictures(answer), json.loads(answer.json()["info"])["infotexts"][0]
 
 
 def same(a, b):
@@ -49,3 +48,26 @@ def encoded(picture):
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def plot(axes, settings=None, script="HiDiffusion", **fields):
+    """The answer to an X/Y/Z plot; `axes` are up to three labels with their values as text."""
+    scripts = {} if settings is None else {"alwayson_scripts": {script: {"args": [settings]}}}
+    known = next(entry for entry in get("script-info") if entry["name"] == "x/y/z plot" and not entry["is_img2img"])
+    labels = known["args"][0]["choices"]
+    given = [*axes.items(), ("Nothing", ""), ("Nothing", ""), ("Nothing", "")][:3]
+    chosen = [part for label, values in given for part in (labels.index(label), values, [])]
+    options = [False, True, False, False, False, False, False, 0, True]  # lone images, no legend, csv mode
+    request = {"script_name": "x/y/z plot", "script_args": [*chosen, *options]}
+    return post("txt2img", BASE | fields | scripts | request)
+
+
+def cells(answer):
+    """The pixels of a plot's cells, x first, then y, then z."""
+    assert answer.status_code == 200, answer.text
+    return pictures(answer)[1:]
+
+
+def pictures(answer):
+    """The pixels of every image of an answer."""
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))) for image in answer.json()["images"]]

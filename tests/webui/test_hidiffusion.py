@@ -341,9 +341,10 @@ def test_a_plots_cells_are_single_images(host):
 
 @pytest.mark.parametrize("reimport", [False, True])
 def test_a_reload_of_the_ui(host, reimport):
-    before = txt2img(host, [ON])
+    before, listeners = txt2img(host, [ON]), names(host)
     host.reload_ui(reimport=reimport)
-    assert len(host.callbacks.kinds["cfg_denoiser"]) == 1
+    assert names(host) == listeners
+    assert len(set(listeners)) == len(listeners) > 0
     assert same(before, txt2img(host, [ON]))
 
 
@@ -362,3 +363,7 @@ def test_the_installer_installs_only_what_is_missing(missing, installs):
 
 def _elem(name, tab="txt2img"):
     return f"fewstep_hires_{tab}_{name}"
+
+
+def names(host):
+    return [entry.callback.__module__ for entry in host.callbacks.kinds["cfg_denoiser"]]

@@ -1,0 +1,1 @@
+"""Comparisons of steps, CFG, samplers and methods, and the record of what an image cost."""

@@ -1,0 +1,206 @@
+"""Prompts from files: a text, a TSV, a CSV or a Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+
+from lib_fewstep.options import SettingError, shown
+
+_DELIMITERS = {".tsv": "\t", ".csv": ","}
+ENDINGS = (".txt", *_DELIMITERS, ".parquet")
+
+# The fields of a prompt and the columns that hold them: those of PartiPrompts and of DiffusionDB.
+_COLUMNS = {
+    "text": ("prompt", "p"),
+    "category": ("category",),
+    "challenge": ("challenge",),
+    "seed": ("seed",),
+    "steps": ("step",),
+    "cfg": ("cfg",),
+    "sampler": ("sampler",),
+}
+# DiffusionDB's numbers of samplers (its README, "Metadata Schema") as the WebUI's names; 9 stands for all others.
+_SAMPLERS = {
+    1: "DDIM",
+    2: "PLMS",
+    3: "Euler",
+    4: "Euler a",
+    5: "Heun",
+    6: "DPM2",
+    7: "DPM2 a",
+    8: "LMS",
+    9: None,
+}
+_CODE = re.compile(r"\d+(\.0)?")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with what its file says about it; None where the file does not say."""
+
+    text: str
+    category: str | None = None
+    challenge: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+
+
+def read_prompts(path: Path, limit: int | None = None, seed: int = 0) -> list[Prompt]:
+    """The prompts of a .txt (one a line), .tsv, .csv or .parquet file, in its order; rows without a prompt are skipped.
+
+    A table has its prompts in the column "Prompt" or "p" and may have the columns of PartiPrompts (Category,
+    Challenge) and of DiffusionDB (seed, step, cfg, sampler), in any case. Where there are more than `limit` prompts,
+    that many are drawn at random, by `seed`. Raises SettingError for a file that is missing, has another ending,
+    cannot be read, has no column of prompts or no prompt, or a number that is none.
+    """
+    frame = _table(path)
+    texts = frame["text"].astype(object).map(lambda cell: str(cell).strip(), na_action="ignore")
+    frame = frame.assign(text=texts)[texts.notna() & (texts != "")]
+    if frame.empty:
+        raise SettingError(f"There is no prompt in {path}.")
+    if limit is not None and limit < len(frame):
+        frame = frame.iloc[np.sort(np.random.default_rng(seed).choice(len(frame), limit, replace=False))]
+    try:
+        return [_prompt(row) for row in frame.to_dict("records")]
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The file's columns that a prompt has, under the names of its fields."""
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise SettingError(f"{path} is not allowed: the name of a prompt set must end in {', '.join(ENDINGS)}.")
+    if not path.is_file():
+        raise SettingError(f"There is no file {path}.")
+    try:
+        if ending == ".parquet":
+            return _parquet(path)
+        text = path.read_bytes().decode("utf-8-sig")
+        if ending == ".txt":
+            return pd.DataFrame({"text": list(io.StringIO(text, newline=None))})
+        return _delimited(path, text, _DELIMITERS[ending])
+    except UnicodeError as error:
+        raise SettingError(f"{path} cannot be read: it is not in UTF-8.") from error
+    except (OSError, csv.Error) as error:
+        raise SettingError(f"{path} cannot be read: {error}.") from error
+
+
+def _delimited(path: Path, text: str, delimiter: str) -> pd.DataFrame:
+    """A TSV or CSV file; PartiPrompts has bare quotes, so that a TSV file knows no quoting."""
+    lines = io.StringIO(text, newline="")
+    if delimiter == "\t":
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    head = next(reader, [])
+    places = {field: head.index(column) for field, column in _chosen(path, head).items()}
+    rows = list(_rows(path, reader, len(head)))
+    cells = {field: [row[place] if place < len(row) else None for row in rows] for field, place in places.items()}
+    return pd.DataFrame(cells)
+
+
+def _rows(path: Path, reader: Any, columns: int) -> Iterator[list[str]]:
+    for row in reader:
+        if len(row) > columns:
+            raise SettingError(f"{path} cannot be read: line {reader.line_num} has more cells than there are columns.")
+        yield row
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    """A Parquet file; no other columns are read, for DiffusionDB has millions of rows."""
+    try:
+        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise SettingError(f"{path} cannot be read without pyarrow ({error}): pip install pyarrow.") from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns = _chosen(path, file.schema_arrow.names)
+            frame = file.read(columns=list(columns.values())).to_pandas(ignore_metadata=True)
+    except arrow.ArrowException as error:
+        raise SettingError(f"{path} cannot be read: {error}.") from error
+    return pd.DataFrame({field: frame[column] for field, column in columns.items()})
+
+
+def _chosen(path: Path, columns: Sequence[str]) -> dict[str, str]:
+    """The column that holds each field, for the fields that the file has."""
+    lower = {column.strip().lower(): column for column in reversed(columns)}
+    chosen = {
+        field: next(lower[name] for name in names if name in lower)
+        for field, names in _COLUMNS.items()
+        if not lower.keys().isdisjoint(names)
+    }
+    if "text" not in chosen:
+        has = f"its columns are {', '.join(columns)}" if columns else "it has no columns"
+        known = ", ".join(name for names in _COLUMNS.values() for name in names)
+        raise SettingError(f"{path} has no column prompt or p: {has}, and those of a prompt set may be {known}.")
+    return chosen
+
+
+def _prompt(row: Mapping[str, Any]) -> Prompt:
+    cfg = _number(row, "cfg")
+    return Prompt(
+        text=row["text"],
+        category=_text(row.get("category")),
+        challenge=_text(row.get("challenge")),
+        seed=_whole(row, "seed"),
+        steps=_whole(row, "steps"),
+        cfg=None if cfg is None else round(cfg, 4),  # DiffusionDB's are of 32 bits
+        sampler=_sampler(row),
+    )
+
+
+def _text(cell: object) -> str | None:
+    """The text of a cell; None where it is missing."""
+    text = "" if cell is None else str(cell).strip()
+    return None if text.lower() in {"", "nan"} else text
+
+
+def _number(row: Mapping[str, Any], field: str) -> float | None:
+    text = _text(row.get(field))
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise _refused(row, field, "a number")
+    return value
+
+
+def _whole(row: Mapping[str, Any], field: str) -> int | None:
+    value = _number(row, field)
+    if value is not None and not value.is_integer():
+        raise _refused(row, field, "a whole number")
+    return None if value is None else int(value)
+
+
+def _sampler(row: Mapping[str, Any]) -> str | None:
+    text = _text(row.get("sampler"))
+    if text is None or not _CODE.fullmatch(text):
+        return text
+    code = int(float(text))
+    if code not in _SAMPLERS:
+        raise _refused(row, "sampler", f"a name or 1 to {max(_SAMPLERS)}")
+    return _SAMPLERS[code]
+
+
+def _refused(row: Mapping[str, Any], field: str, allowed: str) -> SettingError:
+    column = _COLUMNS[field][0]
+    return SettingError(
+        f"{column} = {shown(row[field])} of the prompt {shown(row['text'])} is not allowed: it must be {allowed}."
+    )

@@ -1,0 +1,85 @@
+"""The record: what one image cost, as a line of infotext and as a row of a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_fewstep.options import SettingError
+
+_SHORT = re.compile(r"(\d+) evals, (\d+(?:\.\d+)?) s")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one image cost; the passes of a hires fix are added up.
+
+    `evaluations` are the denoiser's calls in the image's batch, `unet_calls` those of the UNet (more where conditional
+    and unconditional are split). `unet_rows`, `seconds` (of sampling) and `unet_seconds` are the image's share of its
+    batch, so that the rows of a file add up. `active_steps` are the steps on which the high-resolution method acted,
+    such as "1-12", of each pass. `peak_memory_mib` is the most that the batch's whole job had allocated on CUDA;
+    elsewhere it is None.
+    """
+
+    time: str
+    model: str
+    width: int
+    height: int
+    batch: int
+    sampler: str
+    schedule: str
+    steps: int
+    evaluations: int
+    unet_calls: int
+    unet_rows: float
+    cfg: float
+    method: str
+    active_steps: str
+    seconds: float
+    unet_seconds: float
+    seconds_per_step: float
+    peak_memory_mib: float | None
+    seed: int
+
+    @property
+    def short(self) -> str:
+        """The line in the infotext, such as "8 evals, 1.92 s"."""
+        return f"{self.evaluations} evals, {self.seconds:.2f} s"
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Record))
+
+
+def cost_from(short: str) -> tuple[int, float]:
+    """Evaluations and seconds from the line in an infotext. Raises SettingError for another text."""
+    match = _SHORT.fullmatch(short.strip())
+    if match is None:
+        raise SettingError(f"Few-Step cost = {short!r} is not allowed: it must be like '8 evals, 1.92 s'.")
+    return int(match[1]), float(match[2])
+
+
+def append(records: Iterable[Record], path: Path) -> None:
+    """Append rows to a CSV file, with a head where it is new.
+
+    Raises SettingError, and writes nothing, if the file has other columns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists() or path.stat().st_size == 0
+    if not new:
+        _check_head(path)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerows(dataclasses.asdict(record) for record in records)
+
+
+def _check_head(path: Path) -> None:
+    with path.open(newline="", encoding="utf-8") as file:
+        head = next(csv.reader(file), [])
+    if tuple(head) != COLUMNS:
+        raise SettingError(f"{path} has other columns than the record ({', '.join(COLUMNS)}): move it away.")

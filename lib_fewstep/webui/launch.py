@@ -1,0 +1,57 @@
+"""Something that is open while one pass samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class AroundPass:
+    """Wraps the `launch_sampling` of the sampler that is about to run, and only that; it takes itself off again.
+
+    A subclass says what happens before the first step (`start`) and after the last (`close`, whatever happened), and
+    under which name the sampler carries the wrapper.
+    """
+
+    attribute: str
+
+    def __init__(self, p: Any) -> None:
+        """Around the next pass of the processing object `p`."""
+        self._p = p
+        self._steps = 0
+
+    def attach(self) -> None:
+        """Put the wrapper on the sampler instead of one that never ran."""
+        sampler = vars(self._p.sampler)
+        stale: AroundPass | None = sampler.pop(self.attribute, None)
+        if stale is not None:
+            stale._detach()
+        self._others_launch = sampler.get("launch_sampling")
+        sampler.update({"launch_sampling": self.launch, self.attribute: self})
+
+    def launch(self, steps: int, func: Callable[[], Any]) -> Any:
+        """Sample `steps` steps in between; what is raised here reaches the user."""
+        self._steps = steps
+        self._detach()
+        try:
+            self.start()
+            return self._p.sampler.launch_sampling(steps, func)
+        finally:
+            self.close()
+            vars(self._p.sampler).pop(self.attribute, None)
+
+    def start(self) -> None:
+        """Before the first step."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """After the last step, also of a run that was stopped or has failed."""
+        raise NotImplementedError
+
+    def _detach(self) -> None:
+        """Put back what was on the sampler before: its class's own method, or another extension's wrapper."""
+        sampler = vars(self._p.sampler)
+        if sampler.get("launch_sampling") == self.launch:
+            del sampler["launch_sampling"]
+            if self._others_launch is not None:
+                sampler["launch_sampling"] = self._others_launch

@@ -1,0 +1,7 @@
+"""What the WebUI loads: the always-on script "Few-Step record"."""
+
+from lib_fewstep.webui.record_script import RecordScript, register
+
+__all__ = ["RecordScript"]
+
+register()
