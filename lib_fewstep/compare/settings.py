@@ -1,0 +1,153 @@
+"""The settings of a comparison, and the cells that they ask for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib_fewstep.compare.prompts import Prompt
+from lib_fewstep.options import SettingError, check, from_mapping, option, options_of, shown
+
+AS_SET = "As set"
+NO_METHOD = "None"
+METHODS = (AS_SET, NO_METHOD, "HiDiffusion", "Deep Shrink")
+LISTS = ("steps", "cfg", "samplers", "methods")
+MOST_STEPS = 1000
+MOST_CFG = 100
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """What is compared with what: every value of one axis with every value of the others, on the same seeds.
+
+    Every value is checked on construction; SettingError (a ValueError) names the setting, its value and what is
+    allowed. That samplers exist is for the caller to check.
+    """
+
+    steps: tuple[int, ...] = option(
+        (1, 2, 4, 8), "Steps", "Numbers of steps.", "Comparison steps", values=f"whole numbers from 1 to {MOST_STEPS}"
+    )
+    cfg: tuple[float, ...] = option(
+        (7.0,), "CFG", "Values of the CFG slider.", "Comparison CFG", values=f"numbers from 0 to {MOST_CFG}"
+    )
+    samplers: tuple[str, ...] = option(
+        ("Euler", "Euler CFG++"), "Samplers", "Sampling methods.", "Comparison samplers", values="names of samplers"
+    )
+    methods: tuple[str, ...] = option(
+        (AS_SET,),
+        "Methods",
+        "For high resolution; the references are made with the first. As set is what the HiDiffusion accordion says.",
+        "Comparison methods",
+        values=" or ".join(METHODS),
+    )
+    seeds: int = option(
+        1, "Seeds", "How many, counted from the image's own seed.", "Comparison seeds", low=1, high=1000, step=1
+    )
+    reference_sampler: str = option(
+        "DPM++ 2M",
+        "Reference sampler",
+        "Makes the image that those of the same seed and CFG are measured against.",
+        "Comparison reference sampler",
+        values="the name of a sampler",
+    )
+    reference_steps: int = option(
+        50,
+        "Reference steps",
+        "Steps of the references.",
+        "Comparison reference steps",
+        low=1,
+        high=MOST_STEPS,
+        step=1,
+    )
+    strips: bool = option(False, "Strips", "For each cell the predicted images, step by step.", "Comparison strips")
+    images: bool = option(False, "Images", "Also the cells' images, in full size.", "Comparison images")
+    prompts: str = option(
+        "",
+        "Prompt set",
+        "A text, TSV, CSV or Parquet file in models/FewStep/prompts, instead of the prompt.",
+        "Comparison prompts",
+        values="the name of a file",
+    )
+    prompt_limit: int = option(
+        8, "Prompt limit", "How many prompts of the set.", "Comparison prompt limit", low=1, high=10000, step=1
+    )
+    prompt_seed: int = option(
+        0, "Prompt seed", "Which prompts of the set.", "Comparison prompt seed", low=0, high=2**32 - 1, step=1
+    )
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for the first value that is not allowed."""
+        check(self)
+        _check_list("steps", self.steps, int, lambda value: 1 <= value <= MOST_STEPS)
+        _check_list("cfg", self.cfg, (int, float), lambda value: math.isfinite(value) and 0 <= value <= MOST_CFG)
+        _check_list("samplers", self.samplers, str, bool)
+        _check_list("methods", self.methods, str, METHODS.__contains__)
+
+    @classmethod
+    def from_dict(cls, values: object) -> ComparisonSettings:
+        """Settings from a dict of names and values, lists for the axes; unknown names are refused."""
+        return from_mapping(cls, values, {name: _reader(name) for name in LISTS})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One image of a comparison."""
+
+    prompt: str
+    seed: int
+    method: str
+    sampler: str
+    cfg: float
+    steps: int
+    reference: bool = False
+
+    @property
+    def measured_against(self) -> tuple[str, int, float]:
+        """What it has in common with its reference: prompt, seed and CFG."""
+        return self.prompt, self.seed, self.cfg
+
+
+def cells(settings: ComparisonSettings, prompts: Sequence[Prompt], seed: int) -> list[Cell]:
+    """All images of a comparison; after each reference those that are measured against it.
+
+    A prompt with a seed of its own counts from that instead of from `seed`.
+    """
+    return [
+        cell
+        for prompt in prompts
+        for index in range(settings.seeds)
+        for cfg in settings.cfg
+        for cell in _group(settings, prompt.text, (seed if prompt.seed is None else prompt.seed) + index, cfg)
+    ]
+
+
+def _group(settings: ComparisonSettings, prompt: str, seed: int, cfg: float) -> Iterator[Cell]:
+    """One reference and the cells that share its prompt, seed and CFG."""
+    reference = settings.reference_sampler, cfg, settings.reference_steps
+    yield Cell(prompt, seed, settings.methods[0], *reference, reference=True)
+    for method in settings.methods:
+        for sampler in settings.samplers:
+            for steps in settings.steps:
+                yield Cell(prompt, seed, method, sampler, cfg, steps)
+
+
+def _check_list(name: str, values: Any, kind: Any, good: Callable[[Any], bool]) -> None:
+    allowed = _allowed(name)
+    if not isinstance(values, tuple) or not values:
+        raise SettingError(f"{name} = {shown(values)} is not allowed: it must be a list of {allowed}, at least one.")
+    for value in values:
+        if not isinstance(value, kind) or isinstance(value, bool) or not good(value):
+            raise SettingError(f"{name} = {shown(value)} is not allowed: it must be {allowed}.")
+    if len(set(values)) < len(values):
+        raise SettingError(f"{name} = {shown(values)} is not allowed: no value may be there twice.")
+
+
+def _allowed(name: str) -> str:
+    """What a list of the settings may hold, in words."""
+    return options_of(ComparisonSettings)[name].allowed
+
+
+def _reader(name: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda value: {name: tuple(value) if isinstance(value, list | tuple) else (value,)}

@@ -1,0 +1,58 @@
+"""From the comparison script's arguments to its settings, and what its page shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lib_fewstep.compare.settings import LISTS, ComparisonSettings
+from lib_fewstep.options import SettingError, options_of, shown
+
+NO_PROMPTS = "None"
+NUMBERS = ("steps", "cfg")
+OPTIONS = options_of(ComparisonSettings)
+
+
+def comparison_settings(args: Sequence[Any]) -> ComparisonSettings:
+    """The settings that a script's arguments mean: a dict, or the page's values in order. Raises SettingError."""
+    first = args[0] if args else {}
+    if isinstance(first, Mapping):
+        return ComparisonSettings.from_dict(first)
+    if len(args) > len(OPTIONS):
+        raise SettingError(f"script_args has {len(args)} values, but there are only {len(OPTIONS)} settings.")
+    return ComparisonSettings.from_dict(
+        {name: _from_page(name, value) for name, value in zip(OPTIONS, args, strict=False)}
+    )
+
+
+def page_value(name: str) -> Any:
+    """What the page shows first for a setting."""
+    value = getattr(ComparisonSettings(), name)
+    if name == "prompts":
+        return NO_PROMPTS
+    if name in NUMBERS:
+        return listed(value)
+    return list(value) if name in LISTS else value
+
+
+def listed(values: Sequence[Any]) -> str:
+    """A list as text."""
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+
+
+def _from_page(name: str, value: Any) -> Any:
+    if name in NUMBERS and isinstance(value, str):
+        return [_number(name, text) for text in re.split(r"[,\s]+", value.strip()) if text]
+    if name == "prompts":
+        return "" if value in (None, NO_PROMPTS) else value
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
+
+
+def _number(name: str, text: str) -> float:
+    """Steps stay whole; anything that is no number is refused."""
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise SettingError(f"{name} = {shown(text)} is not allowed: it must be {OPTIONS[name].allowed}.") from None

@@ -1,0 +1,116 @@
+"""The run of a comparison inside the WebUI: every cell is a job of its own, on a copy of the one that was asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from copy import copy
+from typing import Any
+
+from modules.processing import Processed, fix_seed, process_images
+from PIL.Image import Image
+
+from lib_fewstep.compare.grid import NOT_RUN
+from lib_fewstep.compare.outcome import Outcome
+from lib_fewstep.compare.prompts import Prompt
+from lib_fewstep.compare.settings import AS_SET, Cell, ComparisonSettings, cells
+from lib_fewstep.options import SettingError, shown
+from lib_fewstep.webui import few_step_axes, hires_axes, host
+from lib_fewstep.webui.axes import leave
+from lib_fewstep.webui.comparison_results import results
+from lib_fewstep.webui.log import log
+from lib_fewstep.webui.prompt_source import prompt_set
+from lib_fewstep.webui.record_script import Asked, ask
+
+_LONGEST_STRIP_IMAGE = 256
+
+
+def run_comparison(p: Any, settings: ComparisonSettings) -> Processed:
+    """All cells of a comparison, and what is made of them. Raises SettingError before the first image.
+
+    An interrupt keeps what is done; a cell that fails keeps the sentence that says why.
+    """
+    _check_samplers(settings)
+    fix_seed(p)
+    wanted = cells(settings, _prompts(p, settings), int(p.seed))
+    outcomes = [Outcome(cell, error=NOT_RUN) for cell in wanted]
+    host.expect(len(wanted), sum(cell.steps for cell in wanted))
+    done: list[Processed] = []
+    for index, cell in enumerate(wanted):
+        if host.no_more():
+            break
+        host.say_progress(f"{len(wanted) - index} of {len(wanted)} cells left")
+        outcomes[index] = _outcome(p, cell, done, strips=settings.strips)
+    host.say_progress(None)
+    return results(p, settings, outcomes, done)
+
+
+def _check_samplers(settings: ComparisonSettings) -> None:
+    named = [("samplers", name) for name in settings.samplers] + [("reference_sampler", settings.reference_sampler)]
+    for setting, name in named:
+        if not host.has_sampler(name):
+            close = difflib.get_close_matches(name, host.sampler_names(), n=1)
+            guess = f" Did you mean {close[0]}?" if close else ""
+            raise SettingError(
+                f"{setting} = {shown(name)} is not allowed: it must be a sampling method of this WebUI, which has "
+                f"{', '.join(host.sampler_names())}.{guess}"
+            )
+
+
+def _prompts(p: Any, settings: ComparisonSettings) -> list[Prompt]:
+    if settings.prompts:
+        return prompt_set(settings.prompts, settings.prompt_limit, settings.prompt_seed)
+    return [Prompt(p.prompt)]
+
+
+def _outcome(p: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outcome:
+    """What comes of one cell; whatever it raises becomes its error."""
+    job = _job(p, cell)
+    asked = ask(job, predictions=strips)
+    try:
+        processed = process_images(job)
+        _check_run(cell, asked)
+    except Exception as error:  # noqa: BLE001 (one cell's failure is not the others')
+        log.warning("A cell of the comparison has failed (%s): %s", cell, error)
+        return Outcome(cell, error=str(error) or type(error).__name__)
+    done.append(processed)
+    (record,) = asked.records
+    return Outcome(
+        cell,
+        processed.images[0],
+        record.evaluations,
+        record.seconds,
+        strip=[_small(host.picture(latents[0])) for latents in asked.predictions or ()],
+        details=dataclasses.asdict(record),
+    )
+
+
+def _job(p: Any, cell: Cell) -> Any:
+    """The job of one cell; nothing of it stays on `p`."""
+    job = copy(p)
+    job.styles, job.override_settings = list(p.styles), dict(p.override_settings)
+    job.extra_generation_params = dict(p.extra_generation_params)
+    job.prompt, job.seed = cell.prompt, cell.seed
+    job.sampler_name, job.cfg_scale, job.steps = cell.sampler, cell.cfg, cell.steps
+    job.batch_size = job.n_iter = 1
+    job.do_not_save_grid = True
+    leave(job, few_step_axes.AXES, keep=("sampler", "steps", "cfg"))
+    if cell.method != AS_SET:
+        leave(job, hires_axes.AXES, method=cell.method)
+    return job
+
+
+def _check_run(cell: Cell, asked: Asked) -> None:
+    """Raise SettingError unless the cell ran to its end, with the cell's own values."""
+    if not asked.records:
+        raise SettingError("stopped")
+    (record,) = asked.records
+    for name in ("sampler", "steps", "cfg"):
+        wanted, used = getattr(cell, name), getattr(record, name)
+        if wanted != used:
+            raise SettingError(f"{name} = {shown(wanted)} was changed to {shown(used)}: switch off what changes it.")
+
+
+def _small(image: Image) -> Image:
+    image.thumbnail((_LONGEST_STRIP_IMAGE, _LONGEST_STRIP_IMAGE))
+    return image

@@ -1,0 +1,328 @@
+"""The script "Few-step comparison", driven through a strict stand-in of the WebUI."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from lib_fewstep.compare.settings import Cell, ComparisonSettings
+from tests.models import describe
+from tests.webui import standin
+from tests.webui.exact import SCRIPTS, settings_of
+
+TITLE = "Few-step comparison"
+BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 9, "seed": 1, "sampler_name": "Heun", "cfg_scale": 2.0}
+SMALL = {"steps": [1, 3], "cfg": [3], "samplers": ["Euler", "Euler CFG++"], "reference_steps": 6}
+COLUMNS = ["prompt", "seed", "method", "sampler", "cfg", "steps", "reference"]
+
+
+@pytest.fixture(scope="module")
+def running():
+    with standin.webui("sd1", SCRIPTS) as made:
+        yield made
+
+
+@pytest.fixture
+def host(running):
+    """A host that a comparison leaves as it was."""
+    before, unet, settings = describe(running.unet), running.unet, dict(running.shared.opts.data)
+    listening = {kind: len(registered) for kind, registered in running.callbacks.kinds.items()}
+    yield running
+    assert describe(unet) == before
+    assert not unet._forward_hooks
+    assert running.shared.opts.data == settings
+    assert {kind: len(registered) for kind, registered in running.callbacks.kinds.items()} == listening
+    assert running.shared.state.textinfo is None
+
+
+def request(settings, **fields):
+    return BASE | {"script_name": TITLE, "script_args": [settings]} | fields
+
+
+def compare(host, settings, **fields):
+    tab = host.api.img2img if "init_images" in fields else host.api.txt2img
+    result = tab(request(settings, **fields))
+    assert result.status == 200, result.message
+    return result
+
+
+def table(result):
+    text = json.loads(result.info)["extra_generation_params"][TITLE]
+    return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values={"psnr": "", "ssim": "", "seconds": ""})
+
+
+def single(host, **fields):
+    result = host.api.txt2img(BASE | fields)
+    assert result.status == 200, result.message
+    return result
+
+
+def cells_of(frame):
+    return [Cell(**row) for row in frame[COLUMNS].to_dict("records")]
+
+
+def pixels(picture):
+    return np.asarray(picture.convert("RGB"))
+
+
+def test_every_combination_is_there_once_after_its_reference(host):
+    settings = {"steps": [1, 2], "cfg": [2, 5], "samplers": ["Euler", "TCD"], "methods": ["None", "Deep Shrink"]}
+    frame = table(compare(host, settings | {"seeds": 2, "reference_steps": 4}))
+    assert len(frame) == 2 * 2 * (1 + 2 * 2 * 2)
+    assert len(set(cells_of(frame))) == len(frame)
+    assert list(frame["seed"].unique()) == [1, 2]
+    assert frame["reference"].sum() == 4
+    assert not frame["error"].any()
+
+
+def test_a_cell_equals_a_run_with_the_same_arguments(host):
+    settings = SMALL | {"methods": ["None", "HiDiffusion"], "images": True}
+    paper = {"HiDiffusion": {"args": [{"enabled": False, "preset": "Paper"}]}}
+    found = compare(host, settings, alwayson_scripts=paper)
+    images = found.images[2:]
+    cells = cells_of(table(found))
+    assert len(images) == len(cells) == 9
+    for image, cell in zip(images, cells, strict=True):
+        method = {"enabled": cell.method != "None"}
+        alone = single(
+            host,
+            steps=cell.steps,
+            cfg_scale=cell.cfg,
+            sampler_name=cell.sampler,
+            alwayson_scripts={"HiDiffusion": {"args": [method]}},
+        )
+        assert np.array_equal(pixels(image), pixels(alone.images[0])), cell
+
+
+def test_as_set_is_what_the_accordion_says(host):
+    paper = {"HiDiffusion": {"args": [{"preset": "Paper"}]}}
+    found = compare(host, {"steps": [3], "samplers": ["Euler"], "cfg": [2], "images": True}, alwayson_scripts=paper)
+    alone = single(host, steps=3, sampler_name="Euler", alwayson_scripts=paper)
+    assert np.array_equal(pixels(found.images[3]), pixels(alone.images[0]))
+    assert "HiDiffusion method" in found.infotexts[3]
+
+
+def test_the_distance_is_to_the_reference_of_the_same_cfg(host):
+    found = compare(host, SMALL | {"cfg": [2, 6], "images": True})
+    frame, images = table(found), found.images[2:]
+    for start in (0, 5):
+        reference = pixels(images[start])
+        assert np.isnan(frame.loc[start, "psnr"])
+        for index in range(start + 1, start + 5):
+            shown = pixels(images[index])
+            assert frame.loc[index, "psnr"] == pytest.approx(peak_signal_noise_ratio(reference, shown))
+            assert frame.loc[index, "ssim"] == pytest.approx(structural_similarity(reference, shown, channel_axis=2))
+
+
+def test_evaluations_are_the_counted_calls(host):
+    found = compare(host, {"steps": [1, 4], "cfg": [3], "samplers": ["Euler", "Heun", "DPM++ 2S a CFG++", "DDIM"]})
+    assert not table(found)["error"].any()
+    frame = table(found)
+    assert list(frame["evaluations"]) == [len(job.calls) for job in found.jobs]
+    assert (frame["unet_calls"] == frame["evaluations"]).all()
+    assert ((frame["seconds"] > 0) == (frame["evaluations"] > 0)).all()
+
+
+def test_the_answer_has_grid_curves_and_infotexts(host):
+    found = compare(host, SMALL)
+    assert len(found.images) == len(found.infotexts) == 2
+    assert found.processed.index_of_first_image == 2
+    assert 'Script: Few-step comparison, Comparison steps: "1, 3"' in found.infotexts[0]
+    assert "Comparison reference steps: 6" in found.infotexts[0]
+    assert "5 of 5 cells done." in found.comments
+
+
+def test_strips_hold_the_prediction_of_each_step(host):
+    found = compare(host, {"steps": [1, 3], "cfg": [3], "samplers": ["Euler"], "strips": True, "reference_steps": 4})
+    strips = found.images[2:]
+    assert len(strips) == 3
+    widths = sorted(strip.width for strip in strips)
+    assert widths[0] < widths[1] < widths[2]
+
+
+def test_a_strip_ends_with_the_image(host):
+    """Euler's last prediction is its image, so the strip holds the image's own pixels."""
+    settings = {"steps": [2], "cfg": [3], "samplers": ["Euler"], "reference_steps": 1, "strips": True, "images": True}
+    found = compare(host, settings, width=128, height=128)
+    image, strip = pixels(found.images[-1]), pixels(found.images[3])
+    height, width = image.shape[:2]
+    assert any(
+        np.array_equal(strip[top : top + height, left : left + width], image)
+        for top in range(strip.shape[0] - height + 1)
+        for left in range(strip.shape[1] - width + 1)
+    )
+
+
+def test_the_page_s_values_mean_what_the_dict_means(host):
+    ui = {
+        "fewstep_comparison_txt2img_steps": "1 3",
+        "fewstep_comparison_txt2img_cfg": "3",
+        "fewstep_comparison_txt2img_samplers": ["Euler", "Euler CFG++"],
+        "fewstep_comparison_txt2img_reference_steps": 6,
+    }
+    page = host.txt2img(script=TITLE, ui=ui, **BASE)
+    assert cells_of(table(page)) == cells_of(table(compare(host, SMALL)))
+
+
+def test_the_page_saves_pictures_and_table(host):
+    with settings_of(host, grid_save=True):
+        ui = {"fewstep_comparison_txt2img_steps": "1"}
+        page = host.txt2img(script=TITLE, ui=ui, do_not_save_grid=False, **BASE)
+    (path,) = host.data_path.rglob("*few-step-comparison*.csv")
+    assert str(path) in page.comments
+    assert path.read_text() == json.loads(page.info)["extra_generation_params"][TITLE]
+    assert Image.open(path.with_suffix(".png")).size == page.images[0].size
+    assert len(list(host.data_path.rglob("*few-step-curves*.png"))) == 1
+
+
+def test_pasting_an_infotext_fills_the_page(host):
+    settings = SMALL | {"methods": ["None", "HiDiffusion"], "cfg": [2.5], "strips": True}
+    changed = host.paste("txt2img", compare(host, settings).infotexts[0])
+    assert changed["Script"] == TITLE
+    assert {name: changed[name] for name in ("Steps", "CFG", "Samplers", "Methods", "Strips")} == {
+        "Steps": "1, 3",
+        "CFG": "2.5",
+        "Samplers": ["Euler", "Euler CFG++"],
+        "Methods": ["None", "HiDiffusion"],
+        "Strips": True,
+    }
+
+
+def test_progress_counts_the_cells_that_are_left(host, listen):
+    seen = listen(lambda params: (host.shared.state.textinfo, host.shared.state.job_count))
+    compare(host, SMALL)
+    texts = list(dict.fromkeys(text for text, _ in seen))
+    assert texts == [f"{left} of 5 cells left" for left in (5, 4, 3, 2, 1)]
+    assert {count for _, count in seen} == {5}
+
+
+@pytest.fixture
+def listen(host):
+    kinds = host.callbacks.kinds
+    before = list(kinds["cfg_denoiser"])
+
+    def add(function):
+        import sys
+
+        seen = []
+        sys.modules["modules.script_callbacks"].on_cfg_denoiser(lambda params: seen.append(function(params)))
+        return seen
+
+    yield add
+    kinds["cfg_denoiser"][:] = before
+
+
+def test_an_interrupt_keeps_what_is_done(host):
+    host.fault(interrupt=1, launch=2)
+    found = compare(host, SMALL)
+    frame = table(found)
+    assert list(frame["error"]) == ["", "", "stopped", "not run", "not run"]
+    assert frame["psnr"].notna().sum() == 1
+    assert "2 of 5 cells done, 1 failed (stopped), 2 not run." in found.comments
+
+
+def test_a_skipped_cell_is_stopped_and_the_rest_goes_on(host):
+    host.fault(skip=1, launch=2)
+    assert list(table(compare(host, SMALL))["error"]) == ["", "", "stopped", "", ""]
+
+
+def test_a_failing_cell_shows_its_error_and_the_rest_goes_on(host):
+    host.fault(block="input_blocks.1", launch=2, step=1, error=RuntimeError("out of memory"))
+    found = compare(host, SMALL)
+    assert list(table(found)["error"]) == ["", "", "out of memory", "", ""]
+    assert "4 of 5 cells done, 1 failed (out of memory)." in found.comments
+
+
+def test_without_a_reference_there_is_no_distance(host):
+    host.fault(block="input_blocks.1", launch=0, step=1, error=RuntimeError("out of memory"))
+    frame = table(compare(host, SMALL))
+    assert list(frame["error"]) == ["out of memory", "", "", "", ""]
+    assert frame["psnr"].isna().all()
+
+
+def test_when_every_cell_fails_there_are_still_pictures(host):
+    wrong = {"HiDiffusion": {"args": [{"t1": 7}]}}
+    found = compare(host, SMALL, alwayson_scripts=wrong)
+    assert all("t1 = 7 is not allowed" in error for error in table(found)["error"])
+    assert len(found.images) == 2
+
+
+def test_what_another_setting_changes_is_an_error_in_the_cell(host):
+    custom = {"Few-Step": {"args": [{"timesteps": [999, 600]}]}}
+    errors = table(compare(host, SMALL, alwayson_scripts=custom))["error"]
+    assert all("was changed to 2" in error for error in errors)
+
+
+def test_a_preset_leaves_to_the_comparison_what_it_compares(host):
+    preset = {"Few-Step": {"args": [{"preset": "SDXL-Lightning 4 steps"}]}}
+    frame = table(compare(host, SMALL, alwayson_scripts=preset))
+    assert not frame["error"].any()
+    assert set(frame["schedule"]) == {"Trailing"}
+
+
+def test_prompts_come_from_a_file(host):
+    folder = host.data_path / "models" / "FewStep" / "prompts"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "set.tsv").write_text("p\tseed\nred\t5\ngreen\t8\nblue\t\n")
+    settings = {"steps": [1], "cfg": [3], "samplers": ["Euler"], "reference_steps": 2, "prompts": "set.tsv"}
+    frame = table(compare(host, settings))
+    assert list(zip(frame["prompt"], frame["seed"], strict=True))[::2] == [("red", 5), ("green", 8), ("blue", 1)]
+    assert len(table(compare(host, settings | {"prompt_limit": 2}))) == 4
+
+
+def test_img2img_and_hires_fix(host):
+    image = {"init_images": [standin.picture(96, 80)], "denoising_strength": 0.6}
+    frame = table(compare(host, SMALL, **image))
+    assert not frame["error"].any()
+    hires = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.5, "hr_upscaler": "Latent"}
+    frame = table(compare(host, SMALL, **hires))
+    assert not frame["error"].any()
+    assert set(frame["width"]) == {192}
+
+
+def test_a_random_seed_is_the_same_for_all(host):
+    frame = table(compare(host, SMALL, seed=-1))
+    assert frame["seed"].nunique() == 1
+    assert frame["seed"][0] >= 0
+
+
+REFUSED = [
+    ({"steps": []}, "steps = () is not allowed"),
+    ({"steps": [0]}, "steps = 0 is not allowed: it must be whole numbers from 1 to 1000"),
+    ({"steps": [2, 2]}, "no value may be there twice"),
+    ({"steps": ["four"]}, "steps = 'four' is not allowed"),
+    ({"cfg": [-1]}, "cfg = -1 is not allowed: it must be numbers from 0 to 100"),
+    ({"cfg": [float("nan")]}, "cfg = nan is not allowed"),
+    ({"samplers": ["Eular"]}, "samplers = 'Eular' is not allowed"),
+    ({"reference_sampler": "Best"}, "reference_sampler = 'Best' is not allowed"),
+    ({"methods": ["Kohya"]}, "methods = 'Kohya' is not allowed"),
+    ({"seeds": 0}, "seeds = 0 is not allowed: it must be 1 to 1000"),
+    ({"prompts": "nowhere.txt"}, "nowhere.txt"),
+    ({"prompts": "../../etc/passwd"}, "the name of a file"),
+    ({"stepz": [1]}, "Did you mean steps?"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), REFUSED)
+def test_wrong_settings_are_named_before_the_first_image(host, settings, said):
+    result = host.api.txt2img(request(settings))
+    assert result.status == 422, result.message
+    assert result.message.startswith(TITLE)
+    assert said in result.message
+    assert not host.probe.calls
+
+
+def test_a_wrong_number_on_the_page_is_named():
+    from lib_fewstep.webui.comparison_arguments import comparison_settings
+
+    with pytest.raises(ValueError, match="steps = 'x' is not allowed"):
+        comparison_settings(["1, x"])
+    with pytest.raises(ValueError, match="script_args has 20 values"):
+        comparison_settings(["1"] * 20)
+    assert comparison_settings([]) == ComparisonSettings()
