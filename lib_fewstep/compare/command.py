@@ -1,0 +1,102 @@
+"""The run of a comparison over servers, from its file to its table and pictures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lib_fewstep.compare.addresses import servers_from
+from lib_fewstep.compare.curves import draw_curves
+from lib_fewstep.compare.dask_client import connected
+from lib_fewstep.compare.grid import NOT_RUN, draw_grid
+from lib_fewstep.compare.outcome import Outcome
+from lib_fewstep.compare.plan import Plan, Task, read_plan, tasks
+from lib_fewstep.compare.rows import Rows
+from lib_fewstep.compare.survey import survey
+from lib_fewstep.compare.sweep import Sweep
+from lib_fewstep.compare.table import table, write_csv
+
+INTERRUPTED = "Ctrl-C was pressed"
+
+
+class Stopped(Exception):  # noqa: N818 (it is no error)
+    """The comparison has ended before all cells were done; `interrupted` by Ctrl-C, or for want of servers."""
+
+    def __init__(self, message: str, *, interrupted: bool) -> None:
+        """With the sentence that says what is left."""
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
+def run(arguments: Namespace) -> None:
+    """Make the images that are missing, then the table and the pictures of all.
+
+    Raises SettingError, before the first image, for what cannot be done, OSError if the folder cannot be written to,
+    and, after the pictures, Stopped if cells are left.
+    """
+    begun = time.monotonic()
+    plan, servers = read_plan(arguments.config), servers_from(arguments.server)
+    with connected(arguments.scheduler, len(servers)) as client:
+        found = survey(client, servers, plan.samplers, any_checkpoint=plan.names_checkpoint)
+        wanted, rows = tasks(plan, found), Rows(arguments.out)
+        with _progress(rows, wanted) as progress:
+            sweep = Sweep(client, servers, rows, arguments.timeout, progress)
+            reason = _swept(sweep, [task for task in wanted if not rows.finished(task.key)])
+    outcomes = _outcomes(plan, rows, wanted)
+    _say(f"{_counts(outcomes)}; {time.monotonic() - begun:.0f} s.")
+    _say(*(f"{address}: {images} images" for address, images in sweep.made.items()))
+    _say(*_report(outcomes, arguments.out, arguments.config.stem))
+    if reason:
+        sentence = f"Stopped, because {reason} ({_counts(outcomes)}): the same command continues."
+        raise Stopped(sentence, interrupted=reason is INTERRUPTED)
+
+
+def _swept(sweep: Sweep, missing: Sequence[Task]) -> str:
+    """Why the sweep stopped before all of the missing images were made; nothing if they are."""
+    try:
+        return sweep.run(missing)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _progress(rows: Rows, wanted: Sequence[Task]) -> Any:
+    """A bar of all cells; those of earlier runs do not count for the time that is left."""
+    done = sum(len(task.cells) for task in wanted if rows.finished(task.key))
+    return tqdm(total=sum(len(task.cells) for task in wanted), initial=done, unit="cell", dynamic_ncols=True)
+
+
+def _outcomes(plan: Plan, rows: Rows, wanted: Sequence[Task]) -> list[Outcome]:
+    """What came of all cells in their order, with what the file of prompts says about them."""
+    said = {prompt.text: {"category": prompt.category, "challenge": prompt.challenge} for prompt in plan.prompts}
+    keys = {cell: task.key for task in wanted for cell in task.cells}
+    outcomes = [rows.outcome(keys[cell], cell) for cell in plan.cells]
+    for outcome in outcomes:
+        known = {name: value for name, value in said[outcome.cell.prompt].items() if value is not None}
+        outcome.details = known | outcome.details
+    return outcomes
+
+
+def _counts(outcomes: Sequence[Outcome]) -> str:
+    kinds = Counter("left" if outcome.error == NOT_RUN else bool(outcome.error) for outcome in outcomes)
+    return f"{len(outcomes)} cells: {kinds[False]} done, {kinds[True]} failed, {kinds['left']} left"
+
+
+def _report(outcomes: Sequence[Outcome], folder: Path, title: str) -> list[Path]:
+    """Write the table and the pictures; returns where they are."""
+    paths = [folder / name for name in ("comparison.csv", "curves.png", "grid.png")]
+    frame = table(outcomes)
+    write_csv(frame, paths[0])
+    draw_curves(frame, title).save(paths[1])
+    draw_grid(outcomes, title).save(paths[2])
+    return paths
+
+
+def _say(*lines: object) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
