@@ -11,11 +11,12 @@ export MALLOC_TRIM_THRESHOLD_ := 8589934592
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test lint live clean
+.PHONY: demo quality train bench test lint live live-servers clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
-		--guidance-picture demo/out/guidance.png
+		--guidance-picture demo/out/guidance.png --curves demo/out/curves.png \
+		--comparison demo/out/comparison.csv --grid demo/out/grid.png
 
 quality: $(VENV)/demo.done
 	$(RUN) -m demo --images 192 --out demo/out/quality.json
@@ -36,7 +37,11 @@ lint: $(VENV)/test.done
 
 live: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" || { echo "make live needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
-	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live
+	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live --ignore tests/live/test_servers.py
+
+live-servers: $(VENV)/test.done
+	@test -n "$(WEBUI_URL)" -a -n "$(SECOND_URL)" -a -n "$(SECOND_PID)" || { echo "make live-servers needs WEBUI_URL, SECOND_URL and SECOND_PID, the process that it kills"; exit 2; }
+	WEBUI_URL=$(WEBUI_URL) SECOND_URL=$(SECOND_URL) SECOND_PID=$(SECOND_PID) $(RUN) -m pytest tests/live/test_servers.py
 
 clean:
 	rm -rf $(VENV) demo/out bench/out
@@ -49,7 +54,7 @@ $(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/demo-nodeps.txt
 	@touch $@
 
-$(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nodeps.txt
+$(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nodeps.txt requirements-cluster.txt
 	@echo "== set-up: what the tests need (gradio, the reference implementation, the tools)"
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt

@@ -1,4 +1,4 @@
-"""`python -m demo`: HiDiffusion and Deep Shrink above the trained size, and CFG++ against ordinary guidance."""
+"""`python -m demo`: HiDiffusion and Deep Shrink above the trained size, CFG++ against CFG, samplers at few steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 from demo import checkpoint, report
-from demo.compare import run_columns, tasks_for
+from demo.checkpoint import MiniModel
+from demo.compare import Task, run_columns, tasks_for
+from demo.few_step import IMAGES, draw_few_step_curves, draw_few_step_grid, means, run_few_step
 from demo.guidance import run_guidance
 from demo.guidance_picture import draw_guidance
 from demo.picture import draw_comparison
+from lib_fewstep.compare.table import table, write_csv
 
 DEFAULT_REPORT = Path("demo/out/report.json")
 
@@ -33,7 +36,25 @@ def main() -> int:
     if arguments.guidance_picture is not None:
         draw_guidance(pairs, tasks, arguments.guidance_picture)
         print(f"picture: {arguments.guidance_picture}")
+    if arguments.curves or arguments.comparison or arguments.grid:
+        compare_samplers(model, tasks[:IMAGES], arguments)
     return 0
+
+
+def compare_samplers(model: MiniModel, tasks: list[Task], arguments: argparse.Namespace) -> None:
+    """Run the samplers at few steps, and write what the command line asks for."""
+    outcomes = run_few_step(model, tasks)
+    frame = table(outcomes)
+    print(f"\n{means(frame)}\n")
+    if arguments.comparison is not None:
+        write_csv(frame, arguments.comparison)
+        print(f"table: {arguments.comparison}")
+    if arguments.curves is not None:
+        draw_few_step_curves(frame, arguments.curves)
+        print(f"picture: {arguments.curves}")
+    if arguments.grid is not None:
+        draw_few_step_grid(outcomes, arguments.grid)
+        print(f"picture: {arguments.grid}")
 
 
 def parse() -> argparse.Namespace:
@@ -44,6 +65,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=DEFAULT_REPORT, help="where the figures go")
     parser.add_argument("--picture", type=Path, help="where the picture of sizes goes (default: none)")
     parser.add_argument("--guidance-picture", type=Path, help="where that of CFG and CFG++ goes (default: none)")
+    parser.add_argument("--curves", type=Path, help="where the picture of samplers at few steps goes (default: none)")
+    parser.add_argument("--comparison", type=Path, help="where their table goes, as CSV (default: none)")
+    parser.add_argument("--grid", type=Path, help="where the picture of their images goes (default: none)")
     parser.add_argument("--checkpoint", type=Path, default=checkpoint.DEFAULT_PATH, help="safetensors file")
     return parser.parse_args()
 

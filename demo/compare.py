@@ -103,7 +103,7 @@ def generate_chunk(model: MiniModel, column: Column, chunk: list[Task], steps: i
 def add_chunk(result: Result, chunk: list[Task], made: Generation) -> None:
     """Judge the images of a group of tasks and add them, and what they cost, to the column's result."""
     result.images += judged(chunk, made)
-    result.unet_seconds += made.unet_seconds
+    result.unet_seconds += made.meter.unet_seconds
     result.report = made.report
 
 

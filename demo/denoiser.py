@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -37,7 +36,7 @@ class NoiseLevels:
 class GuidedDenoiser:
     """The UNet as the WebUI shows it to a sampler: guided images, and the unconditional ones on request.
 
-    Each call runs one batch of both halves, with a clock around it, and tells a session the step of `sigmas` that it
+    Each call is an evaluation, which runs one batch of both halves. It tells a session the step of `sigmas` that it
     belongs to, which is also right for samplers that look between two levels.
     """
 
@@ -49,12 +48,13 @@ class GuidedDenoiser:
         self.need_last_noise_uncond = False
         self.last_noise_uncond: Tensor | None = None
         self.cond_scale = cond_scale
-        self.seconds = 0.0
+        self.evaluations = 0
         self._unet, self._context, self._session = unet, context, session
         self._starts = sigmas[:-1].tolist()
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
         """The guided image in `x` (n, 4, h, w) at the noise levels `sigma` (n,), which are all the same."""
+        self.evaluations += 1
         if self._session is not None:
             self._session.at_step(self._step_at(float(sigma[0])))
         level = sigma[:, None, None, None]
@@ -66,9 +66,7 @@ class GuidedDenoiser:
     def _noise(self, scaled: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The noise that the UNet sees with the prompts and without."""
         times = self.inner_model.sigma_to_t(sigma).to(scaled)
-        started = time.perf_counter()
         both: Tensor = self._unet(torch.cat([scaled, scaled]), torch.cat([times, times]), context=self._context)
-        self.seconds += time.perf_counter() - started
         wanted, unconditional = both.chunk(2)
         return wanted, unconditional
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from demo.checkpoint import MiniModel
 from demo.denoiser import GuidedDenoiser
 from demo.scenes import TRAINED_SIDE
 from demo.schedule import training_sigmas
+from lib_fewstep.compare.meter import Meter
 from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints, Report
 from lib_fewstep.sampling import trailing_timesteps
 from lib_fewstep.sampling.steps import Callback, Run
@@ -24,22 +26,24 @@ STEPS = 20
 GUIDANCE = 4.0
 
 Sampler = Callable[..., Tensor]
-"""What k-diffusion's samplers are: called with the denoiser, the start, the noise levels and `disable`."""
+"""What k-diffusion's samplers are: called with the denoiser, the start, the noise levels and `disable`; those that
+add noise take a `noise_sampler` too."""
 
 
 @dataclass
 class Generation:
-    """Latents (n, 4, height, width), seconds spent inside the UNet, and the method's report (None = plain)."""
+    """Latents (n, 4, height, width), what their sampling cost, and the method's report (None = plain)."""
 
     latents: Tensor
-    unet_seconds: float
+    evaluations: int
+    meter: Meter
     report: Report | None = None
 
 
-def seeded_noise(seeds: list[int], size: tuple[int, int]) -> Tensor:
-    """Unit noise (len(seeds), 4, height, width), each image's from its own seed: batches equal singles."""
+def seeded_noise(seeds: list[int], size: tuple[int, int]) -> Callable[..., Tensor]:
+    """Draws unit noise (len(seeds), 4, height, width), each image's from its own seed: batches equal singles."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(4, *size, generator=generator) for generator in generators])
+    return lambda *_: torch.stack([torch.randn(4, *size, generator=generator) for generator in generators])
 
 
 def trailing_sigmas(steps: int) -> Tensor:
@@ -65,6 +69,32 @@ def sample_euler(
     return x
 
 
+def sample_dpmpp_2m(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,  # noqa: FBT001
+) -> Tensor:
+    """DPM-Solver++ (2M) of Lu et al., arXiv 2211.01095: Euler's step towards an image that is carried on.
+
+    It lies on the line in -log(sigma) through the last two, in the middle of the step. First and last step have none.
+    """
+    run = Run(model, x, sigmas, extra_args, callback, disable)
+    before: tuple[float, Tensor] | None = None
+    for step in run.steps():
+        denoised = run.denoised(x, step.sigma)
+        run.report(step, x, denoised)
+        image = denoised
+        if before is not None and not step.last:
+            h, older = before
+            image = denoised + step.h / (2 * h) * (denoised - older)
+        x = image + step.ratio * (x - image)
+        before = step.h, denoised
+    return x
+
+
 @torch.inference_mode()
 def generate(
     model: MiniModel,
@@ -79,17 +109,23 @@ def generate(
 ) -> Generation:
     """Sample one latent of `size` (height, width) per prompt and seed; `settings` None is the plain model.
 
-    `guidance` is what the denoiser guides with, lambda for a CFG++ sampler. Raises UnknownPromptError for a prompt
-    outside the vocabulary, ValueError for unlike numbers of prompts and seeds, and what `HiResSession` raises for
-    settings that cannot work.
+    `guidance` is what the denoiser guides with, lambda for a CFG++ sampler. A sampler that adds noise gets each image's
+    from that image's seed. Raises UnknownPromptError for a prompt outside the vocabulary, ValueError for unlike numbers
+    of prompts and seeds, and what `HiResSession` raises for settings that cannot work.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
     context = model.text([*prompts, *[""] * len(prompts)])
     sigmas = trailing_sigmas(steps)
-    noise = seeded_noise(seeds, size)
+    noise, meter = seeded_noise(seeds, size), Meter(torch.device("cpu"))
+    start = noise() * float(sigmas[0])
+    adds_noise = "noise_sampler" in inspect.signature(sampler).parameters
     hires = None if settings is None else HiResSession(model.unet, settings, latent_size=size, steps=steps, hints=HINTS)
     with hires or nullcontext() as session:
         guided = GuidedDenoiser(model.unet, context, guidance, sigmas, session)
-        latents = sampler(guided, noise * float(sigmas[0]), sigmas, disable=True)
-    return Generation(latents, guided.seconds, None if session is None else session.report)
+        meter.start(model.unet)
+        try:
+            latents = sampler(guided, start, sigmas, disable=True, **({"noise_sampler": noise} if adds_noise else {}))
+        finally:
+            meter.stop()
+    return Generation(latents, guided.evaluations, meter, None if session is None else session.report)

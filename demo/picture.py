@@ -11,7 +11,7 @@ from PIL import ImageDraw, ImageFont
 
 from demo.compare import Image, Result, Task
 from demo.judge import UNKNOWN
-from demo.scenes import to_rgb
+from demo.scenes import FloatArray, to_rgb
 
 ROWS = 8
 ZOOM = 6
@@ -55,8 +55,13 @@ def finish(sheet: PilImage.Image, top: int, caption: Sequence[str], path: Path) 
     """Write the lines of a caption from `top` down, and the PNG, making the folder where it is missing."""
     for line, text in enumerate(caption):
         write(ImageDraw.Draw(sheet), (MARGIN, top + 4 + 24 * line), text, 17, FAINT)
+    save(sheet, path)
+
+
+def save(picture: PilImage.Image, path: Path) -> None:
+    """Write a PNG, making the folder where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    picture.save(path, optimize=True)
 
 
 def column_places(results: list[Result]) -> tuple[list[int], int]:
@@ -100,9 +105,13 @@ def draw_framed(sheet: PilImage.Image, left: int, top: int, picture: PilImage.Im
 
 def as_picture(image: Image, zoom: int = ZOOM) -> PilImage.Image:
     """The colour channels, enlarged."""
-    levels = np.round(to_rgb(image.latent) * 255).astype(np.uint8)
-    height, width = levels.shape[:2]
-    return PilImage.fromarray(levels).resize((width * zoom, height * zoom), PilImage.Resampling.BICUBIC)
+    picture = rgb_picture(image.latent)
+    return picture.resize((picture.width * zoom, picture.height * zoom), PilImage.Resampling.BICUBIC)
+
+
+def rgb_picture(latent: FloatArray) -> PilImage.Image:
+    """The colour channels of a latent (4, height, width), a pixel for each of its own."""
+    return PilImage.fromarray(np.round(to_rgb(latent) * 255).astype(np.uint8))
 
 
 def describe(image: Image) -> str:

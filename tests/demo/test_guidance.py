@@ -16,6 +16,7 @@ from demo.generate import Generation
 from demo.guidance import CFG, difference, out_of_range, run_guidance
 from demo.guidance_picture import draw_guidance
 from demo.scenes import Scene, draw, random_scene, random_shifts
+from lib_fewstep.compare.meter import Meter
 
 SIDES = {"exact", "out_of_range"}
 
@@ -78,7 +79,9 @@ def test_differences_are_paired():
 
 
 def test_the_report_has_the_comparison(pairs, tmp_path):
-    plain = Result(COLUMNS[0], judged(tasks_for(1), Generation(torch.zeros(1, 4, 16, 16), 0.0)))
+    plain = Result(
+        COLUMNS[0], judged(tasks_for(1), Generation(torch.zeros(1, 4, 16, 16), 1, Meter(torch.device("cpu"))))
+    )
     report.write(report.as_dict([plain], pairs, {}), tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text())["guidance"]
     assert written["cfg"] == CFG
