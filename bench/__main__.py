@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from demo.host import prepare_host
+from lib_fewstep.compare.meter import Meter
+from lib_fewstep.compare.record import COLUMNS, Record, append
 from lib_fewstep.hires import HiResSession, HiResSettings
 from lib_fewstep.hires.schedule import Step
 
@@ -33,6 +36,7 @@ METHODS = {
 CONTEXT_WIDTH = 768
 TOKENS = 77
 REMOVALS = 20
+IDLE_CALLS = 1000
 
 
 def full_size_unet() -> nn.Module:
@@ -124,6 +128,31 @@ def overhead(unet: nn.Module, side: int) -> dict[str, float]:
     return {"session_ms": statistics.median(built)}
 
 
+def record_cost(side: int, folder: Path) -> dict[str, float]:
+    """What the record adds: microseconds for each evaluation, and milliseconds for each image's row, medians.
+
+    Measured on a UNet that does nothing, since beside a real one it drowns in the noise.
+    """
+    idle, x = nn.Identity(), torch.zeros(2, 4, side, side)
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, 0)
+    added, rows = [], []
+    for _ in range(REMOVALS):
+        seconds = {}
+        for metered in (False, True):
+            meter = Meter(x.device)
+            meter.start(idle if metered else None)
+            started = time.perf_counter()
+            for _ in range(IDLE_CALLS):
+                idle(x)
+            seconds[metered] = time.perf_counter() - started
+            meter.stop()
+        added.append(1e6 * (seconds[True] - seconds[False]) / IDLE_CALLS)
+        started = time.perf_counter()
+        append([Record(**row)], folder / "record.csv")
+        rows.append(1000 * (time.perf_counter() - started))
+    return {"record_evaluation_us": statistics.median(added), "record_row_ms": statistics.median(rows)}
+
+
 def table(side: int, whole: dict[str, Any]) -> str:
     """One line a method: seconds, gain, work, and the gain that the work alone would give."""
     plain = whole["plain"]
@@ -133,6 +162,14 @@ def table(side: int, whole: dict[str, Any]) -> str:
         figures = f"{cost['seconds']:10.1f}{gain:7.2f}x{cost['tflop']:9.1f}{ideal:13.2f}x{gain / ideal:9.0%}"
         lines.append(f"{name:<{len(str(8 * side)) * 2 + 11}}{figures}")
     return "\n".join(lines)
+
+
+def record_line(report: dict[str, Any]) -> str:
+    """The record's cost, also as a share of the plain run at the smallest size."""
+    seconds = next(iter(report["sizes"].values()))["plain"]["seconds"]
+    added = report["steps"] * report["record_evaluation_us"] / 1e6 + report["record_row_ms"] / 1e3
+    each = f"{report['record_evaluation_us']:.1f} us an evaluation and {report['record_row_ms']:.1f} ms an image"
+    return f"the record: {each}, {added / seconds:.4%} of the plain run at the smallest size"
 
 
 def main() -> None:
@@ -150,11 +187,14 @@ def main() -> None:
             meta = full_size_unet()
         report: dict[str, Any] = {"steps": arguments.steps, "threads": torch.get_num_threads(), "sizes": {}}
         report |= overhead(unet, 64)
+        with tempfile.TemporaryDirectory() as folder:
+            report |= record_cost(64, Path(folder))
         for size in arguments.sizes:
             whole = measure(unet, meta, size // 8, arguments.steps, arguments.repeats)
             report["sizes"][str(size)] = whole
             print(table(size // 8, whole))
     print(f"\nbuilding, installing and removing a session: {report['session_ms']:.1f} ms")
+    print(record_line(report))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
