@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from demo.schedule import training_sigmas
+from lib_fewstep.compare.plan import read_plan
 from lib_fewstep.hires import HiResSession, HiResSettings
 from lib_fewstep.sampling import FewStepSettings, calibrated, sample_euler_cfgpp, trailing_timesteps
 from lib_fewstep.webui.arguments import hires_settings
+from lib_fewstep.webui.comparison_arguments import comparison_settings
 from lib_fewstep.webui.few_step_arguments import few_step_settings
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
 from tools.settings_table import with_tables
@@ -27,7 +29,10 @@ def test_the_tables_are_up_to_date():
 
 
 def test_the_requests_are_accepted():
-    requests = [json.loads(text)["alwayson_scripts"] for language, text in BLOCKS if language == "json"]
+    sent = [json.loads(text) for language, text in BLOCKS if language == "json"]
+    (compared,) = (comparison_settings(r["script_args"]) for r in sent if r.get("script_name") == "Few-step comparison")
+    assert (compared.steps, compared.methods) == ((4, 8, 16), ("None", "HiDiffusion"))
+    requests = [request["alwayson_scripts"] for request in sent if "alwayson_scripts" in request]
     lightning, timesteps = (few_step_settings(r["Few-Step"]["args"]) for r in requests if "Few-Step" in r)
     assert (lightning.preset, lightning.keep) == ("SDXL-Lightning 4 steps", ("cfg",))
     assert timesteps == FewStepSettings(timesteps=(999, 749, 499, 249))
@@ -35,6 +40,15 @@ def test_the_requests_are_accepted():
     assert hires == HiResSettings()
     (listed,) = re.findall(r'`(\{"args": \[true.*?\})`', README)
     assert hires_settings(json.loads(listed)["args"]) == HiResSettings(method="Deep Shrink", preset="Paper")
+
+
+def test_the_command_s_example_is_accepted(tmp_path):
+    (example,) = (text for language, text in BLOCKS if language == "yaml")
+    (tmp_path / "comparison.yaml").write_text(example)
+    plan = read_plan(tmp_path / "comparison.yaml")
+    assert len(plan.cells) == 4 * 2 * (1 + 3 * 3)
+    (words,) = (line.split() for line in README.splitlines() if line.startswith("python -m lib_fewstep.compare"))
+    assert {word for word in words if word.startswith("--")} == {"--server", "--config", "--out"}
 
 
 def test_the_library_example_runs():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lib_fewstep.compare.settings import ComparisonSettings
 from lib_fewstep.hires import HiResSettings
 from lib_fewstep.options import Option, option_of
 from lib_fewstep.sampling import FewStepSettings
@@ -44,6 +45,7 @@ def _row(preset: Preset) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "settings": lambda: settings_table(HiResSettings),
+    "comparison settings": lambda: settings_table(ComparisonSettings),
     "few-step settings": lambda: settings_table(FewStepSettings),
     "presets": presets_table,
 }
@@ -66,7 +68,9 @@ def _allowed(option: Option) -> str:
 def _default(value: object, option: Option) -> str:
     if value is None:
         return "none" if option.values else "preset's"
-    return str(value).lower() if isinstance(value, bool) else str(value) if value != () else "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) or "none"
 
 
 if __name__ == "__main__":
