@@ -18,6 +18,14 @@ from lib_fewstep.webui.comparison_run import run_comparison
 from lib_fewstep.webui.prompt_source import saved_prompts
 from lib_fewstep.webui.refusal import Refusal
 
+_ROWS = (
+    ("steps", "cfg"),
+    ("samplers", "methods"),
+    ("seeds", "reference_sampler", "reference_steps"),
+    ("prompts", "prompt_limit", "prompt_seed"),
+    ("strips", "images"),
+)
+
 
 class ComparisonScript(scripts.Script):
     """Steps, CFG, samplers and methods on the same seeds, each measured against a reference of many steps."""
@@ -32,8 +40,13 @@ class ComparisonScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """The components are the script's arguments, in the settings' order."""
-        components = {name: _component("img2img" if is_img2img else "txt2img", name) for name in OPTIONS}
-        self.infotext_fields = [(made, partial(pasted, name)) for name, made in components.items()]
+        tab = "img2img" if is_img2img else "txt2img"
+        made: dict[str, Any] = {}
+        for row in _ROWS:
+            with gr.Row():
+                made |= {name: _component(tab, name) for name in row}
+        components = {name: made[name] for name in OPTIONS}
+        self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
         self.paste_field_names = []
         return list(components.values())
 
