@@ -88,7 +88,6 @@ def _outcome(p: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outc
 def _job(p: Any, cell: Cell) -> Any:
     """The job of one cell; nothing of it stays on `p`."""
     job = copy(p)
-    job.styles, job.override_settings = list(p.styles), dict(p.override_settings)
     job.extra_generation_params = dict(p.extra_generation_params)
     job.prompt, job.seed = cell.prompt, cell.seed
     job.sampler_name, job.cfg_scale, job.steps = cell.sampler, cell.cfg, cell.steps

@@ -30,7 +30,7 @@ class Clock:
     """Seconds that pass only when a test says so; also the device's, whose events it makes."""
 
     def __init__(self):
-        self.now, self.log = 100.0, []
+        self.now, self.log, self.allocated = 100.0, [], 0
 
     def perf_counter(self):
         return self.now
@@ -114,7 +114,7 @@ def cuda(monkeypatch, clock):
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: clock.log.append("reset"))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7 * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: clock.allocated)
     return torch.device("cuda")
 
 
@@ -127,4 +127,11 @@ def test_on_cuda_nothing_waits_until_the_seconds_are_read(clock, cuda):
     assert clock.log == ["reset"] + ["record"] * 12
     assert (meter.seconds, meter.unet_seconds) == (10, 10)
     assert "wait" in clock.log
-    assert meter.peak_memory == 7 * 2**20
+
+
+def test_on_cuda_the_peak_is_that_of_the_larger_pass(clock, cuda):
+    meter = Meter(cuda)
+    for clock.allocated in (5, 9, 7):
+        meter.start(None)
+        meter.stop()
+    assert meter.peak_memory == 9

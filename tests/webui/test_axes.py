@@ -224,6 +224,12 @@ def test_a_preset_leaves_to_other_axes_what_they_change(host):
     found = host.xyz({"[Few-Step] Preset": text(name), "CFG Scale": "2, 3"}, **BASE)
     kept = {"preset": name, "keep": ["cfg"]}
     assert equal(found, [single(host, "Few-Step", kept, cfg_scale=cfg) for cfg in (2.0, 3.0)])
+    found = host.xyz({"[Few-Step] Preset": text(name), "Sampler": "Heun, TCD"}, **BASE)
+    kept = {"preset": name, "keep": ["sampler"]}
+    assert equal(found, [single(host, "Few-Step", kept, sampler_name=sampler) for sampler in ("Heun", "TCD")])
+    found = host.xyz({"[Few-Step] Preset": text(name), "Schedule type": "Karras, Uniform"}, **BASE)
+    kept = {"preset": name, "keep": ["schedule"]}
+    assert equal(found, [single(host, "Few-Step", kept, scheduler=schedule) for schedule in ("Karras", "Uniform")])
 
 
 @pytest.fixture

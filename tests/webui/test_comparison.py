@@ -195,11 +195,12 @@ def test_pasting_an_infotext_fills_the_page(host):
 
 
 def test_progress_counts_the_cells_that_are_left(host, listen):
-    seen = listen(lambda params: (host.shared.state.textinfo, host.shared.state.job_count))
+    state, bar = host.shared.state, host.shared.total_tqdm
+    seen = listen(lambda params: (state.textinfo, (state.job_count, bar._tqdm.total)))
     compare(host, SMALL)
     texts = list(dict.fromkeys(text for text, _ in seen))
     assert texts == [f"{left} of 5 cells left" for left in (5, 4, 3, 2, 1)]
-    assert {count for _, count in seen} == {5}
+    assert {counts for _, counts in seen} == {(5, 6 + 2 * (1 + 3))}
 
 
 @pytest.fixture
@@ -237,6 +238,49 @@ def test_a_failing_cell_shows_its_error_and_the_rest_goes_on(host):
     found = compare(host, SMALL)
     assert list(table(found)["error"]) == ["", "", "out of memory", "", ""]
     assert "4 of 5 cells done, 1 failed (out of memory)." in found.comments
+
+
+def test_stopping_after_the_image_keeps_it(host, listen):
+    seen = listen(lambda params: len(host.probe.jobs) == 2 and host.shared.state.stop_generating())
+    found = compare(host, SMALL)
+    assert any(seen) is False
+    assert list(table(found)["error"]) == ["", "", "not run", "not run", "not run"]
+
+
+def test_a_batch_is_one_image_a_cell_and_nothing_of_a_cell_stays_on_the_job(host):
+    found = compare(host, SMALL | {"images": True}, batch_size=2, n_iter=2)
+    assert len(found.images) == 2 + 5
+    assert not table(found)["error"].any()
+    assert found.p.extra_generation_params == {}
+    assert (found.p.batch_size, found.p.n_iter, found.p.steps, found.p.sampler_name) == (2, 2, 9, "Heun")
+
+
+def test_a_grid_of_one_image_does_not_take_the_image_s_place(host):
+    with settings_of(host, grid_only_if_multiple=False, return_grid=True):
+        page = host.txt2img(script=TITLE, ui={"fewstep_comparison_txt2img_steps": "1"}, do_not_save_grid=False, **BASE)
+    assert all(len(job.p.all_prompts) == 1 for job in page.jobs)
+    assert not list(host.data_path.rglob("*grid-0*"))
+
+
+def test_after_strips_the_sampler_is_as_it_was(host, listen):
+    samplers = listen(lambda params: params.denoiser.sampler)
+    compare(host, SMALL | {"strips": True})
+    assert len(samplers) > 5
+    assert not any({"callback_state", "launch_sampling", "fewstep_recorded_pass"} & set(vars(s)) for s in samplers)
+
+
+@pytest.mark.parametrize(("name", "value"), [("sampler", "Heun"), ("steps", 2), ("cfg", 7.0)])
+def test_a_cell_that_ran_otherwise_is_an_error(host, name, value):
+    from types import SimpleNamespace
+
+    from lib_fewstep.options import SettingError
+    from lib_fewstep.webui.comparison_run import _check_run
+
+    cell = Cell("a cat", 1, "None", "Euler", 3.0, 4)
+    ran = {"sampler": "Euler", "steps": 4, "cfg": 3.0}
+    _check_run(cell, SimpleNamespace(records=[SimpleNamespace(**ran)]))
+    with pytest.raises(SettingError, match=f"{name} = .* was changed to {value!r}"):
+        _check_run(cell, SimpleNamespace(records=[SimpleNamespace(**(ran | {name: value}))]))
 
 
 def test_without_a_reference_there_is_no_distance(host):

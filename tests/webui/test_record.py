@@ -152,6 +152,7 @@ def test_the_passes_of_a_hires_fix_are_added_up(host):
     assert int(row["evaluations"]) == len(host.probe.calls) == 10
     assert (row["width"], row["height"]) == ("192", "160")
     assert (row["method"], row["active_steps"]) == ("HiDiffusion", "1-6 + 1-4")
+    assert float(row["seconds_per_step"]) == pytest.approx(float(row["seconds"]) / 10, abs=1e-4)
 
 
 def test_a_method_that_did_nothing_is_not_named(host):
@@ -210,6 +211,19 @@ def test_a_file_with_other_columns_is_left_alone(host, log):
     assert cost(result)[0] == 4
     assert file(host).read_text() == "seed,seconds\n1,2\n"
     assert any("fewstep-record.csv has other columns" in line for line in log())
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_image(host, log):
+    folder = file(host).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    moved = folder.rename(folder.with_name("moved"))
+    folder.write_text("a file where the folder was")
+    try:
+        assert cost(run(host, **ON))[0] == 4
+        assert any(line.startswith("The record of 1 images is not written") for line in log())
+    finally:
+        folder.unlink()
+        moved.rename(folder)
 
 
 def test_a_pasted_infotext_ignores_the_cost(host):
