@@ -3,6 +3,7 @@
 import launch
 
 SHIPPED = {"torch": "torch", "safetensors": "safetensors", "numpy": "numpy", "PIL": "Pillow"}
+SHIPPED |= {"matplotlib": "matplotlib", "pandas": "pandas", "skimage": "scikit-image"}
 """Import names, and the packages that bring them."""
 
 for module, package in SHIPPED.items():

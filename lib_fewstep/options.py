@@ -7,7 +7,7 @@ import difflib
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, TypeVar
 
@@ -112,9 +112,13 @@ def from_mapping(settings: type[S], values: object, aliases: Mapping[str, Any] |
 
 
 def _unknown(name: object, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(name), known, n=1)
-    guess = f" Did you mean {close[0]}?" if close else ""
-    return f"{shown(name)} is no setting; the settings are {', '.join(known)}.{guess}"
+    return f"{shown(name)} is no setting; the settings are {', '.join(known)}.{guess(str(name), known)}"
+
+
+def guess(name: str, known: Sequence[str]) -> str:
+    """The end of an error's sentence that asks for the known name which is most like a wrong one; may be empty."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 @functools.cache

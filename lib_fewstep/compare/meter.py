@@ -17,6 +17,7 @@ class Meter:
 
     On CUDA the marks are events of the device, which are read when `seconds` or `unet_seconds` is asked for: nothing
     waits for the device in between. Elsewhere they are the clock's. The UNet gets two hooks, which `stop` removes.
+    `start` sets the device's peak statistics back, for there is but one set of them in a process.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ METHODS = (AS_SET, NO_METHOD, "HiDiffusion", "Deep Shrink")
 LISTS = ("steps", "cfg", "samplers", "methods")
 MOST_STEPS = 1000
 MOST_CFG = 100
+MOST_CELLS = 10000
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ComparisonSettings:
         """Raise SettingError for the first value that is not allowed."""
         check(self)
         _check_list("steps", self.steps, int, lambda value: 1 <= value <= MOST_STEPS)
-        _check_list("cfg", self.cfg, (int, float), lambda value: math.isfinite(value) and 0 <= value <= MOST_CFG)
+        _check_list("cfg", self.cfg, (int, float), lambda value: 0 <= value <= MOST_CFG)
         _check_list("samplers", self.samplers, str, bool)
         _check_list("methods", self.methods, str, METHODS.__contains__)
 
@@ -112,8 +112,9 @@ class Cell:
 def cells(settings: ComparisonSettings, prompts: Sequence[Prompt], seed: int) -> list[Cell]:
     """All images of a comparison; after each reference those that are measured against it.
 
-    A prompt with a seed of its own counts from that instead of from `seed`.
+    A prompt with a seed of its own counts from that instead of from `seed`. Raises SettingError for too many.
     """
+    _check_number(settings, len(prompts))
     return [
         cell
         for prompt in prompts
@@ -121,6 +122,16 @@ def cells(settings: ComparisonSettings, prompts: Sequence[Prompt], seed: int) ->
         for cfg in settings.cfg
         for cell in _group(settings, prompt.text, (seed if prompt.seed is None else prompt.seed) + index, cfg)
     ]
+
+
+def _check_number(settings: ComparisonSettings, prompts: int) -> None:
+    references = prompts * settings.seeds * len(settings.cfg)
+    images = references * (1 + len(settings.methods) * len(settings.samplers) * len(settings.steps))
+    if images > MOST_CELLS:
+        raise SettingError(
+            f"{images} images ({references} references and what is measured against them) are not allowed: there must "
+            f"be at most {MOST_CELLS}."
+        )
 
 
 def _group(settings: ComparisonSettings, prompt: str, seed: int, cfg: float) -> Iterator[Cell]:

@@ -15,15 +15,18 @@ OPTIONS = options_of(ComparisonSettings)
 
 
 def comparison_settings(args: Sequence[Any]) -> ComparisonSettings:
-    """The settings that a script's arguments mean: a dict, or the page's values in order. Raises SettingError."""
-    first = args[0] if args else {}
-    if isinstance(first, Mapping):
-        return ComparisonSettings.from_dict(first)
-    if len(args) > len(OPTIONS):
-        raise SettingError(f"script_args has {len(args)} values, but there are only {len(OPTIONS)} settings.")
-    return ComparisonSettings.from_dict(
-        {name: _from_page(name, value) for name, value in zip(OPTIONS, args, strict=False)}
-    )
+    """The settings that a script's arguments mean: a dict, or all of the page's values in order.
+
+    Raises SettingError. Fewer values would mean others': the host fills them up with the next script's.
+    """
+    if args and isinstance(args[0], Mapping):
+        return ComparisonSettings.from_dict(args[0])
+    if len(args) != len(OPTIONS):
+        raise SettingError(
+            f"script_args has {len(args)} values: it must be a dict of settings, or all {len(OPTIONS)} values in order."
+        )
+    values = {name: _from_page(name, value) for name, value in zip(OPTIONS, args, strict=True)}
+    return ComparisonSettings.from_dict(values)
 
 
 def page_value(name: str) -> Any:

@@ -43,7 +43,7 @@ def results(p: Any, settings: ComparisonSettings, outcomes: list[Outcome], done:
     made.extra_generation_params = {**p.extra_generation_params, TITLE: frame.to_csv(index=False)}
     summary = _summary(outcomes)
     if shared.opts.grid_save and not p.do_not_save_grid:
-        summary += f" The table is {_saved(p, made, pictures, frame)}."
+        summary += _saved(p, made, pictures, frame)
     made.comments += f"{summary}\n"
     log.info("%s", summary)
     return made
@@ -74,7 +74,15 @@ def _infotext(p: Any, settings: ComparisonSettings, done: list[Processed]) -> st
     return ", ".join([done[0].infotexts[0], *(f"{key}: {infotext_utils.quote(text)}" for key, text in said.items())])
 
 
-def _saved(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:
+def _saved(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> str:
+    """Save pictures and table; says where the table is, or why it is nowhere."""
+    try:
+        return f" The table is {_save(p, made, pictures, frame)}."
+    except OSError as error:
+        return f" Nothing is saved: {error}."
+
+
+def _save(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:
     """Save pictures and table; returns the table's path."""
     paths = [
         images.save_image(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from copy import copy
 from typing import Any
 
@@ -14,7 +13,7 @@ from lib_fewstep.compare.grid import NOT_RUN
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.compare.settings import AS_SET, Cell, ComparisonSettings, cells
-from lib_fewstep.options import SettingError, shown
+from lib_fewstep.options import SettingError, guess, shown
 from lib_fewstep.webui import few_step_axes, hires_axes, host
 from lib_fewstep.webui.axes import leave
 from lib_fewstep.webui.comparison_results import results
@@ -30,31 +29,40 @@ def run_comparison(p: Any, settings: ComparisonSettings) -> Processed:
 
     An interrupt keeps what is done; a cell that fails keeps the sentence that says why.
     """
-    _check_samplers(settings)
+    settings = _with_known_samplers(settings)
     fix_seed(p)
     wanted = cells(settings, _prompts(p, settings), int(p.seed))
     outcomes = [Outcome(cell, error=NOT_RUN) for cell in wanted]
     host.expect(len(wanted), sum(cell.steps for cell in wanted))
     done: list[Processed] = []
-    for index, cell in enumerate(wanted):
-        if host.no_more():
-            break
-        host.say_progress(f"{len(wanted) - index} of {len(wanted)} cells left")
-        outcomes[index] = _outcome(p, cell, done, strips=settings.strips)
-    host.say_progress(None)
+    try:
+        for index, cell in enumerate(wanted):
+            if host.no_more():
+                break
+            host.say_progress(f"{len(wanted) - index} of {len(wanted)} cells left")
+            outcomes[index] = _outcome(p, cell, done, strips=settings.strips)
+    finally:
+        host.say_progress(None)
     return results(p, settings, outcomes, done)
 
 
-def _check_samplers(settings: ComparisonSettings) -> None:
-    named = [("samplers", name) for name in settings.samplers] + [("reference_sampler", settings.reference_sampler)]
-    for setting, name in named:
-        if not host.has_sampler(name):
-            close = difflib.get_close_matches(name, host.sampler_names(), n=1)
-            guess = f" Did you mean {close[0]}?" if close else ""
-            raise SettingError(
-                f"{setting} = {shown(name)} is not allowed: it must be a sampling method of this WebUI, which has "
-                f"{', '.join(host.sampler_names())}.{guess}"
-            )
+def _with_known_samplers(settings: ComparisonSettings) -> ComparisonSettings:
+    """The settings with the WebUI's own names for aliases."""
+    return dataclasses.replace(
+        settings,
+        samplers=tuple(_known("samplers", name) for name in settings.samplers),
+        reference_sampler=_known("reference_sampler", settings.reference_sampler),
+    )
+
+
+def _known(setting: str, name: str) -> str:
+    found = host.sampler_called(name)
+    if found is None:
+        raise SettingError(
+            f"{setting} = {shown(name)} is not allowed: it must be a sampling method of this WebUI, which has "
+            f"{', '.join(host.sampler_names())}.{guess(name, host.sampler_names())}"
+        )
+    return found
 
 
 def _prompts(p: Any, settings: ComparisonSettings) -> list[Prompt]:
@@ -65,17 +73,19 @@ def _prompts(p: Any, settings: ComparisonSettings) -> list[Prompt]:
 
 def _outcome(p: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outcome:
     """What comes of one cell; whatever it raises becomes its error."""
-    job = _job(p, cell)
-    asked = ask(job, predictions=strips)
     try:
-        processed = process_images(job)
-        _check_run(cell, asked)
+        return _made(_job(p, cell), cell, done, strips=strips)
     except Exception as error:  # noqa: BLE001 (one cell's failure is not the others')
         log.warning("A cell of the comparison has failed (%s): %s", cell, error)
         return Outcome(cell, error=str(error) or type(error).__name__)
-    done.append(processed)
+
+
+def _made(job: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outcome:
+    asked = ask(job, predictions=strips)
+    processed = process_images(job)
+    _check_run(cell, asked)
     (record,) = asked.records
-    return Outcome(
+    outcome = Outcome(
         cell,
         processed.images[0],
         record.evaluations,
@@ -83,6 +93,8 @@ def _outcome(p: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outc
         strip=[_small(host.picture(latents[0])) for latents in asked.predictions or ()],
         details=dataclasses.asdict(record),
     )
+    done.append(processed)
+    return outcome
 
 
 def _job(p: Any, cell: Cell) -> Any:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lib_fewstep.compare.prompts import Prompt
-from lib_fewstep.options import options_of
+from lib_fewstep.options import SettingError, guess, options_of, shown
 from lib_fewstep.sampling.settings import FewStepSettings, PriorSettings, timesteps_from
 from lib_fewstep.webui import host
-from lib_fewstep.webui.axes import choices, confirming, kind, leave
+from lib_fewstep.webui.axes import choices, confirming, kind, leave, values_of
 from lib_fewstep.webui.few_step_arguments import PAGE
 from lib_fewstep.webui.prior_source import NO_PRIOR, saved_priors, statistics
 from lib_fewstep.webui.prompt_source import prompts_from
+from lib_fewstep.webui.refusal import Refusal
 
 AXES = "Few-Step"
 _OPTIONS = options_of(FewStepSettings)
@@ -28,7 +29,7 @@ def few_step_axes(xyz: Any) -> list[Any]:
         _axis(xyz, "preset", str, before=_keep_what_is_plotted),
         _axis(xyz, "guidance", str),
         _axis(xyz, "gamma", lambda value: value),
-        _axis(xyz, "timesteps", timesteps_from),
+        _axis(xyz, "timesteps", timesteps_from, before=_refuse_steps),
         _axis(xyz, "prior", _prior_from, offered=lambda: [NO_PRIOR, *saved_priors()]),
         _prompts_axis(xyz),
     ]
@@ -75,7 +76,20 @@ def _axis(
 
 def _keep_what_is_plotted(p: Any) -> None:
     """A preset leaves alone what another axis of the plot changes."""
-    leave(p, AXES, keep=tuple(name for label, name in _KEPT_BY_AXIS.items() if label in host.plotted_axes()))
+    for label in host.plotted_axes():
+        _keep(p, label)
+
+
+def _keep(p: Any, label: str) -> None:
+    """A preset leaves alone what the axis of that label changes."""
+    if label in _KEPT_BY_AXIS:
+        leave(p, AXES, keep=(*values_of(p, AXES).get("keep", ()), _KEPT_BY_AXIS[label]))
+
+
+def _refuse_steps(p: Any) -> None:  # noqa: ARG001 (as `before` is called)
+    """Timesteps set the number of steps, so an axis of steps would change nothing."""
+    if "Steps" in host.plotted_axes():
+        raise Refusal("[Few-Step] Timesteps is not allowed beside the axis Steps: the timesteps are the steps.")
 
 
 def _prior_from(value: str) -> PriorSettings | None:
@@ -96,12 +110,21 @@ def _prompts_axis(xyz: Any) -> Any:
         _apply_prompt,
         format_value=_prompt_label,
         prepare=prompts_from,
-        confirm=confirming(label, _as_it_is),
+        confirm=confirming(label, _with_known_sampler),
     )
 
 
 def _as_it_is(value: Any) -> Any:
     return value
+
+
+def _with_known_sampler(prompt: Prompt) -> None:
+    """For a sampler that does not exist the WebUI would take its first."""
+    if prompt.sampler is not None and host.sampler_called(prompt.sampler) is None:
+        raise SettingError(
+            f"sampler = {shown(prompt.sampler)} in the file is not allowed: it must be a sampling method of this WebUI."
+            f"{guess(prompt.sampler, host.sampler_names())}"
+        )
 
 
 def _apply_prompt(p: Any, prompt: Prompt, values: Any) -> None:  # noqa: ARG001 (the host's signature)
@@ -117,6 +140,7 @@ def _apply_prompt(p: Any, prompt: Prompt, values: Any) -> None:  # noqa: ARG001 
     for axis, (name, value) in said.items():
         if value is not None and axis not in plotted:
             setattr(p, name, value)
+            _keep(p, axis)
 
 
 def _prompt_label(p: Any, axis: Any, prompt: Prompt) -> str:  # noqa: ARG001 (the host's signature)

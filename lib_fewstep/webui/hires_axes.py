@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from lib_fewstep.compare.settings import NO_METHOD
 from lib_fewstep.hires import HiResSettings
 from lib_fewstep.options import SettingError, options_of
+from lib_fewstep.webui import host
 from lib_fewstep.webui.arguments import ui_value
 from lib_fewstep.webui.axes import choices, confirming, from_axis, kind, leave, or_refuse, values_of
 
 AXES = "HiDiffusion"
-NO_METHOD = "None"
 _OPTIONS = options_of(HiResSettings)
 _NAMES = (
     "method",
@@ -78,7 +79,8 @@ def _axis(xyz: Any, name: str) -> Any:
 
     def apply(p: Any, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
         leave(p, AXES, **{name: read(value)})
-        or_refuse(label, with_axes, HiResSettings(), values_of(p, AXES))
+        if _label("method") not in host.plotted_axes():
+            or_refuse(label, with_axes, HiResSettings(), values_of(p, AXES))
 
     return xyz.AxisOption(
         label,

@@ -279,13 +279,14 @@ def say_progress(text: str | None) -> None:
 
 
 def sampler_names() -> list[str]:
-    """The sampling methods that the WebUI offers; aliases are known, too, but not among them."""
+    """The sampling methods that the WebUI offers, without their aliases."""
     return [sampler.name for sampler in sd_samplers.visible_samplers()]
 
 
-def has_sampler(name: str) -> bool:
-    """Whether a sampling method exists; for a name that does not the WebUI would take its first."""
-    return name in sd_samplers.all_samplers_map
+def sampler_called(name: str) -> str | None:
+    """The WebUI's name of a sampling method, which may be given by an alias; None if there is no such method."""
+    entries = (entry for entry in sd_samplers.all_samplers if name == entry.name or name in entry.aliases)
+    return next((str(entry.name) for entry in entries), None)
 
 
 def picture(latent: Tensor) -> Any:

@@ -33,6 +33,8 @@ class AroundPass:
         """Sample `steps` steps in between; what is raised here reaches the user."""
         self._steps = steps
         self._detach()
+        if vars(self._p.sampler).get(self.attribute) is not self:  # a later one has taken its place
+            return self._p.sampler.launch_sampling(steps, func)
         try:
             self.start()
             return self._p.sampler.launch_sampling(steps, func)
@@ -55,3 +57,8 @@ class AroundPass:
             del sampler["launch_sampling"]
             if self._others_launch is not None:
                 sampler["launch_sampling"] = self._others_launch
+
+
+def running(attribute: str, params: Any) -> Any:
+    """The wrapper of that name around the pass that a callback of the host's denoiser is about; None if none is."""
+    return getattr(getattr(params.denoiser, "sampler", None), attribute, None)

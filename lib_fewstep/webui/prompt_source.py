@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import csv
 import re
+from pathlib import Path
 
-from lib_fewstep.compare.prompts import Prompt, read_prompts
+from lib_fewstep.compare.prompts import ENDINGS, Prompt, read_prompts
 from lib_fewstep.options import SettingError, shown
 from lib_fewstep.webui import host
 from lib_fewstep.webui.refusal import Refusal
 
-ENDINGS = (".txt", ".tsv", ".csv", ".parquet")
+FOLDER = "models/FewStep/prompts"
 _FILE_NAME = re.compile(r"\w[\w .\-]{0,99}")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def saved_prompts() -> list[str]:
     """The names of the prompt files that there are."""
-    return sorted(path.name for path in host.prompt_folder().glob("*") if path.suffix.lower() in ENDINGS)
+    paths = host.prompt_folder().glob("*")
+    return sorted(path.name for path in paths if path.suffix.lower() in ENDINGS and _is_plain(path))
 
 
 def prompt_set(name: str, limit: int | None, seed: int) -> list[Prompt]:
     """At most `limit` prompts of a file of the folder, chosen by a seed. Raises SettingError."""
     path = host.prompt_folder() / name
-    if not _FILE_NAME.fullmatch(name):
-        raise SettingError(f"prompts = {shown(name)} is not allowed: it must be the name of a file in {path.parent}.")
-    if path.is_symlink():
-        raise SettingError(f"prompts = {name} is not allowed: it must be a file, not a link.")
-    return read_prompts(path, limit, seed)
+    if path.name != name or not _is_plain(path):
+        raise SettingError(
+            f"prompts = {shown(name)} is not allowed: it must be the name of a file in {FOLDER}, and no link."
+        )
+    try:
+        return read_prompts(path, limit, seed)
+    except SettingError as refusal:  # who asks over the network need not know where the WebUI lies
+        raise SettingError(str(refusal).replace(str(path), f"{FOLDER}/{name}")) from None
 
 
 def prompts_from(text: str) -> list[Prompt]:
@@ -37,9 +42,14 @@ def prompts_from(text: str) -> list[Prompt]:
         raise Refusal(f"[Few-Step] Prompts: {refusal}") from refusal
 
 
+def _is_plain(path: Path) -> bool:
+    """Whether a path of the folder is no link and has a plain name."""
+    return _FILE_NAME.fullmatch(path.name) is not None and not path.is_symlink()
+
+
 def _parts(text: str) -> tuple[str, int | None, int]:
-    name, *numbers = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])] or [""]
-    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+    name, *numbers = [part.strip() for part in text.split(",")]
+    if len(numbers) > 2 or not all(_NUMBER.fullmatch(number) for number in numbers):
         raise SettingError(f"{shown(text)} is not allowed: it must be a file's name, a limit and a seed.")
     limit, seed = [*map(int, numbers), None, None][:2]
     return name, limit, seed or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,6 @@ from modules import script_callbacks, scripts
 from torch import Tensor
 
 from lib_fewstep.compare.record import Record, append
-from lib_fewstep.options import SettingError
 from lib_fewstep.webui import host
 from lib_fewstep.webui.log import log, show_log
 from lib_fewstep.webui.recording import RecordedPass, Recording, on_cfg_denoiser
@@ -53,6 +53,10 @@ class RecordScript(scripts.Script):
         asked = _asked_of(p)
         if host.setting(SETTING) or asked is not None:
             setattr(p, _RECORDING, Recording(predictions=asked and asked.predictions))
+
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """The batch before has left its cost in the infotext, where images of this one's passes would show it."""
+        p.extra_generation_params.pop(INFOTEXT, None)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """Measure the pass that is about to start."""
@@ -107,5 +111,5 @@ def _write(records: list[Record]) -> None:
     path = host.output_folder() / FILE_NAME
     try:
         append(records, path)
-    except (OSError, SettingError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         log.warning("The record of %d images is not written: %s", len(records), error)

@@ -11,9 +11,10 @@ from torch import Tensor
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import Record
 from lib_fewstep.webui import host, sampling_pass
-from lib_fewstep.webui.launch import AroundPass
+from lib_fewstep.webui.launch import AroundPass, running
 
 _ATTRIBUTE = "fewstep_recorded_pass"
+_LISTENED = "callback_state"
 
 
 @dataclass
@@ -71,6 +72,7 @@ class RecordedPass(AroundPass):
         """The next pass of the processing object `p`, into a batch's recording."""
         super().__init__(p)
         self._recording = recording
+        self._others_callback: dict[str, Any] = {}
 
     def evaluated(self) -> None:
         """One call of the denoiser; the UNet that it will run may be another one than before."""
@@ -87,11 +89,14 @@ class RecordedPass(AroundPass):
     def close(self) -> None:
         """Stop the meter."""
         self._recording.meter.stop()
-        vars(self._p.sampler).pop("callback_state", None)
+        if self._recording.predictions is not None:
+            vars(self._p.sampler).pop(_LISTENED, None)
+            vars(self._p.sampler).update(self._others_callback)
 
     def _listen(self, predictions: list[Tensor]) -> None:
         """Keep what the sampler says after each step."""
         own = self._p.sampler.callback_state
+        self._others_callback = {_LISTENED: own} if _LISTENED in vars(self._p.sampler) else {}
 
         def callback_state(state: dict[str, Any]) -> None:
             predictions.append(state["denoised"].detach().cpu())
@@ -102,9 +107,9 @@ class RecordedPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass that is measured."""
-    running: RecordedPass | None = getattr(getattr(params.denoiser, "sampler", None), _ATTRIBUTE, None)
-    if running is not None:
-        running.evaluated()
+    around: RecordedPass | None = running(_ATTRIBUTE, params)
+    if around is not None:
+        around.evaluated()
 
 
 def _high_resolution(p: Any) -> tuple[str, str]:

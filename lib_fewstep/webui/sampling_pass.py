@@ -10,7 +10,7 @@ from lib_fewstep.options import options_of
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui import host
 from lib_fewstep.webui.infotext import infotext
-from lib_fewstep.webui.launch import AroundPass
+from lib_fewstep.webui.launch import AroundPass, running
 from lib_fewstep.webui.log import log
 from lib_fewstep.webui.refusal import Refusal
 
@@ -146,9 +146,9 @@ class SamplingPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
-    running: SamplingPass | None = getattr(getattr(params.denoiser, "sampler", None), _ATTRIBUTE, None)
-    if running is not None:
-        running.at_step(params.denoiser, params.sigma)
+    around: SamplingPass | None = running(_ATTRIBUTE, params)
+    if around is not None:
+        around.at_step(params.denoiser, params.sigma)
 
 
 def _counts_steps(p: Any) -> bool:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.live.client import cells, generate, get, plot, same
+from tests.live.client import cells, encoded, generate, get, plot, same
 
 HIRES = ("Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggressive", "Passes", "Downscale", "Upscale")
 HIRES += ("Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling")
@@ -81,6 +81,15 @@ def test_an_axis_does_what_its_setting_does(label, values, base, fields):
     assert not any(same([a], [b]) for a, b in itertools.combinations(found, 2))
 
 
+def test_the_prior_is_a_saved_file_or_none(plain):
+    saved = {"prior": {"images": [encoded(plain[0])], "save": "live-test"}}
+    generate(saved, script="Few-Step", steps=1)
+    found = cells(plot({"[Few-Step] Prior": "None, live-test.safetensors"}, steps=1))
+    loaded = {"prior": {"statistics": "live-test"}}
+    assert same(found, [generate(value, script="Few-Step", steps=1)[0][0] for value in ({}, loaded)])
+    assert not same(found[:1], found[1:])
+
+
 def test_aggressive_is_an_axis_for_larger_images():
     fields = {"width": 512, "height": 512, "steps": 6}
     base = PAPER | {"trained_size": 256}
@@ -137,6 +146,9 @@ def test_a_wrong_value_is_named_before_the_first_image(label, values, said):
 
 
 def test_axes_of_both_methods_need_the_axis_of_methods():
-    answer = plot({"[HiDiffusion] T1": "0.2", "[HiDiffusion] Depth 1": "3"})
+    both = {"[HiDiffusion] T1": "0.2", "[HiDiffusion] Depth 1": "3"}
+    answer = plot(both)
     assert answer.status_code == 422
     assert "[HiDiffusion] Method" in answer.json()["detail"]
+    found = cells(plot(both | {"[HiDiffusion] Method": "HiDiffusion"}, PAPER))
+    assert same(found, [generate(PAPER | {"t1": 0.2})[0][0]])

@@ -35,7 +35,7 @@ def table(answer):
 
 
 def cost(infotext):
-    found = re.search(r'Few-Step cost: "(\d+) evals, (\d+\.\d\d) s"', infotext)
+    found = re.search(r'Few-Step cost: "(\d+) evals, (\d+\.\d+) s"', infotext)
     return int(found[1]), float(found[2])
 
 

@@ -294,16 +294,47 @@ def test_a_wrong_value_is_named_before_the_first_image(host, label):
         ("wrong.tsv", "Caption"),
         ("parti.tsv, many", "a limit and a seed"),
         ("parti.tsv, 1, 2, 3", "a limit and a seed"),
-        ("link.tsv", "not a link"),
+        ("link.tsv", "no link"),
+        ("parti.tsv, " + "9" * 5000, "a limit and a seed"),
+        ("par\nti.tsv", "the name of a file"),
+        ("unknown.tsv", "sampler = 'Eular' in the file is not allowed"),
         ("", "the name of a file"),
     ],
 )
 def test_a_wrong_prompt_file_is_named_before_the_first_image(host, prompts, name, said):
     (prompts / "link.tsv").symlink_to(prompts / "parti.tsv")
+    (prompts / "unknown.tsv").write_text("p\tsampler\nred\tEular\n")
     with pytest.raises(HTTPException) as refusal:
         host.xyz({"[Few-Step] Prompts": name}, **BASE)
     assert said in str(refusal.value)
+    assert str(host.data_path) not in str(refusal.value)
     assert not host.probe.calls
+
+
+def test_the_page_offers_the_files_that_are_accepted(host, prompts):
+    (prompts / "link.tsv").symlink_to(prompts / "parti.tsv")
+    (prompts / "a (1).tsv").write_text("Prompt\nred\n")
+    (prompts / "readme.md").write_text("red")
+    host.reload_ui()
+    offered = host.tabs["txt2img"].components_by_elem_id["fewstep_comparison_txt2img_prompts"].choices
+    assert offered == ["None", "diffusion.tsv", "parti.tsv", "wrong.tsv"]
+
+
+def test_steps_cannot_be_plotted_beside_timesteps(host):
+    with pytest.raises(HTTPException, match="Timesteps is not allowed beside the axis Steps"):
+        host.xyz({"Steps": "2, 3", "[Few-Step] Timesteps": '"999, 499"'}, **BASE)
+    assert not host.probe.calls
+
+
+def test_a_preset_leaves_to_prompts_what_their_file_says(host, prompts):
+    name = "SDXL-Lightning 4 steps"
+    rows = [{"prompt": "red", "seed": 5, "steps": 3, "cfg_scale": 2.0, "sampler_name": "Euler a"}]
+    kept = {"preset": name, "keep": ["steps", "cfg", "sampler"]}
+    for axes in (
+        {"[Few-Step] Prompts": "diffusion.tsv", "[Few-Step] Preset": name},
+        {"[Few-Step] Preset": name, "[Few-Step] Prompts": "diffusion.tsv"},
+    ):
+        assert equal(host.xyz(axes, **BASE)[:1], [single(host, "Few-Step", kept, **row) for row in rows])
 
 
 def test_axes_of_both_methods_need_the_axis_of_methods(host):
@@ -311,5 +342,7 @@ def test_axes_of_both_methods_need_the_axis_of_methods(host):
     with pytest.raises(HTTPException, match=r"\[HiDiffusion\] Method"):
         plot(host, both)
     assert not host.probe.calls
-    found = plot(host, {"[HiDiffusion] Method": "HiDiffusion", **both}, PAPER)
-    assert equal(found, [single(host, "HiDiffusion", HALF)])
+    method = {"[HiDiffusion] Method": "HiDiffusion"}
+    t1, depth = ({label: value} for label, value in both.items())
+    for axes in (method | t1 | depth, t1 | method | depth, t1 | depth | method):
+        assert equal(plot(host, axes, PAPER), [single(host, "HiDiffusion", HALF)])

@@ -354,9 +354,12 @@ def test_without_the_page(log):
         assert "window attention in 5 blocks" in log()[0]
 
 
-@pytest.mark.parametrize(("missing", "installs"), [((), []), (("safetensors",), ["install safetensors"])])
+@pytest.mark.parametrize(
+    ("missing", "installs"),
+    [((), []), (("safetensors", "skimage"), ["install safetensors", "install scikit-image"])],
+)
 def test_the_installer_installs_only_what_is_missing(missing, installs):
-    shipped = {"torch", "safetensors", "numpy", "PIL"} - set(missing)
+    shipped = {"torch", "safetensors", "numpy", "PIL", "matplotlib", "pandas", "skimage"} - set(missing)
     with standin.webui("sd1", SCRIPTS, installed=tuple(shipped)) as host:
         assert host.run_installer(SCRIPTS.parent / "install.py") == installs
 
