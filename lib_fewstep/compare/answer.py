@@ -14,7 +14,7 @@ from PIL import Image
 from lib_fewstep.compare.plan import Task
 from lib_fewstep.compare.record import cost_from
 from lib_fewstep.compare.rows import Row
-from lib_fewstep.options import SettingError
+from lib_fewstep.options import SettingError, shown
 
 _COST = re.compile(r'Few-Step cost: ("(?:[^"\\]|\\.)*"|[^,\n]*)')
 _AS_ASKED = ("sampler_name", "steps", "cfg_scale")
@@ -22,7 +22,8 @@ _AS_ASKED = ("sampler_name", "steps", "cfg_scale")
 
 def failed(task: Task, error: str, server: str) -> Row:
     """The row of an image that could not be made."""
-    return Row(task.key, dataclasses.asdict(task.cells[0]), error=error, details={"server": server})
+    sayable = error.encode(errors="backslashreplace").decode()  # an answer's JSON may hold half a surrogate pair
+    return Row(task.key, dataclasses.asdict(task.cells[0]), error=sayable, details={"server": server})
 
 
 def row_from(task: Task, body: Any, server: str) -> tuple[Row, bytes]:
@@ -33,10 +34,10 @@ def row_from(task: Task, body: Any, server: str) -> tuple[Row, bytes]:
         info = json.loads(body["info"])
         _check_as_asked(task, info)
         evaluations, seconds = _cost(info["infotexts"][0])
-        details = {"model": info["sd_model_name"], "width": info["width"], "height": info["height"], "server": server}
+        details = {**_details(info), "server": server}
     except SettingError as error:
         return failed(task, str(error), server), b""
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 (whatever an answer holds, it ends no run)
         reason = f"The answer holds no image with its cost ({type(error).__name__}: {error})."
         return failed(task, " ".join(reason.split()), server), b""
     cell = dataclasses.asdict(task.cells[0])
@@ -48,13 +49,22 @@ def _check_png(data: bytes) -> None:
         image.load()
 
 
+def _details(info: dict[str, Any]) -> dict[str, Any]:
+    """What the table says about an image besides its cost. Raises TypeError if it is not what the WebUI sends."""
+    details = {"model": info["sd_model_name"], "width": info["width"], "height": info["height"]}
+    for (name, value), kind in zip(details.items(), (str, int, int), strict=True):
+        if type(value) is not kind:
+            raise TypeError(f"{name} = {shown(value)}")
+    return details
+
+
 def _check_as_asked(task: Task, info: dict[str, Any]) -> None:
     """Another script, such as a preset of Few-Step, may have changed what is compared."""
     for name in _AS_ASKED:
         if info[name] != task.payload[name]:
             raise SettingError(
-                f"The image was made with {name} = {info[name]!r} instead of {task.payload[name]!r}: something in the "
-                "request, such as a preset, sets what is compared."
+                f"The image was made with {name} = {shown(info[name])} instead of {task.payload[name]!r}: something in "
+                "the request, such as a preset, sets what is compared."
             )
 
 

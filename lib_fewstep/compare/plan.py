@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from lib_fewstep.compare.prompts import Prompt, read_prompts
+from lib_fewstep.compare.prompts import MOST_SEED, Prompt, read_prompts
 from lib_fewstep.compare.settings import AS_SET, NO_METHOD, Cell, ComparisonSettings, cells
 from lib_fewstep.compare.survey import Survey
-from lib_fewstep.options import SettingError, options_of, shown
+from lib_fewstep.options import SettingError, guess, options_of, shown
 
 SET_HERE = ("steps", "cfg_scale", "sampler_name", "batch_size", "n_iter")
 """Fields of a request that a comparison sets by itself."""
@@ -30,8 +29,10 @@ FIELDS = (
 )
 """Fields of the WebUI's txt2img request (1.10) that may be in a file: the WebUI passes over others silently."""
 _OF_THE_PAGE = {"strips": "servers do not send predictions", "images": "the images are in the folder images anyway"}
-MOST_SEED = 2**32 - 1
-_HIDIFFUSION = "HiDiffusion"
+_HIDIFFUSION, _FEW_STEP = "HiDiffusion", "Few-Step"
+_COMPARED = ("sampler", "steps", "cfg")
+"""What a comparison sets and a preset of Few-Step would change, as the preset's `keep` calls it."""
+_DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,15 @@ class Task:
 def read_plan(path: Path) -> Plan:
     """The plan in a YAML or JSON file. Raises SettingError with a sentence for what is not allowed in it."""
     values = dict(_mapping(_read(path), str(path)))
+    _check_sayable("", values)
     _refuse_unknown(values, (*options_of(ComparisonSettings), "request"), "setting")
     for name, reason in _OF_THE_PAGE.items():
         if name in values:
             raise SettingError(f"{name} = {shown(values[name])} is not allowed here: {reason}.")
     request = _request(values.pop("request", {}))
     settings = ComparisonSettings.from_dict(values)
+    for method in settings.methods:
+        _scripts(request.get("alwayson_scripts", {}), method)  # refuses what it would lose
     if settings.prompts:
         prompts = read_prompts(path.parent / settings.prompts, settings.prompt_limit, settings.prompt_seed)
     else:
@@ -112,19 +116,44 @@ def payload_for(request: Mapping[str, Any], cell: Cell, sampler: str) -> dict[st
 
 def _scripts(wanted: Mapping[str, Any], method: str) -> dict[str, Any]:
     """The request's scripts with the cell's method; its own settings of HiDiffusion stay where the method is on."""
+    wanted = {title: _keeping(script) if _is(title, _FEW_STEP) else script for title, script in wanted.items()}
     if method == AS_SET:
-        return dict(wanted)
-    own = [value for title, value in wanted.items() if title.lower() == _HIDIFFUSION.lower()]
-    others = {title: value for title, value in wanted.items() if title.lower() != _HIDIFFUSION.lower()}
+        return wanted
+    own = [value for title, value in wanted.items() if _is(title, _HIDIFFUSION)]
+    others = {title: value for title, value in wanted.items() if not _is(title, _HIDIFFUSION)}
     given = {} if method == NO_METHOD or not own else _settings(own[0])
     switch = {"enabled": False} if method == NO_METHOD else {"enabled": True, "method": method}
     return {**others, _HIDIFFUSION: {"args": [{**given, **switch}]}}
 
 
-def _settings(script: Any) -> Mapping[str, Any]:
-    """The settings in a script's arguments, if it has them as a dict."""
+def _is(title: str, script: str) -> bool:
+    """Whether a script is meant, as the WebUI compares their titles."""
+    return title.lower() == script.lower()
+
+
+def _keeping(script: Any) -> Any:
+    """A script of Few-Step whose preset leaves alone what is compared."""
     args = script.get("args") if isinstance(script, Mapping) else None
-    return args[0] if isinstance(args, list) and args and isinstance(args[0], Mapping) else {}
+    if not isinstance(args, list) or not args or not isinstance(args[0], Mapping) or "preset" not in args[0]:
+        return script
+    given = args[0].get("keep", [])
+    if not isinstance(given, list):
+        return script  # which every server refuses with a sentence
+    keep = [*given, *(name for name in _COMPARED if name not in given)]
+    return {**script, "args": [{**args[0], "keep": keep}, *args[1:]]}
+
+
+def _settings(script: Any) -> Mapping[str, Any]:
+    """The settings in a script's arguments. Raises SettingError if they are no dict."""
+    args = script.get("args") if isinstance(script, Mapping) else script
+    if not args:
+        return {}
+    if args is script or not isinstance(args, list) or not isinstance(args[0], Mapping):
+        raise SettingError(
+            f"request.alwayson_scripts.{_HIDIFFUSION} = {shown(script)} is not allowed beside methods: it must be "
+            '{"args": [{...}]} with a dict of settings.'
+        )
+    return args[0]
 
 
 def _key(payload: Mapping[str, Any], checkpoint: str) -> str:
@@ -138,9 +167,30 @@ def _read(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingError(f"--config = {str(path)!r} cannot be read: {error.strerror}.") from error
+    except RecursionError as error:
+        raise SettingError(f"--config = {str(path)!r} is not allowed: it is nested too deep.") from error
     except (yaml.YAMLError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise SettingError(f"--config = {str(path)!r} is not allowed: it is no YAML or JSON ({problem}).") from error
+
+
+def _check_sayable(name: str, value: object, depth: int = 0) -> None:
+    """Refuse texts that are no UTF-8, such as half a surrogate pair, and what is nested too deep to be sent."""
+    if depth > _DEEPEST:
+        raise SettingError(f"{name[:60]} is not allowed: it is nested more than {_DEEPEST} deep.")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            where = f"{name} = {shown(value)}" if name else f"The name {shown(value)}"
+            raise SettingError(f"{where} is not allowed: a text must be UTF-8.") from error
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_sayable(name, key, depth + 1)
+            _check_sayable(f"{name}.{key}" if name else str(key), item, depth + 1)
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            _check_sayable(name, item, depth + 1)
 
 
 def _request(value: object) -> Mapping[str, Any]:
@@ -181,9 +231,7 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
     return value
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: Collection[str], kind: str) -> None:
+def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            guess = f" Did you mean {close[0]}?" if close else ""
-            raise SettingError(f"{shown(name)} is no {kind}; allowed are {', '.join(known)}.{guess}")
+            raise SettingError(f"{shown(name)} is no {kind}; allowed are {', '.join(known)}.{guess(name, known)}")

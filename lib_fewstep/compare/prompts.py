@@ -43,6 +43,11 @@ _SAMPLERS = {
     9: None,
 }
 _CODE = re.compile(r"\d+(\.0)?")
+MOST_SEED, MOST_STEPS, MOST_CFG = 2**32 - 1, 1000, 100
+"""The largest values that a row may have."""
+_RANGES = {"seed": (0, MOST_SEED), "steps": (1, MOST_STEPS), "cfg": (0, MOST_CFG)}
+_NO_SEED = -1
+_SAME = ("text", "seed", "steps", "cfg", "sampler")
 
 
 @dataclass(frozen=True)
@@ -62,21 +67,32 @@ def read_prompts(path: Path, limit: int | None = None, seed: int = 0) -> list[Pr
     """The prompts of a .txt (one a line), .tsv, .csv or .parquet file, in its order; rows without a prompt are skipped.
 
     A table has its prompts in the column "Prompt" or "p" and may have the columns of PartiPrompts (Category,
-    Challenge) and of DiffusionDB (seed, step, cfg, sampler), in any case. Where there are more than `limit` prompts,
-    that many are drawn at random, by `seed`. Raises SettingError for a file that is missing, has another ending,
-    cannot be read, has no column of prompts or no prompt, or a number that is none.
+    Challenge) and of DiffusionDB (seed, step, cfg, sampler), in any case; of two columns of the same meaning the first
+    counts, a seed of -1 is none, and a prompt that is there again with the same seed, steps, CFG and sampler is kept
+    once. Where there are more than `limit` prompts, that many are drawn at random, by `seed`. Raises SettingError for a
+    file that is missing, has another ending, cannot be read, has no column of prompts or no prompt, or, in a row that
+    is drawn, a value that is not allowed; rows are counted from 1, without the head.
     """
     frame = _table(path)
     texts = frame["text"].astype(object).map(lambda cell: str(cell).strip(), na_action="ignore")
-    frame = frame.assign(text=texts)[texts.notna() & (texts != "")]
+    frame = _once(frame.assign(text=texts)[texts.notna() & (texts != "")])
     if frame.empty:
         raise SettingError(f"There is no prompt in {path}.")
     if limit is not None and limit < len(frame):
         frame = frame.iloc[np.sort(np.random.default_rng(seed).choice(len(frame), limit, replace=False))]
-    try:
-        return [_prompt(row) for row in frame.to_dict("records")]
-    except SettingError as error:
-        raise SettingError(f"{path}: {error}") from error
+    found: dict[tuple[Any, ...], Prompt] = {}
+    for index, row in zip(frame.index, frame.to_dict("records"), strict=True):
+        try:
+            prompt = _prompt(row)
+        except SettingError as error:
+            raise SettingError(f"{path}, row {index + 1}: {error}") from error
+        found.setdefault(tuple(getattr(prompt, name) for name in _SAME), prompt)
+    return list(found.values())
+
+
+def _once(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows whose cells say the same as those of one before; as texts, for Parquet's may be lists."""
+    return frame[~frame[[name for name in _SAME if name in frame]].astype(str).duplicated()]
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -130,6 +146,7 @@ def _parquet(path: Path) -> pd.DataFrame:
         with parquet.ParquetFile(path) as file:
             columns = _chosen(path, file.schema_arrow.names)
             frame = file.read(columns=list(columns.values())).to_pandas(ignore_metadata=True)
+            frame = frame.loc[:, ~frame.columns.duplicated()]
     except arrow.ArrowException as error:
         raise SettingError(f"{path} cannot be read: {error}.") from error
     return pd.DataFrame({field: frame[column] for field, column in columns.items()})
@@ -151,12 +168,12 @@ def _chosen(path: Path, columns: Sequence[str]) -> dict[str, str]:
 
 
 def _prompt(row: Mapping[str, Any]) -> Prompt:
-    cfg = _number(row, "cfg")
+    cfg = _in_range(row, "cfg", _number(row, "cfg"))
     return Prompt(
         text=row["text"],
         category=_text(row.get("category")),
         challenge=_text(row.get("challenge")),
-        seed=_whole(row, "seed"),
+        seed=_seed(row),
         steps=_whole(row, "steps"),
         cfg=None if cfg is None else round(cfg, 4),  # DiffusionDB's are of 32 bits
         sampler=_sampler(row),
@@ -178,15 +195,33 @@ def _number(row: Mapping[str, Any], field: str) -> float | None:
     except ValueError:
         value = math.inf
     if not math.isfinite(value):
-        raise _refused(row, field, "a number")
+        raise _refused(row, field, _allowed(field))
     return value
 
 
+def _seed(row: Mapping[str, Any]) -> int | None:
+    return None if _number(row, "seed") == _NO_SEED else _whole(row, "seed")
+
+
 def _whole(row: Mapping[str, Any], field: str) -> int | None:
-    value = _number(row, field)
+    value = _in_range(row, field, _number(row, field))
     if value is not None and not value.is_integer():
-        raise _refused(row, field, "a whole number")
+        raise _refused(row, field, _allowed(field))
     return None if value is None else int(value)
+
+
+def _in_range(row: Mapping[str, Any], field: str, value: float | None) -> float | None:
+    low, high = _RANGES[field]
+    if value is not None and not low <= value <= high:
+        raise _refused(row, field, _allowed(field))
+    return value
+
+
+def _allowed(field: str) -> str:
+    """What a number of a row may be, in words."""
+    low, high = _RANGES[field]
+    kind = "a number" if field == "cfg" else "a whole number"
+    return f"{kind} from {low} to {high}" + (f", or {_NO_SEED} for none" if field == "seed" else "")
 
 
 def _sampler(row: Mapping[str, Any]) -> str | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib_fewstep.options import SettingError
+from lib_fewstep.options import SettingError, shown
 
-_SHORT = re.compile(r"(\d+) evals, (\d+(?:\.\d+)?) s")
+_SHORT = re.compile(r"([0-9]{1,9}) evals, ([0-9]{1,9}(?:\.[0-9]+)?) s")
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,25 @@ class Record:
 
     @property
     def short(self) -> str:
-        """The line in the infotext, such as "8 evals, 1.92 s"."""
-        return f"{self.evaluations} evals, {self.seconds:.2f} s"
+        """The line in the infotext, such as "8 evals, 1.92 s"; below a second with three digits that count."""
+        return f"{self.evaluations} evals, {self.seconds:.{_decimals(self.seconds)}f} s"
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Record))
 
 
+def _decimals(seconds: float) -> int:
+    """How many decimals show three digits that count, but at least two."""
+    return max(2, 2 - math.floor(math.log10(seconds))) if seconds > 0 else 2
+
+
 def cost_from(short: str) -> tuple[int, float]:
-    """Evaluations and seconds from the line in an infotext. Raises SettingError for another text."""
+    """Evaluations and seconds from the line in an infotext. Raises SettingError for another text or longer numbers."""
     match = _SHORT.fullmatch(short.strip())
     if match is None:
-        raise SettingError(f"Few-Step cost = {short!r} is not allowed: it must be like '8 evals, 1.92 s'.")
+        raise SettingError(
+            f"Few-Step cost = {shown(short)} is not allowed: it must be like '8 evals, 1.92 s', each below 1000000000."
+        )
     return int(match[1]), float(match[2])
 
 
@@ -71,7 +79,8 @@ def append(records: Iterable[Record], path: Path) -> None:
     new = not path.exists() or path.stat().st_size == 0
     if not new:
         _check_head(path)
-    with path.open("a", newline="", encoding="utf-8") as file:
+    # a model's name may come from a file name that is no UTF-8
+    with path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()

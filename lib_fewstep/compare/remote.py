@@ -20,7 +20,8 @@ class Server:
 def call(server: Server, path: str, payload: dict[str, Any] | None, timeout: float) -> tuple[int, Any]:
     """Status and JSON of a POST, or of a GET where there is no payload; one line instead of the JSON from 400 on.
 
-    The status is SILENT, with a word for why, where no whole answer comes in time or it is no JSON: no WebUI is there.
+    The status is SILENT, with a word for why, where no whole answer comes in time or it is no JSON (or nested too deep
+    to be read): no WebUI is there.
     """
     import requests  # noqa: PLC0415 (the scheduler unpickles this function, and may lack it)
 
@@ -29,7 +30,7 @@ def call(server: Server, path: str, payload: dict[str, Any] | None, timeout: flo
     try:
         answer = requests.request(method, url, json=payload, auth=server.credentials, timeout=limits)
         return answer.status_code, (_complaint(answer) if answer.status_code >= 400 else answer.json())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return SILENT, type(error).__name__
 
 
@@ -37,7 +38,7 @@ def _complaint(answer: Any) -> str:
     """What the WebUI says about a request that it refuses or fails at, in one line."""
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     said = (body.get("detail") or body.get("errors") or body.get("error")) if isinstance(body, dict) else None
     return " ".join(f"HTTP {answer.status_code}: {said or answer.reason}".split())[:500]

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib_fewstep.compare.prompts import Prompt
+from lib_fewstep.compare.prompts import MOST_CFG, MOST_STEPS, Prompt
 from lib_fewstep.options import SettingError, check, from_mapping, option, options_of, shown
 
 AS_SET = "As set"
 NO_METHOD = "None"
 METHODS = (AS_SET, NO_METHOD, "HiDiffusion", "Deep Shrink")
 LISTS = ("steps", "cfg", "samplers", "methods")
-MOST_STEPS = 1000
-MOST_CFG = 100
 MOST_CELLS = 10000
 
 
@@ -110,18 +108,19 @@ class Cell:
 
 
 def cells(settings: ComparisonSettings, prompts: Sequence[Prompt], seed: int) -> list[Cell]:
-    """All images of a comparison; after each reference those that are measured against it.
+    """All images of a comparison, each once; after each reference those that are measured against it.
 
     A prompt with a seed of its own counts from that instead of from `seed`. Raises SettingError for too many.
     """
     _check_number(settings, len(prompts))
-    return [
+    wanted = (
         cell
         for prompt in prompts
         for index in range(settings.seeds)
         for cfg in settings.cfg
         for cell in _group(settings, prompt.text, (seed if prompt.seed is None else prompt.seed) + index, cfg)
-    ]
+    )
+    return list(dict.fromkeys(wanted))
 
 
 def _check_number(settings: ComparisonSettings, prompts: int) -> None:

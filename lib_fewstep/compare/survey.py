@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from lib_fewstep.compare.dask_client import gather
@@ -85,8 +86,8 @@ def _check(
 
 
 def _check_checkpoints(loaded: Sequence[tuple[Server, str]]) -> None:
-    first, checkpoint = loaded[0]
-    for server, other in loaded[1:]:
+    """Of any two the names must be the same, and the hashes where both are known."""
+    for (first, checkpoint), (server, other) in combinations(loaded, 2):
         (name, sha), (other_name, other_sha) = _parts(checkpoint), _parts(other)
         if name != other_name or (sha and other_sha and sha != other_sha):
             raise SettingError(

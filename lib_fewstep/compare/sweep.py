@@ -11,7 +11,7 @@ from distributed import as_completed
 from tqdm import tqdm
 
 from lib_fewstep.compare.answer import failed, row_from
-from lib_fewstep.compare.dask_client import LOST, submit
+from lib_fewstep.compare.dask_client import submit
 from lib_fewstep.compare.plan import Task
 from lib_fewstep.compare.remote import SILENT, Server
 from lib_fewstep.compare.rows import Row, Rows
@@ -67,7 +67,7 @@ class Sweep:
         server, task = self._under_way.pop(future.key)
         try:
             status, body = future.result()
-        except LOST as error:
+        except Exception as error:  # noqa: BLE001 (LOST, or what Dask raises about one answer)
             self._idle.append(server)
             self._lose(task, type(error).__name__)
             return

@@ -18,6 +18,7 @@ COLUMNS = (*CELL, "evaluations", "seconds", "psnr", "ssim", "error")
 CURVE = ("method", "sampler", "cfg", "steps")
 MEANS = ("evaluations", "seconds", "psnr", "ssim")
 _TYPES = {"reference": bool, "evaluations": "Int64", "seconds": float, "psnr": float, "ssim": float}
+_MOST_WHOLE = 2**53
 
 
 def references(outcomes: Sequence[Outcome]) -> dict[tuple[str, int, float], Outcome]:
@@ -34,12 +35,19 @@ def table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
     PSNR and SSIM are those against the reference of the same prompt, seed and CFG; they are missing for the reference
     itself and where either has no image. An image that cannot be compared has the reason as its error. A detail with
-    the name of one of `COLUMNS` is left out.
+    the name of one of `COLUMNS` is left out; one of whole numbers stays so where some outcomes lack it.
     """
     found = references(outcomes)
     rows = [_row(outcome, found.get(outcome.cell.measured_against)) for outcome in outcomes]
     details = dict.fromkeys(name for outcome in outcomes for name in outcome.details if name not in COLUMNS)
-    return pd.DataFrame(rows, columns=[*COLUMNS, *details]).astype(_TYPES)
+    whole = {name: "Int64" for name in details if _is_whole([outcome.details.get(name) for outcome in outcomes])}
+    return pd.DataFrame(rows, columns=[*COLUMNS, *details]).astype({**_TYPES, **whole})
+
+
+def _is_whole(values: Sequence[Any]) -> bool:
+    """Whether there are values, and all are whole numbers that a float holds, too."""
+    known = [value for value in values if value is not None]
+    return bool(known) and all(type(value) is int and abs(value) <= _MOST_WHOLE for value in known)
 
 
 def _row(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
@@ -98,7 +106,21 @@ def pareto(cost: Sequence[float], quality: Sequence[float]) -> list[bool]:
     return front
 
 
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table as the text of a CSV file.
+
+    Texts are written as they are, so that what is read back is what was asked: a prompt that starts with = + - @ is a
+    formula to a spreadsheet, which must import the file's columns as text.
+    """
+    # these ends of lines have csv quote both of their characters
+    text: str = frame.to_csv(index=False, lineterminator="\r\n")
+    return text
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as a CSV file in UTF-8, making the folder where it is missing."""
+    """Write a table as a CSV file in UTF-8, making the folder where it is missing.
+
+    Half a surrogate pair, which is no UTF-8, is written as its number.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False, encoding="utf-8")
+    path.write_bytes(csv_text(frame).encode(errors="backslashreplace"))

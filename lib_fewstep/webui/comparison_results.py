@@ -14,7 +14,7 @@ from lib_fewstep.compare.curves import draw_curves
 from lib_fewstep.compare.grid import NOT_RUN, draw_grid, draw_strip
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.settings import ComparisonSettings
-from lib_fewstep.compare.table import table, write_csv
+from lib_fewstep.compare.table import csv_text, table, write_csv
 from lib_fewstep.webui.comparison_arguments import OPTIONS, listed
 from lib_fewstep.webui.log import log
 
@@ -40,7 +40,7 @@ def results(p: Any, settings: ComparisonSettings, outcomes: list[Outcome], done:
         infotexts=[info] * len(pictures) + [cell.infotexts[0] for cell in cells],
         index_of_first_image=len(pictures),
     )
-    made.extra_generation_params = {**p.extra_generation_params, TITLE: frame.to_csv(index=False)}
+    made.extra_generation_params = {**p.extra_generation_params, TITLE: csv_text(frame)}
     summary = _summary(outcomes)
     if shared.opts.grid_save and not p.do_not_save_grid:
         summary += _saved(p, made, pictures, frame)

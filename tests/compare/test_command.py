@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from lib_fewstep.compare.plan import read_plan, tasks
 from lib_fewstep.compare.survey import Survey
 from lib_fewstep.options import SettingError
 from tests.compare.fake_webui import SAMPLERS, FakeWebUI, webuis
-from tests.compare.runs import ROOT, arguments, command, rows_in, with_request, write_config
+from tests.compare.runs import CONFIG, ROOT, arguments, command, rows_in, with_request, write_config
 
 FOUND = Survey({name: name for name in SAMPLERS} | {"k_euler": "Euler"}, "small.safetensors")
 
@@ -154,6 +156,27 @@ def test_the_folder_cannot_be_used(tmp_path, compare):
     assert (status, errors) == (1, f"Stopped, because {tmp_path / 'out' / 'images'} fails: Not a directory.\n")
 
 
+HOLD = "import pathlib, sys; from lib_fewstep.compare.rows import Rows; rows = Rows(pathlib.Path(sys.argv[1]))"
+
+
+def test_a_second_run_in_the_folder_of_another_is_refused(tmp_path, compare):
+    out, config = tmp_path / "out", write_config(tmp_path)
+    words = [sys.executable, "-c", f"{HOLD}; print('ready', flush=True); input()", str(out)]
+    with (
+        webuis(None) as servers,
+        subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        assert other.stdout.readline() == "ready\n"
+        status, _, errors = compare(servers, config, out)
+        assert not servers[0].asked
+        other.kill()
+        other.wait()
+        assert compare(servers, config, out)[0] == 0
+    said = f"--out = {str(out)!r} cannot be used: another comparison (process {other.pid}) is running there; "
+    assert (status, errors) == (2, said + "wait for its end or name another folder.\n")
+    assert (out / "lock").read_text() == f"{os.getpid()}\n"
+
+
 def test_bad_input_ends_before_the_first_image(tmp_path, compare):
     with webuis(None) as servers:
         status, _, errors = compare(servers, write_config(tmp_path, samplers=["Oiler"]), tmp_path / "out")
@@ -220,11 +243,44 @@ def test_methods_keep_the_requests_own_settings(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("script", [[], {}, {"args": []}, {"args": [True, "Deep Shrink"]}, None])
-def test_settings_that_are_no_dict_give_way(tmp_path, script):
+@pytest.mark.parametrize("script", [[], {}, {"args": []}, None])
+def test_no_settings_give_way(tmp_path, script):
     scripts = {"alwayson_scripts": {"HiDiffusion": script}}
     task = planned(tmp_path, methods=["HiDiffusion"], **with_request(**scripts))[0]
     assert task.payload["alwayson_scripts"]["HiDiffusion"] == {"args": [{"enabled": True, "method": "HiDiffusion"}]}
+
+
+@pytest.mark.parametrize("script", [{"args": [True, "Deep Shrink"]}, {"args": {"t1": 0.3}}, [{"t1": 0.3}]])
+def test_settings_that_are_no_dict_are_refused_where_a_method_would_lose_them(tmp_path, script):
+    own = with_request(alwayson_scripts={"hidiffusion": script})
+    sentence = r"request.alwayson_scripts.HiDiffusion = .* is not allowed beside methods: .*with a dict of settings\."
+    with pytest.raises(SettingError, match=sentence):
+        read_plan(write_config(tmp_path, methods=["As set", "Deep Shrink"], **own))
+    first = planned(tmp_path, methods=["As set", "None"], **own)[0]
+    assert first.payload["alwayson_scripts"] == {"hidiffusion": script}
+
+
+@pytest.mark.parametrize(
+    ("given", "keep"),
+    [
+        ({}, ["sampler", "steps", "cfg"]),
+        ({"keep": ["schedule", "cfg"]}, ["schedule", "cfg", "sampler", "steps"]),
+        ({"keep": 5}, 5),
+    ],
+)
+def test_a_preset_leaves_alone_what_is_compared(tmp_path, given, keep):
+    preset = {"preset": "LCM", **given}
+    own = {"few-step": {"args": [preset]}}
+    wanted = planned(tmp_path, methods=["As set", "HiDiffusion"], **with_request(alwayson_scripts=own))
+    for task in wanted:
+        assert task.payload["alwayson_scripts"]["few-step"] == {"args": [{**preset, "keep": keep}]}
+    assert "keep" not in preset or preset == {"preset": "LCM", **given}
+
+
+@pytest.mark.parametrize("script", [{"args": [{"gamma": 0.2}]}, {"args": [True, "LCM"]}, {"args": []}, [], None])
+def test_without_a_presets_dict_nothing_is_kept(tmp_path, script):
+    wanted = planned(tmp_path, methods=["As set"], **with_request(alwayson_scripts={"Few-Step": script}))
+    assert wanted[0].payload["alwayson_scripts"] == {"Few-Step": script}
 
 
 def test_equal_images_are_made_once(tmp_path):
@@ -268,6 +324,48 @@ def test_what_is_not_allowed_in_a_file(tmp_path, changes, sentence):
         read_plan(write_config(tmp_path, **changes))
 
 
+LONE = "a \ud800 cat"
+REFUSED_LONE = r"is not allowed: a text must be UTF-8\.$"
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        (with_request(prompt=LONE), r"request\.prompt = 'a \\ud800 cat'"),
+        (with_request(styles=["plain", LONE]), r"request\.styles = 'a \\ud800 cat'"),
+        (with_request(override_settings={LONE: 1}), r"request\.override_settings = 'a \\ud800 cat'"),
+        ({"reference_sampler": LONE}, r"reference_sampler = 'a \\ud800 cat'"),
+        ({LONE: 1}, r"The name 'a \\ud800 cat'"),
+    ],
+)
+def test_texts_that_cannot_be_sent_are_refused(tmp_path, changes, where):
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps({**CONFIG, **changes}))
+    with pytest.raises(SettingError, match=where + " " + REFUSED_LONE) as refusal:
+        read_plan(path)
+    str(refusal.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "file.yaml' is not allowed: it is nested too deep."),
+        ('{"a":' * 50_000 + "1" + "}" * 50_000, "file.yaml' is not allowed: it is nested too deep."),
+        (
+            "request: {prompt: " + "[" * 100 + "]" * 100 + "}",
+            "request.prompt is not allowed: it is nested more than 50",
+        ),
+        ("steps: &a [*a]", "steps is not allowed: it is nested more than 50 deep."),
+    ],
+)
+def test_absurd_nesting_is_refused(tmp_path, text, words):
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingError) as refusal:
+        read_plan(path)
+    assert words in str(refusal.value)
+
+
 def test_a_prompt_set_needs_its_column(tmp_path):
     (tmp_path / "set.tsv").write_text("Words\tCategory\na dog\tAnimals\n")
     with pytest.raises(SettingError, match="has no column prompt or p"):
@@ -292,8 +390,6 @@ def test_no_file_and_no_settings(tmp_path):
 
 
 def test_json_is_yaml(tmp_path):
-    import json
-
     path = write_config(tmp_path)
     path.write_text(json.dumps(yaml.safe_load(path.read_text()), indent=1))
     assert len(read_plan(path).cells) == 3

@@ -6,6 +6,8 @@ import importlib
 import sys
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lib_fewstep.compare.prompts import Prompt, read_prompts
@@ -105,6 +107,58 @@ def test_prompt_goes_before_p(file):
     assert texts(file("set.csv", "p,prompt\nshort,long\n")) == ["long"]
 
 
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [(["prompt", "prompt"], "a"), (["Prompt", "prompt", "p"], "a"), (["p", "prompt", "prompt"], "b")],
+)
+def test_of_columns_that_mean_the_same_the_first_counts(tmp_path, names, text):
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table([["a"], ["b"], ["c"]][: len(names)], names=names), path)
+    assert texts(path) == [text]
+    path = tmp_path / "set.csv"
+    path.write_text(",".join(names) + "\n" + ",".join("abc"[: len(names)]) + "\n")
+    assert texts(path) == [text]
+
+
+def test_columns_twice_beside_prompts(tmp_path):
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table([["a"], [1], [2], [[3]]], names=["prompt", "seed", "seed", "other"]), path)
+    assert read_prompts(path) == [Prompt("a", seed=1)]
+
+
+def test_what_is_a_list_in_parquet_is_refused(tmp_path):
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table([["a"], [[1, 2]]], names=["prompt", "seed"]), path)
+    with pytest.raises(SettingError, match=r"seed = .* is not allowed: it must be a whole number from 0"):
+        read_prompts(path)
+
+
+def test_the_limits_of_a_rows_values(file):
+    path = file("set.csv", "p,seed,step,cfg\na,0,1,0\nb,4294967295,1000,100\nc,-1,,\nd,-1.0,1.0,0.5\n")
+    assert read_prompts(path) == [
+        Prompt("a", seed=0, steps=1, cfg=0),
+        Prompt("b", seed=4294967295, steps=1000, cfg=100),
+        Prompt("c"),
+        Prompt("d", steps=1, cfg=0.5),
+    ]
+
+
+def test_a_prompt_is_there_once(file):
+    lines = ["a,1,,Euler,x", "a,2,,Euler,x", " a ,1,,3,y", "a,1,,Euler,z", "b,,7,,x", "b,-1,7.0,,x", "b,,8,,x"]
+    path = file("set.csv", "p,seed,cfg,sampler,category\n" + "\n".join(lines) + "\n")
+    assert read_prompts(path) == [
+        Prompt("a", "x", seed=1, sampler="Euler"),
+        Prompt("a", "x", seed=2, sampler="Euler"),
+        Prompt("b", "x", cfg=7),
+        Prompt("b", "x", cfg=8),
+    ]
+
+
+def test_limit_counts_a_prompt_once(file):
+    path = file("set.txt", "a\na\n a\na\nb\n")
+    assert {tuple(texts(path, 2, seed)) for seed in range(20)} == {("a", "b")}
+
+
 def test_limit_draws_a_sample_in_the_order_of_the_file(file):
     lines = [f"prompt {index:03}" for index in range(100)]
     path = file("set.txt", "\n".join(lines))
@@ -143,6 +197,13 @@ def test_limit_counts_only_prompts(file):
         ("set.csv", "prompt,seed\na cat,many\n", "seed = 'many' of the prompt 'a cat'"),
         ("set.csv", "prompt,step\na cat,1.5\n", "step = '1.5' of the prompt 'a cat' is not allowed"),
         ("set.csv", "prompt,cfg\na cat,inf\n", "cfg = 'inf'"),
+        ("set.csv", "prompt,cfg\na dog,7\na cat,-0.5\n", "set.csv, row 2: cfg = '-0.5' of the prompt 'a cat'"),
+        ("set.csv", "prompt,cfg\na cat,100.5\n", "is not allowed: it must be a number from 0 to 100."),
+        ("set.csv", "prompt,step\n,1\n\na cat,0\n", "set.csv, row 3: step = '0' of"),
+        ("set.csv", "prompt,step\na cat,1001\n", "is not allowed: it must be a whole number from 1 to 1000."),
+        ("set.csv", "prompt,seed\na cat,-2\n", "set.csv, row 1: seed = '-2'"),
+        ("set.csv", "prompt,seed\na cat,4294967296\n", "a whole number from 0 to 4294967295, or -1 for none."),
+        ("set.csv", "prompt,seed\na cat,1e300\n", "seed = '1e300'"),
         ("set.csv", "prompt,sampler\na cat,10\n", "a name or 1 to 9"),
         ("set.parquet", b"", "cannot be read"),
         ("set.parquet", b"PAR1 and no more", "cannot be read"),

@@ -108,6 +108,22 @@ def test_a_checkpoint_may_have_no_hash_yet(client):
             asked(client, one, other)
 
 
+def test_all_known_hashes_are_compared(client):
+    """Also those of two servers that are not the first."""
+    titles = ["small.safetensors", "small.safetensors [0123456789]", "small.safetensors [ffffffffff]"]
+    with webuis(None, None, None) as servers:
+        for server, title in zip(servers, titles, strict=True):
+            server.options["sd_model_checkpoint"] = title
+        one, two = servers[1].address, servers[2].address
+        with pytest.raises(SettingError, match=rf"0123456789\]' at {one} and .*\[ffffffffff\]' at {two}"):
+            asked(client, *servers)
+        servers[2].options["sd_model_checkpoint"] = titles[1]
+        assert asked(client, *servers).checkpoint == "small.safetensors"
+        servers[2].options["sd_model_checkpoint"] = "large.safetensors"
+        with pytest.raises(SettingError, match="different checkpoints"):
+            asked(client, *servers)
+
+
 def test_images_must_arrive_as_they_were_made(client):
     with FakeWebUI(samples_format="jpg") as server, pytest.raises(SettingError, match="samples_format is 'jpg'"):
         asked(client, server)
@@ -151,6 +167,7 @@ def test_another_api_is_named(client):
         (500, b'{"error": "OutOfMemoryError", "detail": "", "errors": ""}', "HTTP 500: OutOfMemoryError"),
         (500, b"<html>", "HTTP 500: Internal Server Error"),
         (422, b'{"detail": [{"loc": ["width"]}]}', "HTTP 422: [{'loc': ['width']}]"),
+        (500, b"[" * 100_000, "HTTP 500: Internal Server Error"),
     ],
 )
 def test_what_a_refusal_says(status, body, line):
@@ -163,6 +180,7 @@ def test_what_a_refusal_says(status, body, line):
     [
         ((200, b'{"images": ["'), "JSONDecodeError"),
         ((200, b'{"images": []}', 1000), "ChunkedEncodingError"),
+        ((200, b"[" * 100_000), "RecursionError"),
         (FakeWebUI.DIE, "ConnectionError"),
         (FakeWebUI.HANG, "ReadTimeout"),
     ],

@@ -7,9 +7,11 @@ import gc
 import importlib.util
 import json
 import os
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 
 import psutil
 import pytest
@@ -138,13 +140,14 @@ def raising(fault):
     raise fault
 
 
-def test_what_dask_loses_again_and_again_is_an_error(client, tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", [ModuleNotFoundError("no requests"), RecursionError("too deep")])
+def test_what_dask_loses_again_and_again_is_an_error(client, tmp_path, monkeypatch, fault):
     ways = []
 
     def losing(client, server, path, payload, timeout):
         ways.append(payload["steps"])
         if payload["steps"] == 2:
-            return client.submit(raising, ModuleNotFoundError("no requests"), pure=False)
+            return client.submit(raising, fault, pure=False)
         return real(client, server, path, payload, timeout)
 
     real = sweep_module.submit
@@ -152,7 +155,7 @@ def test_what_dask_loses_again_and_again_is_an_error(client, tmp_path, monkeypat
     rows, wanted = Rows(tmp_path), tasks(3)
     with webuis(None) as servers:
         assert swept(client, rows, servers, wanted)[0] == ""
-    assert errors(rows, wanted) == {1: "", 2: "Dask has lost it 3 times (ModuleNotFoundError).", 3: ""}
+    assert errors(rows, wanted) == {1: "", 2: f"Dask has lost it 3 times ({type(fault).__name__}).", 3: ""}
     assert ways.count(2) == MOST_LOSSES == 3
 
 
@@ -182,6 +185,48 @@ def test_an_answer_without_what_was_asked_is_an_error():
     assert "sampler_name = 'DPM++ 2M' instead of 'Euler'" in with_info(sampler_name="DPM++ 2M")
     assert "has no Few-Step cost" in with_info(infotexts=[text.replace("Few-Step", "Other")])
     assert "must be like '8 evals, 1.92 s'" in with_info(infotexts=[text.replace("evals", "nights")])
+
+
+def bomb():
+    """The head of a PNG of 65535 x 65535 pixels, and no more."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 65535, 65535, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    return data + struct.pack(">I", 4) + b"IDAT"
+
+
+def odd_answers():
+    """Answers that parse, or nearly, and hold what no WebUI sends."""
+    good = answer(tasks(2)[1].payload)
+    told = json.loads(good["info"])
+    deep = "[" * 300 + "]" * 300
+    yield "bomb", {**good, "images": [base64.b64encode(bomb()).decode()]}, "DecompressionBombError"
+    yield "deep info", {**good, "info": "[" * 100_000}, "RecursionError"
+    yield "deep model", {**good, "info": json.dumps({**told, "sd_model_name": json.loads(deep)})}, "model = [[["
+    yield "deep steps", {**good, "info": json.dumps({**told, "steps": json.loads(deep)})}, "steps = [[["
+    yield "no text", {**good, "info": json.dumps({**told, "infotexts": [5]})}, "TypeError"
+    yield "no numbers", {**good, "info": json.dumps({**told, "width": "32"})}, "width = '32'"
+    yield "a list", [good], "TypeError"
+    yield "half a pair", {**good, "info": json.dumps({**told, "sampler_name": "\ud800"})}, "'\\ud800'"
+    text = told["infotexts"][0].replace('"2 evals', f'"{"1" * 5000} evals')
+    yield "many calls", {**good, "info": json.dumps({**told, "infotexts": [text]})}, "Few-Step cost = '1111"
+
+
+@pytest.mark.parametrize(("body", "words"), [pytest.param(*odd, id=name) for name, *odd in odd_answers()])
+def test_an_odd_answer_is_its_own_cells_error(client, tmp_path, body, words):
+    rows, wanted = Rows(tmp_path), tasks(3)
+    sent = json.dumps(body).encode()
+    with webuis(lambda payload, number: (200, sent) if payload["steps"] == 2 else None) as servers:
+        assert swept(client, rows, servers, wanted)[0] == ""
+    found = errors(rows, wanted)
+    assert words in found.pop(2)
+    assert found == {1: "", 3: ""}
+
+
+def test_an_error_can_be_written(client, tmp_path):
+    rows, wanted = Rows(tmp_path), tasks(1)
+    with webuis(lambda payload, number: (500, b'{"errors": "\\ud800"}')) as servers:
+        swept(client, rows, servers, wanted)
+    assert errors(rows, wanted)[1] == "HTTP 500: \\ud800"
 
 
 def test_the_cost_is_the_infotexts_last():
@@ -214,7 +259,16 @@ def test_a_torn_line_is_passed_over_and_hurts_no_other(tmp_path):
     assert [Rows(tmp_path).finished(key) for key in "abcd"] == [True, False, True, True]
 
 
-@pytest.mark.parametrize("line", ["\0\0\0", "[]", "3", '{"key": "a"}', '{"key": "a", "cell": {}, "more": 1}', "\xff"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("\0\0\0", "[]", "3", '{"key": "a"}', '{"key": "a", "cell": {}, "more": 1}', "\xff", "[" * 100_000),
+        *('{"key": [], "cell": {}}', '{"key": {}, "cell": {}}', '{"key": "a", "cell": []}', '{"key": 5, "cell": {}}'),
+        *('{"key": "a", "cell": {}, "image": 5}', '{"key": "a", "cell": {}, "error": 5}'),
+        *('{"key": "a", "cell": {}, "details": []}', '{"key": "a", "cell": {}, "evaluations": "8"}'),
+        *('{"key": "a", "cell": {}, "evaluations": true}', '{"key": "a", "cell": {}, "seconds": "1"}'),
+    ],
+)
 def test_a_line_that_is_no_row_is_passed_over(tmp_path, line):
     kept(tmp_path, "a")
     with (tmp_path / "rows.jsonl").open("a", encoding="latin-1") as file:
@@ -242,6 +296,8 @@ def test_the_last_row_of_a_key_counts(tmp_path):
 def test_an_image_that_cannot_be_read_is_an_error(tmp_path):
     rows = kept(tmp_path, "a")
     (tmp_path / "images" / "a.png").write_bytes(PNG[:-30])
+    assert "a.png cannot be read" in rows.outcome("a", CELL).error
+    (tmp_path / "images" / "a.png").write_bytes(bomb())
     assert "a.png cannot be read" in rows.outcome("a", CELL).error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 
 import pandas as pd
@@ -94,6 +95,31 @@ def test_details_follow_in_order_and_give_way_to_columns():
     assert frame["host"].tolist() == ["a", "b"]
     assert frame["steps"].tolist() == [4, 4]
     assert math.isnan(frame["psnr"][0])
+
+
+def test_whole_numbers_stay_whole_where_a_cell_has_failed(tmp_path):
+    said = {"width": 64, "share": 1.5, "mixed": 1, "none": None, "on": True, "huge": 10**30}
+    made = [outcome(1, details=said), outcome(error="lost"), outcome(2, details={**said, "mixed": 2.5})]
+    frame = table(made)
+    assert frame["width"].tolist() == [64, pd.NA, 64]
+    assert frame["share"].dropna().tolist() == [1.5, 1.5]
+    assert frame["mixed"].dropna().tolist() == [1, 2.5]
+    assert frame["huge"].dropna().tolist() == [10**30] * 2
+    write_csv(frame, tmp_path / "table.csv")
+    back = pd.read_csv(tmp_path / "table.csv", dtype=str, keep_default_na=False)
+    assert back["width"].tolist() == ["64", "", "64"]
+    assert back["none"].tolist() == ["", "", ""]
+    assert back["on"].tolist() == ["True", "", "True"]
+
+
+def test_texts_are_read_back_as_they_were(tmp_path):
+    texts = ["=1+1", "+a", "-a cat", "@a", "\tcat", "\rcat", "'quoted", "a \ud800 cat"]
+    path = tmp_path / "table.csv"
+    write_csv(table([outcome(1, cell={"prompt": text}) for text in texts]), path)
+    with path.open(newline="", encoding="utf-8") as file:
+        back = [row["prompt"] for row in csv.DictReader(file)]
+    assert back == [*texts[:-1], "a \\ud800 cat"]
+    assert pd.read_csv(path)["prompt"].tolist() == back
 
 
 def test_no_outcomes():

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def test_all_cells_are_done_and_none_twice(tmp_path):
     run = subprocess.Popen(command, cwd=ROOT)
     while len(rows(out)) < KILLED_AFTER:
         assert run.poll() is None, "the command has ended before the server was killed"
+        time.sleep(0.2)
     os.kill(int(os.environ["SECOND_PID"]), signal.SIGKILL)
     killed_at = len(rows(out))
     assert run.wait(1200) == 0

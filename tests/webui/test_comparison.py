@@ -177,7 +177,7 @@ def test_the_page_saves_pictures_and_table(host):
         page = host.txt2img(script=TITLE, ui=ui, do_not_save_grid=False, **BASE)
     (path,) = host.data_path.rglob("*few-step-comparison*.csv")
     assert str(path) in page.comments
-    assert path.read_text() == json.loads(page.info)["extra_generation_params"][TITLE]
+    assert path.read_bytes().decode() == json.loads(page.info)["extra_generation_params"][TITLE]
     assert Image.open(path.with_suffix(".png")).size == page.images[0].size
     assert len(list(host.data_path.rglob("*few-step-curves*.png"))) == 1
 
@@ -352,6 +352,9 @@ def test_prompts_come_from_a_file(host):
     frame = table(compare(host, settings))
     assert list(zip(frame["prompt"], frame["seed"], strict=True))[::2] == [("red", 5), ("green", 8), ("blue", 1)]
     assert len(table(compare(host, settings | {"prompt_limit": 2}))) == 4
+    (folder / "twice.tsv").write_text("p\tseed\tstep\nred\t5\t10\nred\t5\t20\nred\t6\t\n")
+    seeds = table(compare(host, settings | {"prompts": "twice.tsv", "seeds": 2}))["seed"]
+    assert list(seeds[::2]) == [5, 6, 7]
 
 
 def test_img2img_and_hires_fix(host):
