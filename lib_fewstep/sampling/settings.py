@@ -17,7 +17,7 @@ NO_PRESET = "None"
 GAMMA = 0.3
 MOST_INVERSION_STEPS = 20
 
-_FILE_NAME = re.compile(r"\w[\w .\-]{0,99}")
+FILE_NAME = re.compile(r"\w[\w .\-]{0,99}")
 S = TypeVar("S")
 
 
@@ -54,7 +54,7 @@ class PriorSettings:
         if self.save and not self.images:
             raise SettingError(f"prior.save = {shown(self.save)} is not allowed: it needs images to measure.")
         for name, value in (("statistics", self.statistics), ("save", self.save)):
-            if value and not _FILE_NAME.fullmatch(value):
+            if value and not FILE_NAME.fullmatch(value):
                 raise SettingError(
                     f"prior.{name} = {shown(value)} is not allowed: it must be a plain file name of 1 to 100 letters, "
                     "digits, spaces, dots, hyphens and underscores."

@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_fewstep.compare.settings import LISTS, ComparisonSettings
 from lib_fewstep.options import SettingError, options_of, shown
+from lib_fewstep.webui.arguments import from_ui
 
 NO_PROMPTS = "None"
 NUMBERS = ("steps", "cfg")
@@ -49,8 +50,7 @@ def _from_page(name: str, value: Any) -> Any:
         return [_number(name, text) for text in re.split(r"[,\s]+", value.strip()) if text]
     if name == "prompts":
         return "" if value in (None, NO_PROMPTS) else value
-    whole = isinstance(value, float) and value.is_integer()
-    return int(value) if whole else value
+    return from_ui(value, OPTIONS[name])
 
 
 def _number(name: str, text: str) -> float:

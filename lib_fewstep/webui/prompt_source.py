@@ -7,11 +7,11 @@ from pathlib import Path
 
 from lib_fewstep.compare.prompts import ENDINGS, Prompt, read_prompts
 from lib_fewstep.options import SettingError, shown
+from lib_fewstep.sampling.settings import FILE_NAME
 from lib_fewstep.webui import host
 from lib_fewstep.webui.refusal import Refusal
 
 FOLDER = "models/FewStep/prompts"
-_FILE_NAME = re.compile(r"\w[\w .\-]{0,99}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -44,7 +44,7 @@ def prompts_from(text: str) -> list[Prompt]:
 
 def _is_plain(path: Path) -> bool:
     """Whether a path of the folder is no link and has a plain name."""
-    return _FILE_NAME.fullmatch(path.name) is not None and not path.is_symlink()
+    return FILE_NAME.fullmatch(path.name) is not None and not path.is_symlink()
 
 
 def _parts(text: str) -> tuple[str, int | None, int]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 import pytest
 
 from tests.webui import standin
-from tests.webui.exact import CHECKPOINTS, SCRIPTS
+from tests.webui.exact import CHECKPOINTS, SCRIPTS, listening, registered
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def running():
 @pytest.fixture
 def unit(running):
     """That host, with a fresh page; a test leaves settings and callbacks as they were, and no errors behind."""
-    settings, callbacks = dict(running.shared.opts.data), count(running)
+    settings, callbacks = dict(running.shared.opts.data), registered(running)
     yield running
     running.load_model("unit")
     for tab in running.tabs.values():
@@ -45,25 +44,18 @@ def unit(running):
     running.errors.clear()
     assert not errors
     assert running.shared.opts.data == settings
-    assert count(running) == callbacks
+    assert registered(running) == callbacks
 
 
-def count(host):
-    return {kind: len(registered) for kind, registered in host.callbacks.kinds.items()}
+@pytest.fixture(scope="module")
+def sd1():
+    """A host with a small SD1 model."""
+    with standin.webui("sd1", SCRIPTS) as made:
+        yield made
 
 
 @pytest.fixture
 def listen(unit):
     """A function that lists what the host's callbacks of a kind get, for one test."""
-    kinds = unit.callbacks.kinds
-    before = {kind: list(registered) for kind, registered in kinds.items()}
-
-    def add(function=None, kind="cfg_denoiser"):
-        seen = []
-        register = getattr(sys.modules["modules.script_callbacks"], f"on_{kind}")
-        register(lambda params: seen.append(function(params) if function else params))
-        return seen
-
-    yield add
-    for kind, registered in before.items():
-        kinds[kind][:] = registered
+    with listening(unit) as add:
+        yield add

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from demo.schedule import training_sigmas
+from tests.models import describe
 from tests.webui import standin
 from tests.webui.standin.checkpoints import Recipe
 
@@ -120,3 +122,39 @@ def mean_of(host: standin.Host, text: str) -> float:
     """What `UnitData` takes a text for."""
     encoded = host.shared.sd_model.get_learned_conditioning([text])
     return float(getattr(encoded, "get", lambda _: encoded)("crossattn")[0, 0, 0])
+
+
+def registered(host: standin.Host) -> dict[str, int]:
+    """How many callbacks of each kind are registered."""
+    return {kind: len(entries) for kind, entries in host.callbacks.kinds.items()}
+
+
+@contextmanager
+def unchanged(host: standin.Host) -> Iterator[None]:
+    """Afterwards the model, its hooks, the settings and the callbacks are as they were."""
+    before, unet, settings, callbacks = describe(host.unet), host.unet, dict(host.shared.opts.data), registered(host)
+    yield
+    assert describe(unet) == before
+    assert not unet._forward_hooks
+    assert not unet._forward_pre_hooks
+    assert host.shared.opts.data == settings
+    assert registered(host) == callbacks
+
+
+@contextmanager
+def listening(host: standin.Host) -> Iterator[Callable[..., list[Any]]]:
+    """A function that lists what the host's callbacks of a kind get, or what a function makes of it."""
+    kinds = host.callbacks.kinds
+    before = {kind: list(entries) for kind, entries in kinds.items()}
+
+    def add(function: Callable[[Any], Any] | None = None, kind: str = "cfg_denoiser") -> list[Any]:
+        seen: list[Any] = []
+        register = getattr(sys.modules["modules.script_callbacks"], f"on_{kind}")
+        register(lambda params: seen.append(function(params) if function else params))
+        return seen
+
+    try:
+        yield add
+    finally:
+        for kind, entries in before.items():
+            kinds[kind][:] = entries

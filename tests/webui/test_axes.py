@@ -13,9 +13,8 @@ import torch
 from fastapi import HTTPException
 
 from lib_fewstep.sampling.prior import Prior, save
-from tests.models import describe
 from tests.webui import standin
-from tests.webui.exact import SCRIPTS
+from tests.webui.exact import SCRIPTS, unchanged
 
 HIRES = ["Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggressive", "Passes", "Downscale", "Upscale"]
 HIRES += ["Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling"]
@@ -61,23 +60,15 @@ FEW_STEP_AXES = {
 }
 
 
-@pytest.fixture(scope="module")
-def running():
-    with standin.webui("sd1", SCRIPTS) as made:
-        yield made
-
-
 @pytest.fixture
-def host(running):
+def host(sd1):
     """A host on which the plot leaves nothing: neither on the model, in its lists, in the settings nor in errors."""
-    before, unet, plain = describe(running.unet), running.unet, single(running)
-    settings = dict(running.shared.opts.data)
-    yield running
-    assert not running.errors
-    assert running.unet is unet
-    assert describe(unet) == before
-    assert running.shared.opts.data == settings
-    assert torch.equal(single(running).latents, plain.latents)
+    unet, plain = sd1.unet, single(sd1)
+    with unchanged(sd1):
+        yield sd1
+    assert not sd1.errors
+    assert sd1.unet is unet
+    assert torch.equal(single(sd1).latents, plain.latents)
 
 
 def single(host, script=None, settings=None, **fields):

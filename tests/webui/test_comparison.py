@@ -13,9 +13,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lib_fewstep.compare.settings import Cell, ComparisonSettings
-from tests.models import describe
 from tests.webui import standin
-from tests.webui.exact import SCRIPTS, settings_of
+from tests.webui.exact import listening, settings_of, unchanged
 
 TITLE = "Few-step comparison"
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 9, "seed": 1, "sampler_name": "Heun", "cfg_scale": 2.0}
@@ -23,23 +22,12 @@ SMALL = {"steps": [1, 3], "cfg": [3], "samplers": ["Euler", "Euler CFG++"], "ref
 COLUMNS = ["prompt", "seed", "method", "sampler", "cfg", "steps", "reference"]
 
 
-@pytest.fixture(scope="module")
-def running():
-    with standin.webui("sd1", SCRIPTS) as made:
-        yield made
-
-
 @pytest.fixture
-def host(running):
+def host(sd1):
     """A host that a comparison leaves as it was."""
-    before, unet, settings = describe(running.unet), running.unet, dict(running.shared.opts.data)
-    listening = {kind: len(registered) for kind, registered in running.callbacks.kinds.items()}
-    yield running
-    assert describe(unet) == before
-    assert not unet._forward_hooks
-    assert running.shared.opts.data == settings
-    assert {kind: len(registered) for kind, registered in running.callbacks.kinds.items()} == listening
-    assert running.shared.state.textinfo is None
+    with unchanged(sd1):
+        yield sd1
+    assert sd1.shared.state.textinfo is None
 
 
 def request(settings, **fields):
@@ -206,16 +194,8 @@ def test_progress_counts_the_cells_that_are_left(host, listen):
 
 @pytest.fixture
 def listen(host):
-    kinds = host.callbacks.kinds
-    before = list(kinds["cfg_denoiser"])
-
-    def add(function):
-        seen = []
-        sys.modules["modules.script_callbacks"].on_cfg_denoiser(lambda params: seen.append(function(params)))
-        return seen
-
-    yield add
-    kinds["cfg_denoiser"][:] = before
+    with listening(host) as add:
+        yield add
 
 
 def test_an_interrupt_keeps_what_is_done(host):

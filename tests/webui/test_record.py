@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from lib_fewstep.compare.record import COLUMNS
-from tests.models import describe
 from tests.webui import standin
-from tests.webui.exact import SCRIPTS, settings_of
+from tests.webui.exact import listening, settings_of, unchanged
 
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3.0}
 ON = {"override_settings": {"fewstep_record": True}}
@@ -23,23 +22,13 @@ HIRES = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.6, "hr_upscal
 COST = re.compile(r'Few-Step cost: "(\d+) evals, (\d+\.\d+) s"')
 
 
-@pytest.fixture(scope="module")
-def running():
-    with standin.webui("sd1", SCRIPTS) as made:
-        yield made
-
-
 @pytest.fixture
-def host(running):
+def host(sd1):
     """A host without a record; a test leaves nothing on the model, in its hooks, settings and errors."""
-    file(running).unlink(missing_ok=True)
-    before, unet, settings = describe(running.unet), running.unet, dict(running.shared.opts.data)
-    yield running
-    assert not running.errors
-    assert describe(unet) == before
-    assert not unet._forward_hooks
-    assert not unet._forward_pre_hooks
-    assert running.shared.opts.data == settings
+    file(sd1).unlink(missing_ok=True)
+    with unchanged(sd1):
+        yield sd1
+    assert not sd1.errors
 
 
 def file(host):
@@ -222,14 +211,9 @@ def test_a_file_that_is_no_table_is_left_alone(host, log):
 
 
 def test_an_earlier_batch_s_cost_is_gone_when_the_next_one_samples(host):
-    seen = []
-    register = sys.modules["modules.script_callbacks"].on_cfg_denoiser
-    before = list(host.callbacks.kinds["cfg_denoiser"])
-    register(lambda params: seen.append("Few-Step cost" in params.denoiser.p.extra_generation_params))
-    try:
+    with listening(host) as listen:
+        seen = listen(lambda params: "Few-Step cost" in params.denoiser.p.extra_generation_params)
         run(host, **ON, n_iter=2)
-    finally:
-        host.callbacks.kinds["cfg_denoiser"][:] = before
     assert len(seen) == 8
     assert not any(seen)
 
