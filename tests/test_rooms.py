@@ -14,13 +14,15 @@ SHIPPED = set(sys.stdlib_module_names) | {"torch"}
 MAY_IMPORT = {
     "lib_fewstep/options.py": set(sys.stdlib_module_names),
     "lib_fewstep/unet": SHIPPED,
-    "lib_fewstep/hires": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options"},
-    "lib_fewstep/sampling": SHIPPED | {"numpy", "safetensors", "tqdm", "lib_fewstep.options"},
+    "lib_fewstep/sentences.py": set(sys.stdlib_module_names),
+    "lib_fewstep/hires": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options", "lib_fewstep.sentences"},
+    "lib_fewstep/sampling": SHIPPED | {"numpy", "safetensors", "tqdm", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/compare": SHIPPED
     | {"numpy", "PIL", "matplotlib", "skimage", "pandas", "lib_fewstep.options"}
     | {"cloudpickle", "dask", "distributed", "requests", "tqdm", "yaml"},  # of requirements-cluster.txt
     "lib_fewstep/webui": SHIPPED
-    | {"lib_fewstep.unet", "lib_fewstep.hires", "lib_fewstep.sampling", "lib_fewstep.compare", "lib_fewstep.options"}
+    | {"lib_fewstep.unet", "lib_fewstep.hires", "lib_fewstep.sampling", "lib_fewstep.compare"}
+    | {"lib_fewstep.options", "lib_fewstep.sentences"}
     | {"modules", "gradio", "fastapi", "numpy", "pandas", "PIL"},
     "scripts": {"lib_fewstep.webui"},
 }

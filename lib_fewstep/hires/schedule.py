@@ -8,6 +8,7 @@ from typing import Literal
 
 from lib_fewstep.hires.settings import HiResSettings, ModelHints
 from lib_fewstep.options import SettingError, options_of
+from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Topology
 
 PIXELS_PER_LATENT = 8
@@ -61,8 +62,8 @@ class Schedule:
 
     steps: tuple[Step, ...]
     settings: HiResSettings
-    reason: str | None = None
-    notes: tuple[str, ...] = ()
+    reason: Sentence | None = None
+    notes: tuple[Sentence, ...] = ()
 
     def when(self, part: Literal["rad", "pool", "windows", "shrink"]) -> tuple[int, ...]:
         """The steps, counted from 0, on which a part acts."""
@@ -87,7 +88,8 @@ def make_schedule(
     Raises SettingError for a size or step count that cannot be sampled and for a depth beyond the model.
     """
     idle = (Step(),) * int(steps)
-    reason = "it is disabled" if not settings.enabled else _why_not(settings, topology, latent_size, steps, hints)
+    disabled = Sentence("it is disabled")
+    reason = disabled if not settings.enabled else _why_not(settings, topology, latent_size, steps, hints)
     if reason is not None:
         return Schedule(idle, settings, reason)
     resolved = resolve(settings, topology, latent_size, hints)
@@ -96,7 +98,9 @@ def make_schedule(
     )
     notes = tuple(_idle_settings(settings, resolved, topology, plan))
     if not any(step.active for step in plan):
-        return Schedule(idle, resolved, f"with these settings no step of {steps} is changed", notes)
+        return Schedule(
+            idle, resolved, Sentence("with these settings no step of {steps} is changed", steps=steps), notes
+        )
     return Schedule(plan, resolved, notes=notes)
 
 
@@ -152,36 +156,42 @@ def _check_pass(latent_size: tuple[int, int], steps: int) -> None:
 
 def _why_not(
     settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], steps: int, hints: ModelHints
-) -> str | None:
+) -> Sentence | None:
     _check_pass(latent_size, steps)
     if topology.family == "SDXL refiner":
-        return "the SDXL refiner works on the last steps, where the composition is fixed"
+        return Sentence("the SDXL refiner works on the last steps, where the composition is fixed")
     return _why_not_this_pass(settings.passes, hints) or _why_not_this_size(settings, topology, latent_size, hints)
 
 
-def _why_not_this_pass(passes: str, hints: ModelHints) -> str | None:
+def _why_not_this_pass(passes: str, hints: ModelHints) -> Sentence | None:
     if passes == "First" and hints.pass_ == "hires":
-        return 'this is the hires pass and passes is "First"'
+        return Sentence('this is the hires pass and passes is "First"')
     if passes == "Hires" and hints.pass_ != "hires":
-        return 'this is not the hires pass and passes is "Hires"'
+        return Sentence('this is not the hires pass and passes is "Hires"')
     if passes == "Auto" and hints.pass_ != "first" and hints.denoise < _AUTO_DENOISE:
-        return (
-            f'at denoising strength {hints.denoise:g} the composition is already fixed; passes "Auto" acts from '
-            f'{_AUTO_DENOISE:g} up, "All" always'
+        return Sentence(
+            'at denoising strength {denoise:g} the composition is already fixed; passes "Auto" acts from {least:g} up, '
+            '"All" always',
+            denoise=hints.denoise,
+            least=_AUTO_DENOISE,
         )
     return None
 
 
 def _why_not_this_size(
     settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], hints: ModelHints
-) -> str | None:
+) -> Sentence | None:
     trained = trained_size(settings, topology, hints)
     height, width = (PIXELS_PER_LATENT * side for side in latent_size)
     if settings.preset != "Auto" or width * height > _AUTO_AREA * trained**2:
         return None
-    return (
-        f"{width}x{height} is not above {_AUTO_AREA:g} times the area that the model was trained for "
-        f'({trained}x{trained}); preset "Paper" acts at any size'
+    return Sentence(
+        "{width}x{height} is not above {times:g} times the area that the model was trained for ({trained}x{trained}); "
+        'preset "Paper" acts at any size',
+        width=width,
+        height=height,
+        times=_AUTO_AREA,
+        trained=trained,
     )
 
 
@@ -212,35 +222,39 @@ def _raunet_spans(resolved: HiResSettings, topology: Topology, steps: int) -> tu
 
 def _idle_settings(
     settings: HiResSettings, resolved: HiResSettings, topology: Topology, plan: tuple[Step, ...]
-) -> Iterable[str]:
+) -> Iterable[Sentence]:
     """A sentence for every setting that was given and sets nothing."""
     options = options_of(HiResSettings)
     others = [name for name, option in options.items() if option.group not in ("", settings.method)]
     given = [name for name in others if getattr(settings, name) != getattr(HiResSettings(), name)]
     if given:
-        yield f"under {settings.method} nothing is set by {', '.join(given)}"
+        yield Sentence("under {method} nothing is set by {names}", method=settings.method, names=", ".join(given))
     if settings.method == "Deep Shrink":
         if resolved.s2 <= resolved.s1:  # type: ignore[operator]
-            yield "s2 sets nothing where it is not above s1"
+            yield Sentence("s2 sets nothing where it is not above s1")
     elif not settings.raunet:
         given = [name for name in ("t1", "t2", "aggressive") if getattr(settings, name) not in (None, False)]
         if given:
-            yield f"while raunet is off nothing is set by {', '.join(given)}"
+            yield Sentence("while raunet is off nothing is set by {names}", names=", ".join(given))
     else:
         yield from _idle_raunet_settings(settings, resolved, topology, plan)
 
 
 def _idle_raunet_settings(
     settings: HiResSettings, resolved: HiResSettings, topology: Topology, plan: tuple[Step, ...]
-) -> Iterable[str]:
+) -> Iterable[Sentence]:
     if settings.aggressive and not resolved.aggressive and topology.family == "SDXL":
-        yield "aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo"
+        yield Sentence("aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo")
     if resolved.aggressive and settings.t2:
-        yield "t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps"
+        yield Sentence("t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps")
     if resolved.aggressive and settings.t1 is not None and not any(step.pool for step in plan):
-        yield "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
+        yield Sentence(
+            "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
+        )
     if not any(step.rad or step.pool for step in plan):
-        yield f"RAU-Net changes none of the {len(plan)} steps: its thresholds end before the first"
+        yield Sentence(
+            "RAU-Net changes none of the {steps} steps: its thresholds end before the first", steps=len(plan)
+        )
 
 
 def _deep_shrink(resolved: HiResSettings, steps: int) -> tuple[Step, ...]:

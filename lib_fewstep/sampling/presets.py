@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_fewstep.sentences import Sentence
+
 MOST_CFG = 2.0
 """Above it guidance burns on a model that was distilled without it."""
 
@@ -44,11 +46,13 @@ class Preset:
     date: str
 
     @property
-    def summary(self) -> str:
+    def summary(self) -> Sentence:
         """The values, in words."""
-        grid = "custom timesteps" if self.timesteps else self.schedule
-        plural = "" if self.steps == 1 else "s"
-        return f"{self.sampler}, {grid}, {self.steps} step{plural}, CFG {self.cfg:g}"
+        schedule = Sentence("custom timesteps") if self.timesteps else self.schedule
+        said = {"sampler": self.sampler, "schedule": schedule, "cfg": self.cfg}
+        if self.steps == 1:
+            return Sentence("{sampler}, {schedule}, 1 step, CFG {cfg:g}", **said)
+        return Sentence("{sampler}, {schedule}, {steps} steps, CFG {cfg:g}", **said, steps=self.steps)
 
 
 def _load(path: Path) -> dict[str, Preset]:
@@ -65,10 +69,10 @@ PRESETS = _load(Path(__file__).with_name("presets.json"))
 
 @dataclass(frozen=True)
 class Recognised:
-    """A preset and the name that gave it away."""
+    """A preset and the name that gave it away, in words."""
 
     preset: Preset
-    because: str
+    because: Sentence
 
 
 def recognise(checkpoint: str, loras: Sequence[str]) -> Recognised | None:
@@ -76,10 +80,10 @@ def recognise(checkpoint: str, loras: Sequence[str]) -> Recognised | None:
     for lora in loras:
         for preset in PRESETS.values():
             if _matches(preset.lora, lora):
-                return Recognised(preset, f'the LoRA is called "{lora}"')
+                return Recognised(preset, Sentence('the LoRA is called "{name}"', name=lora))
     for preset in PRESETS.values():
         if _matches(preset.checkpoint, checkpoint):
-            return Recognised(preset, f'the checkpoint is called "{checkpoint}"')
+            return Recognised(preset, Sentence('the checkpoint is called "{name}"', name=checkpoint))
     return None
 
 
@@ -121,13 +125,17 @@ class Planned:
         return self.sampler == preset.sampler and grid and not _excesses(self, preset)
 
 
-def advice(planned: Planned, recognised: Recognised | None, chosen: Preset | None) -> list[str]:
+def advice(planned: Planned, recognised: Recognised | None, chosen: Preset | None) -> list[Sentence]:
     """Sentences about what will go wrong in a run, and about a preset that would fit it."""
     found = []
     if recognised is not None and recognised.preset is not chosen and not planned.follows(recognised.preset):
-        preset = recognised.preset
         found.append(
-            f'Because {recognised.because}, the preset "{preset.name}" ({preset.summary}) fits, which is not in use.'
+            Sentence(
+                'Because {because}, the preset "{preset}" ({summary}) fits, which is not in use.',
+                because=recognised.because,
+                preset=recognised.preset.name,
+                summary=recognised.preset.summary,
+            )
         )
     distilled = recognised.preset if recognised is not None else chosen
     if distilled is not None:
@@ -135,41 +143,54 @@ def advice(planned: Planned, recognised: Recognised | None, chosen: Preset | Non
     return found + _slips(planned)
 
 
-def _excesses(planned: Planned, preset: Preset) -> list[str]:
+def _excesses(planned: Planned, preset: Preset) -> list[Sentence]:
     """What goes beyond what a distilled model was made for."""
     found = []
-    most_cfg = max(MOST_CFG, preset.most_cfg)
-    if planned.cfg > most_cfg:
-        found.append(f"CFG {planned.cfg:g} is above {most_cfg:g}, where {preset.name} burns.")
+    known = {**vars(planned), "preset": preset.name, "most_cfg": max(MOST_CFG, preset.most_cfg)}
+    if planned.cfg > known["most_cfg"]:
+        found.append(Sentence("CFG {cfg:g} is above {most_cfg:g}, where {preset} burns.", **known))
     if planned.steps > preset.most_steps:
-        found.append(f"{planned.steps} steps are more than the {preset.most_steps} that {preset.name} was made for.")
+        known["most"] = preset.most_steps
+        found.append(Sentence("{steps} steps are more than the {most} that {preset} was made for.", **known))
     if preset.prior and not planned.prior:
-        found.append(f"{preset.name} was made to start from the informative prior, which is not set.")
+        found.append(Sentence("{preset} was made to start from the informative prior, which is not set.", **known))
     if preset.trailing and not planned.trailing:
-        found.append(f'{preset.name} needs the schedule "Trailing", not "{planned.schedule}" with {planned.sampler}.')
+        found.append(Sentence('{preset} needs the schedule "Trailing", not "{schedule}" with {sampler}.', **known))
     return found
 
 
-def _slips(planned: Planned) -> list[str]:
+def _slips(planned: Planned) -> list[Sentence]:
     """What goes wrong on any model."""
     found = []
     if planned.sampler in _HOSTS_DDIM and planned.whole and 1 <= planned.steps <= FEW_STEPS:
         found += _ddim_slips(planned.sampler, planned.steps)
     if planned.negative_prompt and planned.cfg == 1 and not planned.cfgpp:
-        found.append("At CFG 1 the negative prompt does nothing; with a CFG++ sampler it would.")
+        found.append(Sentence("At CFG 1 the negative prompt does nothing; with a CFG++ sampler it would."))
     return found
 
 
-def _ddim_slips(sampler: str, steps: int) -> list[str]:
+def _ddim_slips(sampler: str, steps: int) -> list[Sentence]:
     """What the WebUI's DDIM does otherwise than it says: its timesteps are 1, 1 + 1000 // steps, and so on."""
     grid = range(0, 1000, 1000 // steps)
     evaluations, first = len(grid) - 1, min(grid[-1] + 1, 999)
-    cure = f'use {"Euler CFG++" if sampler.endswith("CFG++") else "Euler"} with the schedule "Trailing" instead.'
+    better = "Euler CFG++" if sampler.endswith("CFG++") else "Euler"
+    cure = Sentence('use {sampler} with the schedule "Trailing" instead.', sampler=better)
+    known = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "first": first, "cure": cure}
     found = []
-    if evaluations < steps:
-        many = f"{evaluations} time{'' if evaluations == 1 else 's'}, from timestep {first}"
-        where = f"In {steps} step{'' if steps == 1 else 's'} the WebUI's {sampler}"
-        found.append(f"{where} evaluates the model {many if evaluations else 'not once'}: {cure}")
+    if evaluations == 0:
+        found.append(Sentence("In 1 step the WebUI's {sampler} evaluates the model not once: {cure}", **known))
+    elif evaluations < steps:
+        found.append(
+            Sentence(
+                "In {steps} steps the WebUI's {sampler} makes {evaluations} of {steps} evaluations of the model, from "
+                "timestep {first}: {cure}",
+                **known,
+            )
+        )
     if sampler.endswith("CFG++"):
-        found.append(f"The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}")
+        found.append(
+            Sentence(
+                "The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}", **known
+            )
+        )
     return found

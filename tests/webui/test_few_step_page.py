@@ -317,7 +317,7 @@ class TestAdvice:
         comments = made(unit, sampler_name=sampler, steps=steps).comments
         calls = unit.probe.calls
         fewer = steps <= 8 and len(calls) < steps
-        assert (f"evaluates the model {len(calls)} time" in comments) == fewer
+        assert (f"makes {len(calls)} of {steps} evaluations" in comments) == fewer
         assert not fewer or f"from timestep {calls[0].timestep:g}:" in comments
         assert ("divides CFG by 12.5" in comments) == (steps <= 8 and sampler == "DDIM CFG++")
         assert ("Euler CFG++" in comments) == (steps <= 8 and sampler == "DDIM CFG++")

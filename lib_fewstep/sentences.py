@@ -1,0 +1,24 @@
+"""Sentences that can be said in another language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Sentence(str):
+    """A text made from a template, which it remembers together with the values; otherwise a text like any other.
+
+    `template` is in the form of `str.format`; values that are sentences themselves can be said in another language,
+    too.
+    """
+
+    __slots__ = ("template", "values")
+
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, **values: Any) -> Sentence:
+        """The template with its values."""
+        made = super().__new__(cls, template.format(**values))
+        made.template, made.values = template, values
+        return made
