@@ -1,8 +1,9 @@
-"""`python -m tools.settings_table`: write the tables of settings and presets into the README, from the code itself."""
+"""`python -m tools.settings_table`: write the tables of settings and presets into both READMEs, from the code."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,65 +14,95 @@ from lib_fewstep.hires import HiResSettings
 from lib_fewstep.options import Option, option_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS, Preset
+from lib_fewstep.webui.page_settings import PageSettings
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 LONGEST = 100
 
+Say = Callable[[str], str]
+"""What a word or sentence is in the language of a README."""
 
-def settings_table(settings: type[Any]) -> str:
-    """One row a setting: label, name in the API, allowed values, default, help."""
-    rows = ["| setting | name | allowed | default | |", "|---|---|---|---|---|"]
+_TABLES_OWN_WORDS = {
+    "| setting | name | allowed | default | |": "| 设置 | 名称 | 可取值 | 默认值 | |",
+    "| preset | sampler | schedule | steps | CFG | source |": "| 预设 | 采样器 | 调度类型 | 步数 | CFG | 出处 |",
+    "true or false": "true 或 false",
+    "preset's": "由预设决定",
+    "none": "无",
+    "None, or a name of the table below": "None，或下表中的名称",  # noqa: RUF001
+    "{low:g} to {high:g}": "{low:g} 到 {high:g}",
+    "{steps} (up to {most})": "{steps}（最多 {most}）",  # noqa: RUF001
+}
+
+
+def settings_table(settings: type[Any], say: Say, prefix: str = "") -> str:
+    """One row a setting: label, name in the API (after `prefix`), allowed values, default, help."""
+    rows = [say("| setting | name | allowed | default | |"), "|---|---|---|---|---|"]
     for field in dataclasses.fields(settings):
         option = option_of(field)
-        group = f" *({option.group})*" if option.group else ""
-        default = _default(field.default, option)
-        rows.append(f"| {option.label}{group} | `{field.name}` | {_allowed(option)} | {default} | {option.help} |")
+        label = f"{say(option.label)} *({option.group})*" if option.group else say(option.label)
+        name, allowed, default = f"`{prefix}{field.name}`", _allowed(option, say), _default(field.default, option, say)
+        rows.append(f"| {label} | {name} | {allowed} | {default} | {say(option.help)} |")
     return "\n".join(rows) + "\n"
 
 
-def presets_table() -> str:
+def presets_table(say: Say) -> str:
     """One row a preset: its values, its limits, where they are from."""
-    rows = ["| preset | sampler | schedule | steps | CFG | source |", "|---|---|---|---|---|---|"]
-    return "\n".join([*rows, *map(_row, PRESETS.values())]) + "\n"
+    rows = [say("| preset | sampler | schedule | steps | CFG | source |"), "|---|---|---|---|---|---|"]
+    return "\n".join([*rows, *(_row(preset, say) for preset in PRESETS.values())]) + "\n"
 
 
-def _row(preset: Preset) -> str:
+def _row(preset: Preset, say: Say) -> str:
     schedule = ", ".join(map(str, preset.timesteps)) if preset.timesteps else preset.schedule
     gamma = "" if preset.gamma is None else f", gamma {preset.gamma:g}"
-    steps = f"{preset.steps}" if preset.steps == preset.most_steps else f"{preset.steps} (up to {preset.most_steps})"
+    limited = say("{steps} (up to {most})").format(steps=preset.steps, most=preset.most_steps)
+    steps = f"{preset.steps}" if preset.steps == preset.most_steps else limited
     source = f"[{preset.date}]({preset.source})"
     return f"| {preset.name} | {preset.sampler}{gamma} | {schedule} | {steps} | {preset.cfg:g} | {source} |"
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    "settings": lambda: settings_table(HiResSettings),
-    "comparison settings": lambda: settings_table(ComparisonSettings),
-    "few-step settings": lambda: settings_table(FewStepSettings),
+TABLES: dict[str, Callable[[Say], str]] = {
+    "settings": lambda say: settings_table(HiResSettings, say),
+    "comparison settings": lambda say: settings_table(ComparisonSettings, say),
+    "few-step settings": lambda say: settings_table(FewStepSettings, say),
+    "webui settings": lambda say: settings_table(PageSettings, say, prefix="fewstep_"),
     "presets": presets_table,
 }
 
 
-def with_tables(text: str) -> str:
-    """The README's text with the tables as they should be."""
+def with_tables(text: str, say: Say) -> str:
+    """A README's text with the tables as they should be."""
     for name, table in TABLES.items():
         section = re.compile(rf"(<!-- {name}: [^\n]*-->\n)(.*?)(<!-- end of {name} -->)", re.DOTALL)
-        content = table()
+        content = table(say)
         text = section.sub(lambda found, content=content: found[1] + content + found[3], text)
     return text
 
 
-def _allowed(option: Option) -> str:
-    listed = option.allowed.replace('"', "").replace(" or ", ", ") if option.choices else option.allowed
-    return listed if len(listed) <= LONGEST else "None, or a name of the table below"
+def chinese() -> Say:
+    """Chinese, with the words of the page; what has none there, such as names, stays."""
+    words = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
+    return lambda text: {**words, **_TABLES_OWN_WORDS}.get(text, text)
 
 
-def _default(value: object, option: Option) -> str:
+READMES: dict[str, Callable[[], Say]] = {"README.md": lambda: str, "README.zh-CN.md": chinese}
+
+
+def _allowed(option: Option, say: Say) -> str:
+    if option.low is not None and option.high is not None and not option.values:
+        return say("{low:g} to {high:g}").format(low=option.low, high=option.high)
+    listed = ", ".join(option.choices) or say(option.allowed)
+    return listed if len(listed) <= LONGEST else say("None, or a name of the table below")
+
+
+def _default(value: object, option: Option, say: Say) -> str:
     if value is None:
-        return "none" if option.values else "preset's"
+        return say("none" if option.values else "preset's")
     if isinstance(value, bool):
         return str(value).lower()
-    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) or "none"
+    return (", ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or say("none")
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, language in READMES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (ROOT / name).write_text(with_tables(text, language()), encoding="utf-8")

@@ -107,12 +107,12 @@ class Cell:
         return self.prompt, self.seed, self.cfg
 
 
-def cells(settings: ComparisonSettings, prompts: Sequence[Prompt], seed: int) -> list[Cell]:
+def cells(settings: ComparisonSettings, prompts: Sequence[Prompt], seed: int, most: int = MOST_CELLS) -> list[Cell]:
     """All images of a comparison, each once; after each reference those that are measured against it.
 
-    A prompt with a seed of its own counts from that instead of from `seed`. Raises SettingError for too many.
+    A prompt with a seed of its own counts from that instead of from `seed`. Raises SettingError for more than `most`.
     """
-    _check_number(settings, len(prompts))
+    _check_number(settings, len(prompts), most)
     wanted = (
         cell
         for prompt in prompts
@@ -123,13 +123,13 @@ def cells(settings: ComparisonSettings, prompts: Sequence[Prompt], seed: int) ->
     return list(dict.fromkeys(wanted))
 
 
-def _check_number(settings: ComparisonSettings, prompts: int) -> None:
+def _check_number(settings: ComparisonSettings, prompts: int, most: int) -> None:
     references = prompts * settings.seeds * len(settings.cfg)
     images = references * (1 + len(settings.methods) * len(settings.samplers) * len(settings.steps))
-    if images > MOST_CELLS:
+    if images > most:
         raise SettingError(
             f"{images} images ({references} references and what is measured against them) are not allowed: there must "
-            f"be at most {MOST_CELLS}."
+            f"be at most {most}."
         )
 
 

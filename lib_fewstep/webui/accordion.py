@@ -2,44 +2,147 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 from modules.ui_components import InputAccordion
 
 from lib_fewstep.hires import HiResSettings
-from lib_fewstep.options import Option, options_of
-from lib_fewstep.webui.arguments import ALWAYS_READ, ui_value
+from lib_fewstep.options import Option, SettingError, options_of
+from lib_fewstep.webui import host
+from lib_fewstep.webui.arguments import hires_settings, ui_value
+from lib_fewstep.webui.forecast import PagePass, forecast
+from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button
 
 _OPTIONS = options_of(HiResSettings)
+_METHODS = _OPTIONS["method"].choices
+_FOLLOWED = {
+    "txt2img": (
+        *("steps", "width", "height", "denoising_strength"),
+        *("hr-checkbox", "hr_scale", "hr_resize_x", "hr_resize_y", "hires_steps"),
+    ),
+    "img2img": ("steps", "width", "height", "denoising_strength", "scale"),
+}
+_RESIZE_TABS = ("tab_resize_to", "tab_resize_by")
+_NEW_PICTURE = "update_resize_to"
+_SOURCE = ("Resize by", "Width of the picture", "Height of the picture")
 
 
-def hires_accordion(tab: str) -> dict[str, Any]:
-    """The components by setting, in the settings' order; `tab` ("txt2img" or "img2img") tells their ids apart."""
-    components: dict[str, Any] = {}
-    components["enabled"] = InputAccordion(False, label="HiDiffusion", elem_id=_elem_id(tab, "enabled"))
-    with components["enabled"]:
-        with gr.Row():
-            components |= {name: _component(tab, name) for name in ALWAYS_READ if name != "enabled"}
-        groups = {method: _manual_group(tab, method, components) for method in _OPTIONS["method"].choices}
-    for chooser in (components["method"], components["preset"]):
-        chooser.change(
-            fn=lambda method, preset: [gr.update(visible=_visible(name, method, preset)) for name in groups],
-            inputs=[components["method"], components["preset"]],
-            outputs=list(groups.values()),
-            show_progress=False,
-        )
-    return {name: components[name] for name in _OPTIONS}
+class HiResAccordion(TabAccordion):
+    """The components of one tab, and the line that says what will happen at the tab's size."""
+
+    def make(self, tab: str) -> dict[str, Any]:
+        """The components by setting, in the settings' order."""
+        made: dict[str, Any] = {"enabled": InputAccordion(False, label="HiDiffusion", elem_id=_elem_id(tab, "enabled"))}
+        with made["enabled"]:
+            with gr.Row():
+                made |= {name: _component(tab, name) for name in ("method", "preset")}
+            self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
+            with gr.Accordion("When it acts", open=False, elem_id=_elem_id(tab, "when")), gr.Row():
+                made |= {name: _component(tab, name) for name in ("passes", "trained_size")}
+            with gr.Accordion("Manual settings", visible=False, elem_id=_elem_id(tab, "manual")) as manual:
+                self.folds = [manual, *(_group(tab, method, made) for method in _METHODS)]
+            self.refresh = refresh_button(_elem_id(tab, "refresh"))
+            self.source = [_from_script(label) for label in _SOURCE] if tab == "img2img" else []
+        made["passes"].value = host.setting("passes")
+        made["passes"].do_not_save_to_config = True  # its default is in the WebUI's settings
+        return {name: made[name] for name in _OPTIONS}
+
+    def fields(self, tab: str) -> Sequence[str]:
+        """Whatever says which passes the tab would start."""
+        return (*_FOLLOWED[tab], *((*_RESIZE_TABS, _NEW_PICTURE) if tab == "img2img" else ()))
+
+    def connect(self, fields: dict[str, Any]) -> None:
+        """Fold away what is not used, and write the line anew whenever something changes that it depends on."""
+        choosers = [self.components["method"], self.components["preset"]]
+        for happens in (self.refresh.click, *(chooser.change for chooser in choosers)):
+            happens(_folded, choosers, self.folds, show_progress=False, queue=False)
+        followed = [*self.components.values(), *(fields[name] for name in _FOLLOWED[self.tab])]
+        events = [self.refresh.click, *(component.change for component in followed)]
+        if self.tab == "img2img":
+            events += [*(fields[name].select for name in _RESIZE_TABS), fields[_NEW_PICTURE].click]
+        for happens in events:
+            happens(
+                fn=_line(_PASSES[self.tab]),
+                inputs=[*followed, *self.source],
+                outputs=[self.line],
+                _js="fewstepWithSource" if self.source else None,
+                show_progress=False,
+                queue=False,
+            )
 
 
-def _manual_group(tab: str, method: str, components: dict[str, Any]) -> gr.Group:
-    with gr.Group(visible=_visible(method, ui_value("method"), ui_value("preset"))) as group, gr.Row():
-        components |= {name: _component(tab, name) for name, option in _OPTIONS.items() if option.group == method}
+def _folded(method: str, preset: str) -> list[Any]:
+    """Whether the manual settings, and those of each method, are shown."""
+    return [gr.update(visible=preset == "Manual"), *(gr.update(visible=method == own) for own in _METHODS)]
+
+
+def _line(passes_of: Callable[..., list[PagePass]]) -> Callable[..., str]:
+    """What the line says for the values of the page, as if the accordion were open."""
+
+    def line(*values: Any) -> str:
+        own, fields = values[1 : len(_OPTIONS)], values[len(_OPTIONS) :]
+        if None in values:  # a number that is being typed
+            return ""
+        try:
+            return forecast(hires_settings([True, *own]), passes_of(*fields))
+        except SettingError as refusal:
+            return html.escape(str(refusal))
+
+    return line
+
+
+def _txt2img_passes(
+    steps: int,
+    width: int,
+    height: int,
+    denoise: float,
+    hires: bool,  # noqa: FBT001 (the page's values come in order)
+    scale: float,
+    across: int,
+    down: int,
+    hires_steps: int,
+) -> list[PagePass]:
+    """The first pass and, with hires fix, the second one."""
+    passes = [PagePass("first", (width, height), steps)]
+    if hires:
+        size = _hires_size(width, height, scale, across, down)
+        passes.append(PagePass("hires", size, hires_steps or steps, denoise))
+    return passes
+
+
+def _hires_size(width: int, height: int, scale: float, across: int, down: int) -> tuple[int, int]:
+    """A multiple of the first pass's size, or given sides; one that is not given keeps the shape."""
+    if not across and not down:
+        return int(width * scale), int(height * scale)
+    return across or down * width // height, down or across * height // width
+
+
+def _img2img_passes(
+    steps: int, width: int, height: int, denoise: float, scale: float, by: int, across: int, down: int
+) -> list[PagePass]:
+    """The only pass; where the picture (`across` and `down` pixels) is resized `by` a factor, at that size."""
+    size = (int(across * scale), int(down * scale)) if by and across and down else (width, height)
+    return [PagePass("img2img", size, host.img2img_steps(steps, denoise), denoise)]
+
+
+_PASSES = {"txt2img": _txt2img_passes, "img2img": _img2img_passes}
+
+
+def _group(tab: str, method: str, made: dict[str, Any]) -> gr.Group:
+    """The components of a method alone, which are added to those that are `made`."""
+    with gr.Group(visible=method == ui_value("method")) as group, gr.Row():
+        made |= {name: _component(tab, name) for name, option in _OPTIONS.items() if option.group == method}
     return group
 
 
-def _visible(group: str, method: str, preset: str) -> bool:
-    return group == method and preset == "Manual"
+def _from_script(label: str) -> gr.Number:
+    """A value that the page's JavaScript gives."""
+    number = gr.Number(0, label=label, visible=False)
+    number.do_not_save_to_config = True
+    return number
 
 
 def _component(tab: str, name: str) -> Any:

@@ -12,16 +12,17 @@ from lib_fewstep.options import Option, SettingError, options_of
 ALWAYS_READ = ("enabled", "method", "preset", "passes", "trained_size")
 
 
-def hires_settings(args: Sequence[Any]) -> HiResSettings:
+def hires_settings(args: Sequence[Any], passes: str = "Auto") -> HiResSettings:
     """The settings that a script's arguments mean.
 
     A dict as the first argument holds settings by name. Otherwise the arguments are the settings in their order;
-    missing ones keep their defaults, and those of the presets' matter are read under "Manual" only. Raises
-    SettingError with a sentence.
+    missing ones keep their defaults, and those of the presets' matter are read under "Manual" only. `passes` holds
+    where the arguments do not say. Raises SettingError with a sentence.
     """
     first = args[0] if args else False
     if isinstance(first, Mapping):
-        return HiResSettings.from_dict(first)
+        said = first.keys() & {"passes", "only_one_pass"}
+        return HiResSettings.from_dict(first if said else {**first, "passes": passes})
     if not isinstance(first, bool):
         raise SettingError(
             f"args[0] = {first!r} is not allowed: it must be a dict of settings, or true or false followed by the "
@@ -31,7 +32,7 @@ def hires_settings(args: Sequence[Any]) -> HiResSettings:
     if len(args) > len(options):
         raise SettingError(f"args has {len(args)} values, but there are only {len(options)} settings.")
     values = {name: from_ui(value, options[name]) for name, value in zip(options, args, strict=False)}
-    settings = HiResSettings(**{"enabled": False, **values})
+    settings = HiResSettings(**{"enabled": False, "passes": passes, **values})
     return _without_idle_values(settings)
 
 

@@ -31,7 +31,7 @@ def run_comparison(p: Any, settings: ComparisonSettings) -> Processed:
     """
     settings = _with_known_samplers(settings)
     fix_seed(p)
-    wanted = cells(settings, _prompts(p, settings), int(p.seed))
+    wanted = cells(settings, _prompts(p, settings), int(p.seed), most=host.setting("most_images"))
     outcomes = [Outcome(cell, error=NOT_RUN) for cell in wanted]
     host.expect(len(wanted), sum(cell.steps for cell in wanted))
     done: list[Processed] = []

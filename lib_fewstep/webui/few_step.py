@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from modules import script_callbacks, scripts
@@ -11,15 +10,16 @@ from lib_fewstep.options import SettingError
 from lib_fewstep.sampling.presets import Planned, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
-from lib_fewstep.webui import host, samplers
+from lib_fewstep.webui import host, samplers, settings_page
 from lib_fewstep.webui.axes import add_when_there, values_of
 from lib_fewstep.webui.few_step_accordion import FewStepAccordion
 from lib_fewstep.webui.few_step_arguments import few_step_settings, with_preset
 from lib_fewstep.webui.few_step_axes import AXES, few_step_axes, with_axes
-from lib_fewstep.webui.few_step_infotext import forget, infotext, pasted
+from lib_fewstep.webui.few_step_infotext import PASTED, SENT, forget, infotext
 from lib_fewstep.webui.few_step_job import FewStepJob, has_job, set_job
 from lib_fewstep.webui.few_step_pass import attach
-from lib_fewstep.webui.log import log, show_log
+from lib_fewstep.webui.language import in_language
+from lib_fewstep.webui.log import log
 
 
 class FewStepScript(scripts.Script):
@@ -40,8 +40,8 @@ class FewStepScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         """The accordion; its components are the script's arguments, in the order of the page."""
         components = self._accordion.build("img2img" if is_img2img else "txt2img")
-        self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
-        self.paste_field_names = []
+        self.infotext_fields = [(component, PASTED[name]) for name, component in components.items()]
+        self.paste_field_names = list(SENT)
         return list(components.values())
 
     def after_component(self, component: Any, **kwargs: Any) -> None:
@@ -55,8 +55,8 @@ class FewStepScript(scripts.Script):
         settings = FewStepSettings(enabled=False)
         try:
             plotted = values_of(p, AXES)
-            settings = with_axes(few_step_settings(args), plotted)
-            if settings.enabled:
+            settings = with_axes(few_step_settings(args, host.setting("guidance")), plotted)
+            if settings.enabled or settings.guidance != FewStepSettings().guidance:
                 settings = _start(p, settings, by_name="preset" in plotted or not isinstance(args[0], bool))
             _check_hires(p, settings)
         except SettingError as refusal:
@@ -108,13 +108,14 @@ def _advise(p: Any, settings: FewStepSettings) -> None:
     )
     recognised = recognise(host.checkpoint_name(), host.loras_in(*p.all_prompts))
     for sentence in advice(planned, recognised, settings.chosen if settings.enabled else None):
-        p.comment(f"Few-Step: {sentence}")
+        p.comment(f"Few-Step: {in_language(sentence)}")
         log.info("%s", sentence)
 
 
 def register() -> None:
-    """Put samplers, schedules and axes into the host's lists; they go when the script is unloaded."""
-    show_log()
+    """Put settings, samplers, schedules and axes into the host's lists; the last three go with the script."""
+    settings_page.register()
     samplers.register()
+    script_callbacks.on_before_ui(samplers.hide)
     add_when_there(few_step_axes)
     script_callbacks.on_script_unloaded(samplers.unregister)

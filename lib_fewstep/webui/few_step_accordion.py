@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 from modules.ui_components import InputAccordion
 
 from lib_fewstep.options import Option, options_of
-from lib_fewstep.sampling.presets import PRESETS, Preset
+from lib_fewstep.sampling.presets import PRESETS, Preset, Recognised, recognise
 from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
+from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui import host
 from lib_fewstep.webui.accordion import component
 from lib_fewstep.webui.few_step_arguments import PAGE
 from lib_fewstep.webui.few_step_infotext import steps_said
+from lib_fewstep.webui.language import in_language
 from lib_fewstep.webui.prior_source import NO_PRIOR, saved_priors
+from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button
 
 _OPTIONS: dict[str, Option] = {
     **options_of(FewStepSettings),
@@ -23,61 +28,85 @@ _OPTIONS: dict[str, Option] = {
     **{f"invert_{name}": option for name, option in options_of(InvertSettings).items()},
 }
 _FILLED = {"sampling": "sampler", "scheduler": "schedule", "steps": "steps", "cfg_scale": "cfg"}
-_PICTURE = "img2img_image"
+_PICTURE = "image"
 
 
-class FewStepAccordion:
-    """The components of one tab."""
+class FewStepAccordion(TabAccordion):
+    """The components of one tab, the line that says which preset fits, and how a preset fills the tab's own fields."""
 
-    def __init__(self) -> None:
-        """Nothing is known of the tab yet."""
-        self._tab = ""
-        self._components: dict[str, Any] = {}
-        self._fields: dict[str, Any] = {}
-        self._wired = False
-
-    def build(self, tab: str) -> dict[str, Any]:
-        """Make the components, in the order of the page; `tab` ("txt2img" or "img2img") tells their ids apart."""
-        made: dict[str, Any] = {}
-        made["enabled"] = InputAccordion(False, label="Few-Step", elem_id=_elem_id(tab, "enabled"))
+    def make(self, tab: str) -> dict[str, Any]:
+        """The components, in the order of the page."""
+        made: dict[str, Any] = {"enabled": InputAccordion(False, label="Few-Step", elem_id=_elem_id(tab, "enabled"))}
         with made["enabled"]:
             with gr.Row():
                 made |= {name: _component(tab, name) for name in ("preset", "guidance", "gamma")}
+            with gr.Row():
+                self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
+                self.use = gr.Button("Use it", size="sm", visible=False, min_width=80, elem_id=_elem_id(tab, "use"))
             made["timesteps"] = _component(tab, "timesteps")
-            with gr.Accordion("Informative prior", open=False), gr.Row():
+            with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
                 made |= {name: _component(tab, name) for name in PAGE if name.startswith("prior_")}
-            with gr.Accordion("CFG++ inversion", open=False, visible=tab == "img2img"):
+            inverting = gr.Accordion(
+                "CFG++ inversion", open=False, visible=tab == "img2img", elem_id=_elem_id(tab, "inversion")
+            )
+            with inverting:
                 made |= {name: _component(tab, name) for name in PAGE if name.startswith("invert")}
-                self._read_button(made)
-        ordered = {name: made[name] for name in PAGE}
-        if not self._components:
-            self._tab, self._components = tab, ordered
-            self._wire()
-        return ordered
+                self.read = gr.Button("Read from the image's infotext", elem_id=_elem_id(tab, "invert_read"))
+            self.refresh = refresh_button(_elem_id(tab, "refresh"))
+        made["guidance"].value = host.setting("guidance")
+        made["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings
+        return {name: made[name] for name in PAGE}
 
-    def caught(self, component: Any) -> None:
-        """Remember the tab's own fields; when all are there, the preset is connected to them."""
-        elem_id = getattr(component, "elem_id", None)
-        if elem_id and not self._wired:
-            self._fields.setdefault(elem_id, component)
-            self._wire()
+    def fields(self, tab: str) -> Sequence[str]:
+        """What a preset fills and what tells which one fits; in img2img the picture."""
+        return (*_FILLED, "prompt", *([_PICTURE] if tab == "img2img" else ()))
 
-    def _wire(self) -> None:
-        own = [f"{self._tab}_{name}" for name in _FILLED]
-        if self._wired or not self._components or not all(name in self._fields for name in own):
-            return
-        self._wired = True
-        outputs = [*(self._fields[name] for name in own), self._components["gamma"], self._components["timesteps"]]
-        preset = self._components["preset"]
-        inputs = [preset, self._components["timesteps"]]
-        preset.input(fn=_filled, inputs=inputs, outputs=outputs, show_progress=False)
+    def connect(self, fields: dict[str, Any]) -> None:
+        """Let a preset fill the fields, the line follow model and prompt, and the button read the picture."""
+        own, prompt = self.components, fields["prompt"]
+        quietly = {"show_progress": False, "queue": False}
+        filled = [*(fields[name] for name in _FILLED), own["gamma"], own["timesteps"]]
+        own["preset"].input(_filled, [own["preset"], own["timesteps"]], filled, **quietly)
+        self.use.click(_used, [prompt, own["timesteps"]], [own["preset"], *filled], **quietly)
+        for happens in (self.refresh.click, own["enabled"].change, own["preset"].change, prompt.blur):
+            happens(_line, [own["preset"], prompt], [self.line, self.use], **quietly)
+        if self.tab == "img2img":
+            read = [own[f"invert_{name}"] for name in ("prompt", "negative_prompt", "steps")]
+            self.read.click(_original, [fields[_PICTURE]], read, show_progress=False)
 
-    def _read_button(self, made: dict[str, Any]) -> None:
-        """A button that takes the inversion's settings from the infotext of the image that is to be changed."""
-        button = gr.Button("Read from the image's infotext", elem_id=_elem_id("img2img", "invert_read"))
-        if _PICTURE in self._fields:
-            outputs = [made[f"invert_{name}"] for name in ("prompt", "negative_prompt", "steps")]
-            button.click(fn=_original, inputs=[self._fields[_PICTURE]], outputs=outputs, show_progress=False)
+
+def _line(name: str, prompt: str) -> list[Any]:
+    """Which preset fits model and prompt and why, or what the chosen one is for; and whether the button is shown."""
+    recognised, chosen = _recognised(prompt), PRESETS.get(name)
+    said, offered = _said(recognised, chosen), recognised is not None and recognised.preset is not chosen
+    return [html.escape(in_language(said)), gr.update(visible=offered)]
+
+
+def _said(recognised: Recognised | None, chosen: Preset | None) -> Sentence:
+    if recognised is not None:
+        known = {"because": recognised.because, "preset": recognised.preset.name, "summary": recognised.preset.summary}
+        if recognised.preset is chosen:
+            return Sentence("{preset}: {summary}. It fits, because {because}.", **known)
+        return Sentence('The preset "{preset}" ({summary}) fits, because {because}.', **known)
+    if chosen is not None:
+        return Sentence("{preset}: {summary}. {help}", preset=chosen.name, summary=chosen.summary, help=chosen.help)
+    checkpoint = host.checkpoint_name()
+    if not checkpoint:
+        return Sentence("No model is loaded yet.")
+    return Sentence('No preset is needed, as far as the name of the checkpoint "{name}" tells.', name=checkpoint)
+
+
+def _recognised(prompt: str) -> Recognised | None:
+    return recognise(host.checkpoint_name(), host.loras_in(prompt))
+
+
+def _used(prompt: str, timesteps: str) -> list[Any]:
+    """What pressing the button makes of the preset and of the fields that it fills."""
+    recognised = _recognised(prompt)
+    if recognised is None:
+        return [gr.update()] * (len(_FILLED) + 3)
+    name = recognised.preset.name
+    return [name, *_filled(name, timesteps)]
 
 
 def _filled(name: str, timesteps: str) -> list[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib_fewstep.options import SettingError, options_of, shown
-from lib_fewstep.sampling.settings import GAMMA, NO_PRESET, FewStepSettings, InvertSettings, timesteps_from
+from lib_fewstep.sampling.settings import GAMMA, GUIDANCES, NO_PRESET, FewStepSettings, InvertSettings, timesteps_from
 from lib_fewstep.webui.arguments import from_ui
 
 PAGE: dict[str, Any] = {
@@ -27,15 +27,19 @@ PAGE: dict[str, Any] = {
 """The page's components in their order, with what they show first."""
 
 
-def few_step_settings(args: Sequence[Any]) -> FewStepSettings:
+def few_step_settings(args: Sequence[Any], guidance: str = GUIDANCES[0]) -> FewStepSettings:
     """The settings that a script's arguments mean; a dict comes first and alone. Raises SettingError.
+
+    `guidance` holds where they do not say, also while they are switched off.
 
     A preset of a dict also sets sampler, schedule, steps and CFG (see `with_preset`), the page's has filled them in
     before, where the user may have changed them.
     """
+    off = FewStepSettings(enabled=False, guidance=guidance)
     first = args[0] if args else False
     if isinstance(first, Mapping):
-        return FewStepSettings.from_dict(first)
+        settings = FewStepSettings.from_dict({"guidance": guidance, **first})
+        return settings if settings.enabled else off
     if not isinstance(first, bool):
         raise SettingError(
             f"args[0] = {shown(first)} is not allowed: it must be a dict of settings, or true or false followed by the "
@@ -43,8 +47,8 @@ def few_step_settings(args: Sequence[Any]) -> FewStepSettings:
         )
     if len(args) > len(PAGE):
         raise SettingError(f"args has {len(args)} values, but the page has only {len(PAGE)}.")
-    values = {**PAGE, **dict(zip(PAGE, args, strict=False))}
-    return _from_page(values) if first else FewStepSettings(enabled=False)
+    values = {**PAGE, "guidance": guidance, **dict(zip(PAGE, args, strict=False))}
+    return _from_page(values) if first else off
 
 
 def _from_page(values: Mapping[str, Any]) -> FewStepSettings:

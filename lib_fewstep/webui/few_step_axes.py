@@ -42,7 +42,7 @@ def with_axes(settings: FewStepSettings, values: Mapping[str, Any]) -> FewStepSe
     """
     if not (settings.enabled or values.keys() - {"keep"}):
         return settings
-    used = settings if settings.enabled else FewStepSettings()
+    used = settings if settings.enabled else FewStepSettings(guidance=settings.guidance)
     keep = tuple(dict.fromkeys((*used.keep, *values.get("keep", ()))))
     return dataclasses.replace(used, **{**values, "keep": keep})
 

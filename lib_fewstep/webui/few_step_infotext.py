@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lib_fewstep.options import options_of
@@ -73,6 +74,13 @@ def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     if name not in _OF_PAGE:
         return None
     return _value(name, parameters.get(_OF_PAGE[name]))
+
+
+PASTED: dict[str, Callable[[Mapping[str, str]], Any]] = {name: partial(pasted, name) for name in PAGE}
+"""`pasted` for each component; the same functions in both tabs."""
+
+SENT = tuple(PASTED[name] for name in PAGE if name != "prior_images")
+"""What the WebUI takes along from tab to tab: all but uploaded files, which gradio cannot hand on."""
 
 
 def _value(name: str, text: str | None) -> Any:

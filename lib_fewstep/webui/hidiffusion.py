@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from modules import script_callbacks, scripts
@@ -10,17 +9,20 @@ from modules import script_callbacks, scripts
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import remove
 from lib_fewstep.webui import host
-from lib_fewstep.webui.accordion import hires_accordion
+from lib_fewstep.webui.accordion import HiResAccordion
 from lib_fewstep.webui.arguments import hires_settings
 from lib_fewstep.webui.axes import add_when_there, values_of
 from lib_fewstep.webui.hires_axes import AXES, hires_axes, with_axes
-from lib_fewstep.webui.infotext import infotext, pasted
-from lib_fewstep.webui.log import show_log
+from lib_fewstep.webui.infotext import PASTED, infotext
 from lib_fewstep.webui.sampling_pass import Job, SamplingPass, job_of, on_cfg_denoiser, set_job
 
 
 class HiDiffusionScript(scripts.Script):
     """Images larger than the model was trained for, in txt2img, img2img, plots and the API."""
+
+    def __init__(self) -> None:
+        """One per tab; the accordion waits for the tab's own fields."""
+        self._accordion = HiResAccordion()
 
     def title(self) -> str:
         """The name of the script in the API's `alwayson_scripts`."""
@@ -32,17 +34,21 @@ class HiDiffusionScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """The accordion; its components are the script's arguments, in the settings' order."""
-        components = hires_accordion("img2img" if is_img2img else "txt2img")
-        self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
-        self.paste_field_names = []
+        components = self._accordion.build("img2img" if is_img2img else "txt2img")
+        self.infotext_fields = [(component, PASTED[name]) for name, component in components.items()]
+        self.paste_field_names = list(PASTED.values())
         return list(components.values())
+
+    def after_component(self, component: Any, **kwargs: Any) -> None:
+        """Catch the tab's own fields, which the accordion's line follows."""
+        self._accordion.caught(component)
 
     def process(self, p: Any, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
         clean_up()
         set_job(p, None)
         try:
-            settings = with_axes(hires_settings(args), values_of(p, AXES))
+            settings = with_axes(hires_settings(args, host.setting("passes")), values_of(p, AXES))
         except SettingError as refusal:
             set_job(p, Job(None, refusal))
             return
@@ -65,7 +71,6 @@ class HiDiffusionScript(scripts.Script):
 
 def register() -> None:
     """Register the callbacks, once, also when the UI is reloaded."""
-    show_log()
     script_callbacks.remove_callbacks_for_function(on_cfg_denoiser)
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_script_unloaded(clean_up)

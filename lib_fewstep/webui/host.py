@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from modules import (
     devices,
     images,
     infotext_utils,
+    localization,
     paths,
     paths_internal,
     prompt_parser,
@@ -54,15 +58,21 @@ def replaced_unet() -> str | None:
 
 def model_hints(p: Any) -> ModelHints:
     """What the model's name and type and the job tell beyond the UNet's structure."""
-    name = shared.sd_model.sd_checkpoint_info.name
-    v_prediction = getattr(shared.sd_model, "is_sd2", False) and shared.sd_model.parameterization == "v"
     kind = _pass_of(p)
     denoise = 1.0 if kind == "first" or p.denoising_strength is None else float(p.denoising_strength)
+    return hints_of(kind, denoise, controlnet=_uses_controlnet(p))
+
+
+def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False) -> ModelHints:
+    """What the loaded model's name and type tell, for a kind of pass."""
+    model = sd_models.model_data.sd_model
+    name = model.sd_checkpoint_info.name
+    v_prediction = getattr(model, "is_sd2", False) and model.parameterization == "v"
     return ModelHints(
         trained_size=_SD2_V_PREDICTION_SIZE if v_prediction else None,
         turbo=_SDXL_TURBO.search(name) is not None,
         playground="playground" in name.lower(),
-        controlnet=_uses_controlnet(p),
+        controlnet=controlnet,
         pass_=kind,
         denoise=min(max(denoise, 0.0), 1.0),
     )
@@ -70,12 +80,31 @@ def model_hints(p: Any) -> ModelHints:
 
 def competing_attention(p: Any) -> str | None:
     """The name of what else rearranges the tokens of self-attention in this pass, or None."""
-    second_pass = p.is_hr_pass and getattr(shared.opts, "hypertile_enable_unet_secondpass", False)
+    return _rival(hires=p.is_hr_pass, merging=p.get_token_merging_ratio(for_hr=p.is_hr_pass))
+
+
+def competing_by_settings(kind: Pass) -> str | None:
+    """The same for a pass that the page would start, as far as the WebUI's settings tell."""
+    options, merging = shared.opts, shared.opts.token_merging_ratio
+    if kind == "hires":
+        merging = options.token_merging_ratio_hr or merging
+    elif kind != "first":
+        merging = options.token_merging_ratio_img2img or merging
+    return _rival(hires=kind == "hires", merging=merging)
+
+
+def _rival(*, hires: bool, merging: float) -> str | None:
+    second_pass = hires and getattr(shared.opts, "hypertile_enable_unet_secondpass", False)
     if second_pass or getattr(shared.opts, "hypertile_enable_unet", False):
         return "HyperTile"
-    if p.get_token_merging_ratio(for_hr=p.is_hr_pass) > 0:
-        return "token merging"
-    return None
+    return "token merging" if merging > 0 else None
+
+
+def img2img_steps(steps: int, denoise: float) -> int:
+    """How many of the page's steps an img2img pass executes."""
+    page = SimpleNamespace(steps=steps, denoising_strength=denoise)
+    _, last = sd_samplers_common.setup_img2img_steps(page)
+    return int(last) + 1
 
 
 def is_img2img(p: Any) -> bool:
@@ -241,15 +270,34 @@ def prompt_folder() -> Path:
     return prior_folder() / "prompts"
 
 
-def add_setting(name: str, default: Any, label: str, info: str) -> None:
-    """A setting on the page "Few-Step" of the WebUI's settings; what the user has chosen stays."""
-    setting = shared.OptionInfo(default, label, section=("fewstep", "Few-Step"))
-    shared.opts.add_option(name, setting.info(info))
+def setting_key(name: str) -> str:
+    """What the WebUI calls a setting of ours."""
+    return f"fewstep_{name}"
 
 
 def setting(name: str) -> Any:
-    """The value of a setting of ours."""
-    return getattr(shared.opts, name)
+    """The value of a setting of ours (see `PageSettings`)."""
+    return getattr(shared.opts, setting_key(name))
+
+
+def dictionary() -> dict[str, str]:
+    """The words of the language that the page is shown in; empty for English."""
+    name = shared.opts.localization
+    return _dictionary(tuple(localization.localizations.get(name, ())))
+
+
+@functools.cache
+def _dictionary(paths: tuple[str, ...]) -> dict[str, str]:
+    return {text: said for path in paths for text, said in _words(Path(path)).items()}
+
+
+def _words(path: Path) -> dict[str, str]:
+    """What a file of a language says; nothing where it cannot be read, which the WebUI reports itself."""
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return words if isinstance(words, dict) else {}
 
 
 def output_folder() -> Path:

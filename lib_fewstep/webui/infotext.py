@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lib_fewstep.hires import HiResSettings
 from lib_fewstep.options import Option, options_of
 from lib_fewstep.webui.arguments import ALWAYS_READ, ui_value
+from lib_fewstep.webui.kohya import in_own_words
 
 _OPTIONS = options_of(HiResSettings)
 MARK = _OPTIONS["method"].infotext
@@ -38,12 +40,17 @@ def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     Without the method's key the image was made without it: it is switched off, and nothing else changes. Settings
     that the infotext does not name were at their defaults. What is not allowed is left alone.
     """
+    parameters = in_own_words(parameters)
     if name == "enabled":
         return MARK in parameters
     if MARK not in parameters:
         return None
     text = parameters.get(_OPTIONS[name].infotext)
     return ui_value(name) if text is None else parsed(text, _OPTIONS[name], ui_value(name))
+
+
+PASTED: dict[str, Callable[[Mapping[str, str]], Any]] = {name: partial(pasted, name) for name in _OPTIONS}
+"""`pasted` for each setting; the same functions in both tabs: by them the WebUI finds what it takes along."""
 
 
 def parsed(text: str, option: Option, shown: Any) -> Any:

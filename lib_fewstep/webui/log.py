@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 log = logging.getLogger("fewstep")
+LEVELS = {"All": logging.INFO, "Warnings": logging.WARNING, "None": logging.CRITICAL}
+"""The least level of what the console shows, by the name of the choice in the settings."""
 
 
-def show_log() -> None:
-    """Show the log whatever the WebUI does with its own, and once."""
+def show_log(choice: Callable[[], str]) -> None:
+    """Show in the console what `choice` says at that moment, whatever the WebUI does with its own log, and once."""
     log.setLevel(logging.INFO)
     log.propagate = False
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("[Few-Step] %(message)s"))
-        log.addHandler(handler)
+    for earlier in [handler for handler in log.handlers if handler.name == log.name]:
+        log.removeHandler(earlier)
+    handler = logging.StreamHandler()
+    handler.name = log.name
+    handler.setFormatter(logging.Formatter("[Few-Step] %(message)s"))
+    handler.addFilter(lambda record: record.levelno >= LEVELS[choice()])
+    log.addHandler(handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from modules import script_callbacks, scripts
@@ -11,11 +12,10 @@ from torch import Tensor
 
 from lib_fewstep.compare.record import Record, append
 from lib_fewstep.webui import host
-from lib_fewstep.webui.log import log, show_log
+from lib_fewstep.webui.log import log
+from lib_fewstep.webui.page_settings import FILE_NAME
 from lib_fewstep.webui.recording import RecordedPass, Recording, on_cfg_denoiser
 
-SETTING = "fewstep_record"
-FILE_NAME = "fewstep-record.csv"
 INFOTEXT = "Few-Step cost"
 _RECORDING = "fewstep_recording"
 _ASKED = "fewstep_asked"
@@ -51,7 +51,7 @@ class RecordScript(scripts.Script):
         vars(p).pop(_RECORDING, None)
         p.extra_generation_params.pop(INFOTEXT, None)
         asked = _asked_of(p)
-        if host.setting(SETTING) or asked is not None:
+        if host.setting("record") or asked is not None:
             setattr(p, _RECORDING, Recording(predictions=asked and asked.predictions))
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +78,7 @@ class RecordScript(scripts.Script):
         asked = _asked_of(p)
         if asked is not None:
             asked.records += records
-        if host.setting(SETTING):
+        if host.setting("record"):
             _write(records)
 
 
@@ -95,20 +95,13 @@ def _asked_of(p: Any) -> Asked | None:
 
 
 def register() -> None:
-    """Register the setting and the callback, once, also when the UI is reloaded."""
-    show_log()
-    host.add_setting(
-        SETTING,
-        default=False,
-        label="Record what each image costs",
-        info=f"evaluations and seconds in the infotext, a row for each image in {FILE_NAME} in the output folder",
-    )
+    """Register the callback, once, also when the UI is reloaded."""
     script_callbacks.remove_callbacks_for_function(on_cfg_denoiser)
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
 
 
 def _write(records: list[Record]) -> None:
-    path = host.output_folder() / FILE_NAME
+    path = host.output_folder() / Path(host.setting("record_folder")).expanduser() / FILE_NAME
     try:
         append(records, path)
     except (OSError, ValueError, csv.Error) as error:

@@ -124,6 +124,11 @@ def register() -> None:
     _refresh()
 
 
+def hide() -> None:
+    """Take out of the page's lists what the user wants hidden, after the host has made them and before the page."""
+    sd_samplers.samplers_hidden |= set(host.setting("hidden_samplers"))
+
+
 def unregister() -> None:
     """Take them out again, by name."""
     labels = {offer.label for offer in OFFERS}

@@ -7,11 +7,11 @@ from typing import Any
 
 from lib_fewstep.hires import HiResSession, HiResSettings
 from lib_fewstep.options import options_of
-from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui import host
 from lib_fewstep.webui.infotext import infotext
 from lib_fewstep.webui.launch import AroundPass, running
 from lib_fewstep.webui.log import log
+from lib_fewstep.webui.planning import planned_session
 from lib_fewstep.webui.refusal import Refusal
 
 _ATTRIBUTE = "fewstep_pass"
@@ -79,25 +79,12 @@ class SamplingPass(AroundPass):
         if engine is not None:
             log.info("%s: nothing is done: %s runs instead of the loaded UNet.", self._settings.method, engine)
             return
-        self._session = self._yielding_session()
+        p, hints = self._p, host.model_hints(self._p)
+        self._session = planned_session(
+            self._settings, self._latent_size, self._steps, hints, host.competing_attention(p)
+        )
         self._session.__enter__()
         log.info("%s", self._session.report)
-
-    def _yielding_session(self) -> HiResSession:
-        """A session on the loaded UNet, without window attention where something else rearranges the tokens."""
-        session = self._session_with(self._settings)
-        rival = host.competing_attention(self._p)
-        if rival is None or not session.schedule.when("windows"):
-            return session
-        session = self._session_with(dataclasses.replace(self._settings, window_attention=False))
-        session.report.notes.append(f"window attention yields to {rival}, which works on the same blocks")
-        return session
-
-    def _session_with(self, settings: HiResSettings) -> HiResSession:
-        unet = host.loaded_unet()
-        if unet is None:
-            raise UnsupportedModel("No model with a UNet is loaded.")
-        return HiResSession(unet, settings, self._latent_size, self._steps, host.model_hints(self._p))
 
     def _follow_model(self) -> None:
         """A refiner of another layout has taken over in the middle of the pass: leave the old, judge the new."""

@@ -85,6 +85,7 @@ class Host:
             scripts.scripts_module(),
             infotext.infotext_module(),
             ui.components_module(),
+            StrictModule("modules.localization", localizations=_localizations(self.scripts_dir.parent)),
             StrictModule("modules.paths", **paths),
             StrictModule(
                 "modules.paths_internal",
@@ -233,6 +234,11 @@ class Host:
         self.pip.clear()
         exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__", "__file__": str(path)})
         return list(self.pip)
+
+
+def _localizations(extension: Path) -> dict[str, list[str]]:
+    """The files of each language, by its name."""
+    return {path.stem: [str(path)] for path in sorted((extension / "localizations").glob("*.json"))}
 
 
 def _paths(data_path: Path) -> dict[str, str]:

@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
     "jpeg_quality": 80,
     "live_preview_fast_interrupt": False,
     "live_previews_enable": True,
+    "localization": "None",
     "multiple_tqdm": True,
     "n_rows": -1,
     "no_dpmpp_sde_batch_determinism": False,
@@ -87,6 +88,7 @@ DEFAULTS: dict[str, Any] = {
     "tiling": False,
     "token_merging_ratio": 0.0,
     "token_merging_ratio_hr": 0.0,
+    "token_merging_ratio_img2img": 0.0,
     "use_old_karras_scheduler_sigmas": False,
     "webp_lossless": False,
 }

@@ -43,7 +43,17 @@ PAGE_FIELDS = {
     "cfg_scale": "cfg_scale",
     "denoising_strength": "denoising_strength",
 }
-HIRES_FIELDS = {"hr_sampler_name": ("hr_sampler", SAME_SAMPLER), "hr_scheduler": ("hr_scheduler", SAME_SCHEDULER)}
+HIRES_FIELDS = {
+    "enable_hr": "txt2img_hr-checkbox",
+    "hr_upscaler": "txt2img_hr_upscaler",
+    "hr_second_pass_steps": "txt2img_hires_steps",
+    "hr_scale": "txt2img_hr_scale",
+    "hr_resize_x": "txt2img_hr_resize_x",
+    "hr_resize_y": "txt2img_hr_resize_y",
+    "hr_sampler_name": "hr_sampler",
+    "hr_scheduler": "hr_scheduler",
+}
+SAME = (SAME_SAMPLER, SAME_SCHEDULER)
 
 
 class InputAccordion(gr.Checkbox):
@@ -56,6 +66,7 @@ class InputAccordion(gr.Checkbox):
         self.accordion_id = kwargs.pop("elem_id", None) or f"input-accordion-{InputAccordion._made}"
         label = kwargs.pop("label", "Accordion")
         super().__init__(value, label=label, elem_id=f"{self.accordion_id}-checkbox", visible=False, **kwargs)
+        self.change(None, [self], _js=f"(on) => accordionSwitched({self.accordion_id!r}, on)")
         self.accordion = gr.Accordion(
             label, open=value, elem_id=self.accordion_id, elem_classes=["input-accordion"], **kwargs
         )
@@ -224,9 +235,14 @@ class Tab:
     def job_fields(self, given: dict[str, Any]) -> dict[str, Any]:
         """The fields of a job that this page would start, where `given` says nothing else."""
         page = {name: self.value(f"{self.name}_{item}") for name, item in PAGE_FIELDS.items()}
-        for name, (item, same) in HIRES_FIELDS.items() if self.name == "txt2img" else ():
-            chosen = self.value(item)
-            page[name] = None if chosen == same else chosen
+        if self.name == "txt2img":
+            hires = {name: self.value(item) for name, item in HIRES_FIELDS.items()}
+            return {**page, **{name: None if value in SAME else value for name, value in hires.items()}, **given}
+        picture = self.value("img2img_image")
+        if picture is not None:
+            page["init_images"] = [picture]
+            if self.value("standin_resize_by"):
+                page |= {side: int(getattr(picture, side) * self.value("img2img_scale")) for side in ("width", "height")}
         return {**page, **given}
 
     def job_arguments(
@@ -268,10 +284,17 @@ class _Page:
         self._add(gr.Textbox(label="Prompt", elem_id=f"{self.name}_prompt", value=""), "Prompt")
         negative = gr.Textbox(label="Negative prompt", elem_id=f"{self.name}_neg_prompt", value="")
         self._add(negative, "Negative prompt")
+        with gr.Row():
+            gr.Button("Generate", variant="primary", elem_id=f"{self.name}_generate")
+            ToolButton("\N{SOUTH WEST ARROW}", elem_id="paste")
         for section in SECTIONS:
             getattr(self, f"_{section}", lambda: None)()
             self.runner.setup_ui_for_section(section)
         self.runner.setup_ui()
+        gr.Gallery(label="Output", show_label=False, elem_id=f"{self.name}_gallery", columns=4)
+        if self.name == "txt2img":
+            gr.Button("Send to img2img", elem_id="txt2img_send_to_img2img")
+        gr.HTML(elem_id=f"html_info_{self.name}")
 
     def _add(self, component: Any, key: Any) -> Any:
         self.fields.append(PasteField(component, key))
@@ -284,7 +307,16 @@ class _Page:
 
     def _image(self) -> None:
         if self.name == "img2img":
-            gr.Image(label="Image for img2img", elem_id="img2img_image", type="pil", image_mode="RGBA")
+            with gr.Tabs(elem_id="mode_img2img"), gr.Tab("img2img", id="img2img", elem_id="img2img_img2img_tab"):
+                picture = gr.Image(
+                    label="Image for img2img",
+                    elem_id="img2img_image",
+                    type="pil",
+                    image_mode="RGBA",
+                    interactive=True,
+                    show_label=False,
+                )
+            picture.change(None, _js="pictureChanged")
 
     def _accordions(self) -> None:
         if self.name == "txt2img":
@@ -305,6 +337,8 @@ class _Page:
         self._slider("Hires steps", "Hires steps", "hires_steps", (0, 150, 1), 0)
         self._slider("Denoising strength", "Denoising strength", "denoising_strength", (0.0, 1.0, 0.01), 0.7)
         self._slider("Hires upscale", "Upscale by", "hr_scale", (1.0, 4.0, 0.05), 2.0)
+        self._slider("Hires resize-1", "Resize width to", "hr_resize_x", (0, 2048, 8), 0)
+        self._slider("Hires resize-2", "Resize height to", "hr_resize_y", (0, 2048, 8), 0)
         names = [SAME_SAMPLER, *samplers.visible_sampler_names()]
         sampler = gr.Dropdown(names, value=names[0], label="Hires sampling method", elem_id="hr_sampler")
         self._add(sampler, samplers.get_hr_sampler_from_infotext)
@@ -313,6 +347,20 @@ class _Page:
         self._add(scheduler, samplers.get_hr_scheduler_from_infotext)
 
     def _dimensions(self) -> None:
+        if self.name == "txt2img":
+            self._sides()
+            return
+        with gr.Tabs(elem_id="img2img_tabs_resize"):
+            with gr.Tab("Resize to", id="to", elem_id="img2img_tab_resize_to") as to_size:
+                self._sides()
+            with gr.Tab("Resize by", id="by", elem_id="img2img_tab_resize_by") as by_factor:
+                gr.Slider(0.05, 4.0, value=1.0, step=0.05, label="Scale", elem_id="img2img_scale")
+                gr.Button("Update", visible=False, elem_id="img2img_update_resize_to")
+        is_by = gr.Checkbox(False, visible=False, elem_id="standin_resize_by")
+        to_size.select(lambda: False, outputs=is_by, show_progress=False)
+        by_factor.select(lambda: True, outputs=is_by, show_progress=False)
+
+    def _sides(self) -> None:
         self._slider("Size-1", "Width", "width", (64, 2048, 8), 512)
         self._slider("Size-2", "Height", "height", (64, 2048, 8), 512)
 

@@ -1,0 +1,84 @@
+"""The line on the page that says what HiDiffusion will do to the passes that the page would start."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from lib_fewstep.hires import HiResSettings
+from lib_fewstep.hires.plan import window_places
+from lib_fewstep.hires.schedule import PIXELS_PER_LATENT
+from lib_fewstep.hires.session import Report
+from lib_fewstep.hires.settings import Pass
+from lib_fewstep.sentences import Sentence
+from lib_fewstep.unet import inspect_unet
+from lib_fewstep.webui import host
+from lib_fewstep.webui.language import in_language
+from lib_fewstep.webui.planning import planned_session
+
+
+@dataclass(frozen=True)
+class PagePass:
+    """A pass that the page would start: its kind, (width, height) in pixels, executed steps, denoising strength."""
+
+    kind: Pass
+    size: tuple[int, int]
+    steps: int
+    denoise: float = 1.0
+
+
+def forecast(settings: HiResSettings, passes: Sequence[PagePass]) -> str:
+    """What will happen in each pass, as HTML in the page's language."""
+    told = [_of_pass(settings, page_pass) for page_pass in passes]
+    if len(told) > 1:
+        told = [Sentence("First pass: {what}", what=told[0]), Sentence("Hires pass: {what}", what=told[1])]
+    return "<br>".join(html.escape(in_language(sentence)) for sentence in told)
+
+
+def _of_pass(settings: HiResSettings, page_pass: PagePass) -> str:
+    if host.loaded_unet() is None:
+        return Sentence("No model is loaded yet.")
+    width, height = (side // PIXELS_PER_LATENT for side in page_pass.size)
+    size = f"{PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height}"
+    engine = host.replaced_unet()
+    if engine is not None:
+        running = Sentence("{engine} runs instead of the loaded UNet", engine=engine)
+        return Sentence("At {size} nothing will be done: {reason}", size=size, reason=running)
+    try:
+        session = planned_session(
+            settings,
+            (height, width),
+            page_pass.steps,
+            host.hints_of(page_pass.kind, page_pass.denoise),
+            host.competing_by_settings(page_pass.kind),
+        )
+    except ValueError as refusal:
+        return str(refusal)
+    return _told(session.report, size)
+
+
+def _told(report: Report, size: str) -> Sentence:
+    if report.reason is not None:
+        return Sentence("At {size} nothing will be done: {reason}", size=size, reason=report.reason)
+    parts = reduce(lambda before, part: Sentence("{before}, {part}", before=before, part=part), _parts(report))
+    told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=parts)
+    return reduce(lambda before, note: Sentence("{before}; {note}", before=before, note=note), report.notes, told)
+
+
+def _parts(report: Report) -> Iterator[Sentence]:
+    planned = report.planned
+    raunet = sorted({*planned.get("strided downsampler", ()), *planned.get("pool", ())})
+    for method, steps in (("RAU-Net", raunet), ("Deep Shrink", planned.get("shrinking", ()))):
+        if steps:
+            yield Sentence(
+                "{method} on steps {first}-{last} of {steps}",
+                method=method,
+                first=steps[0] + 1,
+                last=steps[-1] + 1,
+                steps=report.steps,
+            )
+    if planned.get("window attention"):
+        count = sum(window_places(inspect_unet(host.loaded_unet())).values())
+        yield Sentence("window attention in {count} transformer blocks", count=count)
