@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 
@@ -22,3 +24,8 @@ class Sentence(str):
         made = super().__new__(cls, template.format(**values))
         made.template, made.values = template, values
         return made
+
+
+def joined(parts: Iterable[Sentence]) -> Sentence:
+    """At least one part, with commas between them."""
+    return reduce(lambda before, part: Sentence("{before}, {part}", before=before, part=part), parts)

@@ -15,7 +15,9 @@ from lib_fewstep.compare.grid import NOT_RUN, draw_grid, draw_strip
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.settings import ComparisonSettings
 from lib_fewstep.compare.table import csv_text, table, write_csv
+from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui.comparison_arguments import OPTIONS, listed
+from lib_fewstep.webui.language import in_language
 from lib_fewstep.webui.log import log
 
 TITLE = "Few-step comparison"
@@ -41,11 +43,11 @@ def results(p: Any, settings: ComparisonSettings, outcomes: list[Outcome], done:
         index_of_first_image=len(pictures),
     )
     made.extra_generation_params = {**p.extra_generation_params, TITLE: csv_text(frame)}
-    summary = _summary(outcomes)
+    summary = [_summary(outcomes)]
     if shared.opts.grid_save and not p.do_not_save_grid:
-        summary += _saved(p, made, pictures, frame)
-    made.comments += f"{summary}\n"
-    log.info("%s", summary)
+        summary.append(_saved(p, made, pictures, frame))
+    made.comments += f"{' '.join(map(in_language, summary))}\n"
+    log.info("%s", " ".join(summary))
     return made
 
 
@@ -74,12 +76,12 @@ def _infotext(p: Any, settings: ComparisonSettings, done: list[Processed]) -> st
     return ", ".join([done[0].infotexts[0], *(f"{key}: {infotext_utils.quote(text)}" for key, text in said.items())])
 
 
-def _saved(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> str:
+def _saved(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Sentence:
     """Save pictures and table; says where the table is, or why it is nowhere."""
     try:
-        return f" The table is {_save(p, made, pictures, frame)}."
+        return Sentence("The table is {path}.", path=_save(p, made, pictures, frame))
     except OSError as error:
-        return f" Nothing is saved: {error}."
+        return Sentence("Nothing is saved: {error}.", error=error)
 
 
 def _save(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:
@@ -103,9 +105,13 @@ def _save(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFra
     return path
 
 
-def _summary(outcomes: list[Outcome]) -> str:
+def _summary(outcomes: list[Outcome]) -> Sentence:
     failed = [outcome for outcome in outcomes if outcome.error and outcome.error != NOT_RUN]
     left = sum(outcome.error == NOT_RUN for outcome in outcomes)
-    said = f"{TITLE}: {len(outcomes) - len(failed) - left} of {len(outcomes)} cells done"
-    said += f", {len(failed)} failed ({failed[0].error})" if failed else ""
-    return said + (f", {left} not run." if left else ".")
+    done = len(outcomes) - len(failed) - left
+    parts = [Sentence("{done} of {all} cells done", done=done, all=len(outcomes))]
+    if failed:
+        parts.append(Sentence("{count} failed ({error})", count=len(failed), error=failed[0].error))
+    if left:
+        parts.append(Sentence("{count} not run", count=left))
+    return Sentence("{title}: {parts}.", title=TITLE, parts=joined(parts))

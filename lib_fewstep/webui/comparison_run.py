@@ -14,9 +14,11 @@ from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.compare.settings import AS_SET, Cell, ComparisonSettings, cells
 from lib_fewstep.options import SettingError, guess, shown
+from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui import few_step_axes, hires_axes, host
 from lib_fewstep.webui.axes import leave
 from lib_fewstep.webui.comparison_results import results
+from lib_fewstep.webui.language import in_language
 from lib_fewstep.webui.log import log
 from lib_fewstep.webui.prompt_source import prompt_set
 from lib_fewstep.webui.record_script import Asked, ask
@@ -39,7 +41,8 @@ def run_comparison(p: Any, settings: ComparisonSettings) -> Processed:
         for index, cell in enumerate(wanted):
             if host.no_more():
                 break
-            host.say_progress(f"{len(wanted) - index} of {len(wanted)} cells left")
+            left = Sentence("{left} of {all} cells left", left=len(wanted) - index, all=len(wanted))
+            host.say_progress(in_language(left))
             outcomes[index] = _outcome(p, cell, done, strips=settings.strips)
     finally:
         host.say_progress(None)

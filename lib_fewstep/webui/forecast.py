@@ -12,7 +12,7 @@ from lib_fewstep.hires.plan import window_places
 from lib_fewstep.hires.schedule import PIXELS_PER_LATENT
 from lib_fewstep.hires.session import Report
 from lib_fewstep.hires.settings import Pass
-from lib_fewstep.sentences import Sentence
+from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.unet import inspect_unet
 from lib_fewstep.webui import host
 from lib_fewstep.webui.language import in_language
@@ -62,8 +62,7 @@ def _of_pass(settings: HiResSettings, page_pass: PagePass) -> str:
 def _told(report: Report, size: str) -> Sentence:
     if report.reason is not None:
         return Sentence("At {size} nothing will be done: {reason}", size=size, reason=report.reason)
-    parts = reduce(lambda before, part: Sentence("{before}, {part}", before=before, part=part), _parts(report))
-    told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=parts)
+    told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=joined(_parts(report)))
     return reduce(lambda before, note: Sentence("{before}; {note}", before=before, note=note), report.notes, told)
 
 

@@ -245,7 +245,13 @@ class TestChinese:
 
 
 PROPER = ("CFG", "T1", "T2", "RAU-Net", "HiDiffusion", "lambda", "cfg/12.5")
-NO_WORDS = ["{before}, {part}", "{before}; {note}", "{family}, {size}: {parts}", "{preset}: {summary}. {help}"]
+NO_WORDS = [
+    "{before}, {part}",
+    "{before}; {note}",
+    "{family}, {size}: {parts}",
+    "{preset}: {summary}. {help}",
+    "{title}: {parts}.",
+]
 
 
 def _places(template):
