@@ -48,7 +48,7 @@ class Option:
         if self.choices:
             return " or ".join(f'"{choice}"' for choice in self.choices)
         if self.low is not None and self.high is not None:
-            return f"{self.low:g} to {self.high:g}"
+            return f"{self.low:.12g} to {self.high:.12g}"
         return "true or false"
 
 

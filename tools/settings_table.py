@@ -29,7 +29,7 @@ _TABLES_OWN_WORDS = {
     "preset's": "由预设决定",
     "none": "无",
     "None, or a name of the table below": "None，或下表中的名称",  # noqa: RUF001
-    "{low:g} to {high:g}": "{low:g} 到 {high:g}",
+    "{low:.12g} to {high:.12g}": "{low:.12g} 到 {high:.12g}",
     "{steps} (up to {most})": "{steps}（最多 {most}）",  # noqa: RUF001
 }
 
@@ -89,7 +89,7 @@ READMES: dict[str, Callable[[], Say]] = {"README.md": lambda: str, "README.zh-CN
 
 def _allowed(option: Option, say: Say) -> str:
     if option.low is not None and option.high is not None and not option.values:
-        return say("{low:g} to {high:g}").format(low=option.low, high=option.high)
+        return say("{low:.12g} to {high:.12g}").format(low=option.low, high=option.high)
     listed = ", ".join(option.choices) or say(option.allowed)
     return listed if len(listed) <= LONGEST else say("None, or a name of the table below")
 

@@ -19,7 +19,8 @@ class Report:
     """What a session is to do, and what it has done.
 
     `planned` maps each part of the method to the steps, counted from 0, on which it is to act, and `blocks` to the
-    blocks that it changes. `reason` says why nothing is done, or is None. `active_steps` are the steps for which the
+    blocks that it changes, of whose transformer blocks `windowed` get windows. `reason` says why nothing is done, or
+    is None. `active_steps` are the steps for which the
     UNet was made ready; `notes` say what was left alone.
     """
 
@@ -30,6 +31,7 @@ class Report:
     steps: int
     planned: dict[str, tuple[int, ...]]
     blocks: dict[str, tuple[str, ...]]
+    windowed: int
     reason: str | None
     active_steps: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
@@ -38,9 +40,15 @@ class Report:
         """One line for the log."""
         height, width = (PIXELS_PER_LATENT * side for side in self.latent_size)
         where = f"{self.method} on {self.family} at {width}x{height}, {self.steps} steps ({self.pass_} pass)"
-        parts = [f"{part} {_where(self.blocks[part])} on {_when(steps)}" for part, steps in self.planned.items()]
+        parts = [f"{part} {self._where(part)} on {_when(steps)}" for part, steps in self.planned.items()]
         what = f"nothing is done: {self.reason}" if self.reason else "; ".join(parts)
         return "; ".join([f"{where}: {what}", *self.notes]) + "."
+
+    def _where(self, part: str) -> str:
+        blocks = self.blocks[part]
+        if part == "window attention":
+            return f"in {self.windowed} transformer blocks"
+        return f"at {' and '.join(blocks)}" if len(blocks) <= 2 else f"in {len(blocks)} blocks"
 
 
 class HiResSession:
@@ -137,6 +145,7 @@ def _report(
         steps=len(schedule.steps),
         planned={part: steps for part, steps in planned.items() if steps},
         blocks={part: tuple(str(place) for place in places) for part, places in blocks.items() if planned[part]},
+        windowed=sum(plan.window_places(topology).values()) if schedule.when("windows") else 0,
         reason=schedule.reason,
         notes=list(schedule.notes),
     )
@@ -150,10 +159,6 @@ def _blocks(topology: Topology, schedule: Schedule) -> dict[str, list[Place]]:
         "window attention": list(plan.window_places(topology)),
         "shrinking": list(dict.fromkeys(place for pair in shrinks for place in pair)),
     }
-
-
-def _where(blocks: tuple[str, ...]) -> str:
-    return f"at {' and '.join(blocks)}" if len(blocks) <= 2 else f"in {len(blocks)} blocks"
 
 
 def _when(steps: tuple[int, ...]) -> str:

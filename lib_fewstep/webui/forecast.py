@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import reduce
 
 from lib_fewstep.hires import HiResSettings
-from lib_fewstep.hires.plan import window_places
 from lib_fewstep.hires.schedule import PIXELS_PER_LATENT
 from lib_fewstep.hires.session import Report
 from lib_fewstep.hires.settings import Pass
 from lib_fewstep.sentences import Sentence, joined
-from lib_fewstep.unet import inspect_unet
 from lib_fewstep.webui import host
 from lib_fewstep.webui.language import in_language
 from lib_fewstep.webui.planning import planned_session
@@ -78,6 +76,5 @@ def _parts(report: Report) -> Iterator[Sentence]:
                 last=steps[-1] + 1,
                 steps=report.steps,
             )
-    if planned.get("window attention"):
-        count = sum(window_places(inspect_unet(host.loaded_unet())).values())
-        yield Sentence("window attention in {count} transformer blocks", count=count)
+    if report.windowed:
+        yield Sentence("window attention in {count} transformer blocks", count=report.windowed)

@@ -351,7 +351,7 @@ def test_a_reload_of_the_ui(host, reimport):
 def test_without_the_page(log):
     with standin.webui("sd1", SCRIPTS, nowebui=True) as host:
         assert host.api.txt2img(request([ON])).status == 200
-        assert "window attention in 5 blocks" in log()[0]
+        assert "window attention in 5 transformer blocks" in log()[0]
 
 
 @pytest.mark.parametrize(
