@@ -11,7 +11,7 @@ export MALLOC_TRIM_THRESHOLD_ := 8589934592
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test lint live live-servers clean
+.PHONY: demo quality train bench test lint live live-ui live-servers links clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
@@ -28,7 +28,7 @@ bench: $(VENV)/demo.done
 	$(RUN) -m bench --out bench/out/report.json
 
 test: $(VENV)/test.done
-	$(RUN) -m pytest -n 2
+	env -u WEBUI_URL $(RUN) -m pytest -n 2
 
 lint: $(VENV)/test.done
 	$(RUN) -m ruff check .
@@ -39,12 +39,19 @@ live: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" || { echo "make live needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
 	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live --ignore tests/live/test_servers.py
 
+live-ui: $(VENV)/test.done
+	@test -n "$(WEBUI_URL)" || { echo "make live-ui needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
+	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/browser
+
 live-servers: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" -a -n "$(SECOND_URL)" -a -n "$(SECOND_PID)" || { echo "make live-servers needs WEBUI_URL, SECOND_URL and SECOND_PID, the process that it kills"; exit 2; }
 	WEBUI_URL=$(WEBUI_URL) SECOND_URL=$(SECOND_URL) SECOND_PID=$(SECOND_PID) $(RUN) -m pytest tests/live/test_servers.py
 
+links: $(VENV)/test.done
+	$(RUN) -m tools.links
+
 clean:
-	rm -rf $(VENV) demo/out bench/out
+	rm -rf $(VENV) demo/out bench/out tests/browser/out
 
 $(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 10), (3, 11)) and f"{sys.executable} is Python {v[0]}.{v[1]}: set PYTHON to a Python 3.10 or 3.11")'
@@ -55,7 +62,7 @@ $(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt
 	@touch $@
 
 $(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nodeps.txt requirements-cluster.txt
-	@echo "== set-up: what the tests need (gradio, the reference implementation, the tools)"
+	@echo "== set-up: what the tests need (gradio, the reference implementation, what drives the browser, the tools)"
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt
 	@touch $@

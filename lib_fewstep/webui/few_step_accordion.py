@@ -42,7 +42,14 @@ class FewStepAccordion(TabAccordion):
                 made |= {name: _component(tab, name) for name in ("preset", "guidance", "gamma")}
             with gr.Row():
                 self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
-                self.use = gr.Button("Use it", size="sm", visible=False, min_width=80, elem_id=_elem_id(tab, "use"))
+                self.use = gr.Button(
+                    "Use it",
+                    scale=0,
+                    min_width=80,
+                    visible=False,
+                    elem_id=_elem_id(tab, "use"),
+                    elem_classes=["fewstep-use"],
+                )
             made["timesteps"] = _component(tab, "timesteps")
             with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
                 made |= {name: _component(tab, name) for name in PAGE if name.startswith("prior_")}

@@ -1,0 +1,102 @@
+"""What the READMEs say is true: tables, lines of the console, the example of the library."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import pytest
+import torch
+
+from demo.schedule import training_sigmas
+from lib_fewstep import sampling
+from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
+from lib_fewstep.sampling import calibrated, trailing_timesteps
+from tests.docs.pages import PAGES, READMES, blocks, name_of, read
+from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
+from tools.settings_table import READMES as LANGUAGES
+from tools.settings_table import TABLES, with_tables
+
+UNETS = {"SD1": cache(sd1_unet), "SDXL": cache(sdxl_unet)}
+PASS = re.compile(r"\[Few-Step\] (HiDiffusion|Deep Shrink) on (\w+) at (\d+)x(\d+), (\d+) steps \((\w+) pass\): .*")
+LAMBDA = re.compile(r"\[Few-Step\] (.+ CFG\+\+): CFG ([\d.]+) is lambda ([\d.]+) \(calibrated, (\d+) steps\)\.")
+CFGPP = {
+    "Euler CFG++": sampling.sample_euler_cfgpp,
+    "Euler a CFG++": sampling.sample_euler_ancestral_cfgpp,
+    "DPM++ 2M CFG++": sampling.sample_dpmpp_2m_cfgpp,
+}
+LINES = dict.fromkeys(re.findall(r"^\[Few-Step\].*$", "\n".join(read(page) for page in PAGES), re.MULTILINE))
+each_readme = pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+
+
+@each_readme
+def test_the_tables_are_up_to_date(page):
+    text = read(page)
+    assert with_tables(text, LANGUAGES[page.name]()) == text, "run: python -m tools.settings_table"
+
+
+@each_readme
+def test_every_table_is_there(page):
+    assert set(re.findall(r"<!-- end of (.+?) -->", read(page))) == set(TABLES)
+
+
+@each_readme
+def test_every_sampler_has_its_row(page):
+    """With the number of evaluations that the tests of the samplers prove."""
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (2?N(?: - 1)?) \|$", read(page), re.MULTILINE)
+    twice = {"DPM++ 2S a CFG++"}
+    ours = ["TCD", "LCM (reference grid)", "SA-Solver"]
+    expected = [*CFGPP, *twice, "DPM++ 2M SDE CFG++", *ours]
+    assert dict(rows) == {name: "2N - 1" if name in twice else "N" for name in expected}
+    assert len(rows) == len([name for name in sampling.__all__ if name.startswith("sample_")])
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_of_the_console_is_the_real_one(line):
+    assert line in (_of_pass(line), _of_lambda(line))
+
+
+def _of_pass(line):
+    found = PASS.fullmatch(line)
+    if found is None:
+        return None
+    method, family, width, height, steps, kind = found.groups()
+    size, hints = (int(height) // 8, int(width) // 8), ModelHints(pass_=kind)
+    return f"[Few-Step] {HiResSession(UNETS[family](), HiResSettings(method=method), size, int(steps), hints).report}"
+
+
+def _of_lambda(line):
+    """With the schedule "Trailing"."""
+    found = LAMBDA.fullmatch(line)
+    if found is None:
+        return None
+    sampler, cfg, _, steps = found.groups()
+    sigmas = torch.cat([training_sigmas()[trailing_timesteps(int(steps))], torch.zeros(1)])
+    strength = calibrated(CFGPP[sampler], sigmas, float(cfg))
+    return f"[Few-Step] {sampler}: CFG {cfg} is lambda {strength:.3g} (calibrated, {steps} steps)."
+
+
+@each_readme
+def test_the_readme_shows_lines_of_the_console(page):
+    assert len(re.findall(r"^\[Few-Step\]", read(page), re.MULTILINE)) >= 3
+
+
+@each_readme
+def test_the_library_example_runs(page):
+    (example,) = (block.text for block in blocks(read(page)) if "HiResSession" in block.text)
+    unet, called = sd1_unet(), []
+    for written, small in (("(128, 128)", "(88, 88)"), ("steps=20", "steps=2"), ("range(20)", "range(2)")):
+        assert written in example
+        example = example.replace(written, small)
+    example = example.replace("...  ", "called.append(run())  ")
+
+    def run():
+        return call(unet, latents((88, 88), batch=1), contexts(1))
+
+    scope = {"unet": unet, "called": called, "run": run}
+    with webui_attention():
+        plain = run()
+        exec(compile(example, name_of(page), "exec"), scope)
+    assert len(called) == 2
+    assert not torch.equal(called[0], plain)
+    assert scope["session"].report.active_steps == (0, 1)
