@@ -1,17 +1,46 @@
-// Presses the hidden buttons that bring the accordions' lines up to date.
-function fewstepRefresh() {
-    gradioApp().querySelectorAll(".fewstep-refresh").forEach((button) => button.click());
+// Hidden buttons bring the accordions up to date. One is pressed shortly after the last of several changes, and never
+// while the server still answers: gradio would drop the event, or a late answer would show old values.
+const fewstepRefreshes = {};
+
+function fewstepSoon(id) {
+    const refresh = (fewstepRefreshes[id] ??= { timer: null, running: false, again: false });
+    clearTimeout(refresh.timer);
+    refresh.timer = setTimeout(() => {
+        refresh.timer = null;
+        fewstepPress(id);
+    }, 100);
 }
 
-onUiLoaded(fewstepRefresh);
-onOptionsChanged(fewstepRefresh);
+function fewstepPress(id) {
+    const refresh = fewstepRefreshes[id];
+    refresh.again = refresh.running;
+    if (!refresh.running) {
+        refresh.running = true;
+        gradioApp().querySelector("#" + id).click();
+    }
+}
 
-// The values of the page, the last three filled in: whether img2img resizes by a factor, and the picture's size.
+function fewstepAnswered(id) {
+    const refresh = fewstepRefreshes[id];
+    refresh.running = false;
+    if (refresh.again) {
+        fewstepPress(id);
+    }
+}
+
+function fewstepAll() {
+    gradioApp().querySelectorAll(".fewstep-refresh").forEach((button) => fewstepSoon(button.id));
+}
+
+onUiLoaded(fewstepAll);
+onOptionsChanged(fewstepAll);
+
+// The values of the page, the first three filled in: whether img2img resizes by a factor, and the picture's size.
 function fewstepWithSource(...values) {
     const byFactor = gradioApp().querySelector("#img2img_tab_resize_by");
     const shown = (element) => element && element.offsetParent !== null;
     const pictures = gradioApp().querySelectorAll("#mode_img2img img");
     const picture = [...pictures].find((image) => shown(image) && image.naturalWidth > 0);
     const selected = byFactor && byFactor.style.display !== "none" ? 1 : 0;
-    return [...values.slice(0, -3), selected, picture?.naturalWidth ?? 0, picture?.naturalHeight ?? 0];
+    return [selected, picture?.naturalWidth ?? 0, picture?.naturalHeight ?? 0, ...values.slice(3)];
 }

@@ -14,7 +14,7 @@ from lib_fewstep.options import Option, SettingError, options_of
 from lib_fewstep.webui import host
 from lib_fewstep.webui.arguments import hires_settings, ui_value
 from lib_fewstep.webui.forecast import PagePass, forecast
-from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button
+from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button, refresh_on
 
 _OPTIONS = options_of(HiResSettings)
 _METHODS = _OPTIONS["method"].choices
@@ -24,6 +24,15 @@ _FOLLOWED = {
         *("hr-checkbox", "hr_scale", "hr_resize_x", "hr_resize_y", "hires_steps"),
     ),
     "img2img": ("steps", "width", "height", "denoising_strength", "scale"),
+}
+_ROWS = {
+    "HiDiffusion": (("raunet", "window_attention", "aggressive"), ("t1", "t2")),
+    "Deep Shrink": (
+        ("d1", "d2"),
+        ("s1", "s2"),
+        ("scaler", "downscale", "upscale"),
+        ("smooth_scaling", "early_out"),
+    ),
 }
 _RESIZE_TABS = ("tab_resize_to", "tab_resize_by")
 _NEW_PICTURE = "update_resize_to"
@@ -55,43 +64,42 @@ class HiResAccordion(TabAccordion):
         return (*_FOLLOWED[tab], *((*_RESIZE_TABS, _NEW_PICTURE) if tab == "img2img" else ()))
 
     def connect(self, fields: dict[str, Any]) -> None:
-        """Fold away what is not used, and write the line anew whenever something changes that it depends on."""
-        choosers = [self.components["method"], self.components["preset"]]
-        for happens in (self.refresh.click, *(chooser.change for chooser in choosers)):
-            happens(_folded, choosers, self.folds, show_progress=False, queue=False)
+        """Fold away what is not used, and write the line anew, whenever something changes that they depend on."""
         followed = [*self.components.values(), *(fields[name] for name in _FOLLOWED[self.tab])]
-        events = [self.refresh.click, *(component.change for component in followed)]
+        events = [component.change for component in followed]
         if self.tab == "img2img":
             events += [*(fields[name].select for name in _RESIZE_TABS), fields[_NEW_PICTURE].click]
-        for happens in events:
-            happens(
-                fn=_line(_PASSES[self.tab]),
-                inputs=[*followed, *self.source],
-                outputs=[self.line],
-                _js="fewstepWithSource" if self.source else None,
-                show_progress=False,
-                queue=False,
-            )
+        refresh_on(
+            events,
+            self.refresh,
+            _state(_PASSES[self.tab], len(self.source)),
+            [*self.source, *followed],
+            [self.line, *self.folds],
+            _js="fewstepWithSource" if self.source else None,
+        )
 
 
-def _folded(method: str, preset: str) -> list[Any]:
-    """Whether the manual settings, and those of each method, are shown."""
-    return [gr.update(visible=preset == "Manual"), *(gr.update(visible=method == own) for own in _METHODS)]
+def _state(passes_of: Callable[..., list[PagePass]], from_script: int) -> Callable[..., list[Any]]:
+    """What the values of the page make of the line and of what is folded away; the first few are `from_script`."""
+
+    def state(*values: Any) -> list[Any]:
+        own = dict(zip(_OPTIONS, values[from_script:], strict=False))
+        fields = (*values[from_script + len(_OPTIONS) :], *values[:from_script])
+        method, manual = own["method"], own["preset"] == "Manual"
+        folds = [gr.update(visible=manual), *(gr.update(visible=method == group) for group in _METHODS)]
+        return [_line([*own.values()], lambda: passes_of(*fields), complete=None not in values), *folds]
+
+    return state
 
 
-def _line(passes_of: Callable[..., list[PagePass]]) -> Callable[..., str]:
-    """What the line says for the values of the page, as if the accordion were open."""
-
-    def line(*values: Any) -> str:
-        own, fields = values[1 : len(_OPTIONS)], values[len(_OPTIONS) :]
-        if None in values:  # a number that is being typed
-            return ""
-        try:
-            return forecast(hires_settings([True, *own]), passes_of(*fields))
-        except SettingError as refusal:
-            return html.escape(str(refusal))
-
-    return line
+def _line(own: list[Any], passes: Callable[[], list[PagePass]], *, complete: bool) -> str:
+    """What the line says, as if the accordion were open; nothing while a number is being typed."""
+    if not complete:
+        return ""
+    try:
+        return forecast(hires_settings([True, *own[1:]]), passes())
+    except SettingError as refusal:
+        return html.escape(str(refusal))
 
 
 def _txt2img_passes(
@@ -133,8 +141,10 @@ _PASSES = {"txt2img": _txt2img_passes, "img2img": _img2img_passes}
 
 def _group(tab: str, method: str, made: dict[str, Any]) -> gr.Group:
     """The components of a method alone, which are added to those that are `made`."""
-    with gr.Group(visible=method == ui_value("method")) as group, gr.Row():
-        made |= {name: _component(tab, name) for name, option in _OPTIONS.items() if option.group == method}
+    with gr.Group(visible=method == ui_value("method")) as group:
+        for names in _ROWS[method]:
+            with gr.Row():
+                made |= {name: _component(tab, name) for name in names}
     return group
 
 

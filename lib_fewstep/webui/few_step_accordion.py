@@ -20,7 +20,7 @@ from lib_fewstep.webui.few_step_arguments import PAGE
 from lib_fewstep.webui.few_step_infotext import steps_said
 from lib_fewstep.webui.language import in_language
 from lib_fewstep.webui.prior_source import NO_PRIOR, saved_priors
-from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button
+from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button, refresh_on
 
 _OPTIONS: dict[str, Option] = {
     **options_of(FewStepSettings),
@@ -75,8 +75,8 @@ class FewStepAccordion(TabAccordion):
         filled = [*(fields[name] for name in _FILLED), own["gamma"], own["timesteps"]]
         own["preset"].input(_filled, [own["preset"], own["timesteps"]], filled, **quietly)
         self.use.click(_used, [prompt, own["timesteps"]], [own["preset"], *filled], **quietly)
-        for happens in (self.refresh.click, own["enabled"].change, own["preset"].change, prompt.blur):
-            happens(_line, [own["preset"], prompt], [self.line, self.use], **quietly)
+        events = [own["enabled"].change, own["preset"].change, prompt.change]
+        refresh_on(events, self.refresh, _line, [own["preset"], prompt], [self.line, self.use])
         if self.tab == "img2img":
             read = [own[f"invert_{name}"] for name in ("prompt", "negative_prompt", "steps")]
             self.read.click(_original, [fields[_PICTURE]], read, show_progress=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -64,3 +64,18 @@ class TabAccordion:
 def refresh_button(elem_id: str) -> Any:
     """A hidden button that the page's JavaScript presses when the page is there and when settings have changed."""
     return gr.Button("Refresh", elem_id=elem_id, elem_classes=["fewstep-refresh"], visible=False)
+
+
+def refresh_on(
+    events: Sequence[Callable[..., Any]],
+    button: Any,
+    state: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    **more: Any,
+) -> None:
+    """Let events press the button, by the page's JavaScript, and the button bring the outputs to the inputs' state."""
+    for happens in events:
+        happens(fn=None, _js=f"() => fewstepSoon({button.elem_id!r})")
+    pressed = button.click(state, [*inputs], [*outputs], show_progress=False, queue=False, **more)
+    pressed.then(fn=None, _js=f"() => fewstepAnswered({button.elem_id!r})")

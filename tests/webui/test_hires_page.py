@@ -61,8 +61,7 @@ def set_on(host, tab, values):
 def line(host, tab="txt2img", **values):
     """HiDiffusion's line after components have changed."""
     set_on(host, tab, values)
-    if not values:
-        host.tabs[tab].trigger(hires("refresh", tab), "click")
+    host.tabs[tab].trigger(hires("refresh", tab), "click")
     return html.unescape(host.tabs[tab].value(hires("line", tab)))
 
 
@@ -202,7 +201,8 @@ class TestFolding:
     def test_only_what_is_used_is_shown(self, host, tab, method, preset):
         page = host.tabs[tab]
         page.trigger(hires("method", tab), "change", method)
-        news = page.trigger(hires("preset", tab), "change", preset)
+        page.trigger(hires("preset", tab), "change", preset)
+        news = page.trigger(hires("refresh", tab), "click")
         assert news[hires("manual", tab)]["visible"] == (preset == "Manual")
         groups = [answer["visible"] for block, answer in news.items() if isinstance(block, gr.Group)]
         assert groups == [method == "HiDiffusion", method == "Deep Shrink"]

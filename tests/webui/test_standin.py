@@ -20,6 +20,7 @@ from fastapi import HTTPException  # noqa: E402
 
 from tests import models  # noqa: E402
 from tests.webui import standin  # noqa: E402
+from tests.webui.standin import infotext  # noqa: E402
 
 SCRIPT = """
 import gradio as gr
@@ -468,6 +469,43 @@ class TestPage:
         pasted = host.paste("txt2img", "a cat\nSteps: 4, Seed: 1, Size: 64x64")
         assert not [label for label in pasted if label.startswith("Recorder")]
         assert [type(error.exception) for error in host.errors] == [KeyError]
+
+    def test_a_job_has_the_pages_second_pass(self, host: standin.Host) -> None:
+        text = "a\nSteps: 4, Seed: 1, Denoising strength: 0.5, Hires upscale: 1.5, Hires resize: 96x128, Hires steps: 3"
+        tab = host.tabs["txt2img"]
+        changes = infotext.paste(text, tab.fields)
+        tab.changed = {component._id: value for component, value in changes}
+        p = host.txt2img(prompt="a cat", width=64, height=64).p
+        assert (p.enable_hr, p.denoising_strength, p.hr_second_pass_steps, p.hr_scale) == (True, 0.5, 3, 1.5)
+        assert (p.hr_resize_x, p.hr_resize_y, p.hr_upscaler) == (96, 128, "Latent")
+        assert "Hires resize: 96x128" in host.txt2img(prompt="a cat", width=64, height=64).infotexts[0]
+        assert host.txt2img(**SMALL, enable_hr=False).p.enable_hr is False
+
+    def test_img2img_resizes_by_a_factor_or_to_a_size(self, host: standin.Host) -> None:
+        tab = host.tabs["img2img"]
+        tab.trigger("img2img_image", "change", standin.picture(64, 48))
+        tab.trigger("img2img_scale", "change", 1.5)
+
+        def size() -> tuple[int, int]:
+            p = host.img2img(prompt="a cat", steps=2).p
+            return p.width, p.height
+
+        tab.trigger("img2img_width", "change", 72)
+        tab.trigger("img2img_height", "change", 80)
+        assert size() == (72, 80)
+        tab.trigger("img2img_tab_resize_by", "select")
+        assert size() == (96, 72)
+        tab.trigger("img2img_tab_resize_to", "select")
+        assert size() == (72, 80)
+        assert {"mode_img2img", "img2img_tabs_resize", "img2img_update_resize_to"} <= set(tab.components_by_elem_id)
+
+    def test_languages_are_the_files_of_the_extension(self, folder: Path) -> None:
+        words = folder.parent / "localizations"
+        words.mkdir()
+        (words / "zh_CN.json").write_text('{"Recorder": "..."}')
+        with standin.webui("sd1", folder) as host:
+            assert sys.modules["modules.localization"].localizations == {"zh_CN": [str(words / "zh_CN.json")]}
+            assert host.shared.opts.localization == "None"
 
     def test_labels_that_stand_twice_are_found(self, folder: Path) -> None:
         (folder / "recorder.py").write_text(SCRIPT.replace('label="Recorder count"', 'label="Recorder mode"'))

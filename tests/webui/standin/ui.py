@@ -242,7 +242,8 @@ class Tab:
         if picture is not None:
             page["init_images"] = [picture]
             if self.value("standin_resize_by"):
-                page |= {side: int(getattr(picture, side) * self.value("img2img_scale")) for side in ("width", "height")}
+                scale = self.value("img2img_scale")
+                page |= {"width": int(picture.width * scale), "height": int(picture.height * scale)}
         return {**page, **given}
 
     def job_arguments(
@@ -291,7 +292,6 @@ class _Page:
             getattr(self, f"_{section}", lambda: None)()
             self.runner.setup_ui_for_section(section)
         self.runner.setup_ui()
-        gr.Gallery(label="Output", show_label=False, elem_id=f"{self.name}_gallery", columns=4)
         if self.name == "txt2img":
             gr.Button("Send to img2img", elem_id="txt2img_send_to_img2img")
         gr.HTML(elem_id=f"html_info_{self.name}")
