@@ -38,9 +38,8 @@ onOptionsChanged(fewstepAll);
 // The values of the page, the first three filled in: whether img2img resizes by a factor, and the picture's size.
 function fewstepWithSource(...values) {
     const byFactor = gradioApp().querySelector("#img2img_tab_resize_by");
-    const shown = (element) => element && element.offsetParent !== null;
-    const pictures = gradioApp().querySelectorAll("#mode_img2img img");
-    const picture = [...pictures].find((image) => shown(image) && image.naturalWidth > 0);
+    const modes = [...gradioApp().querySelectorAll("#mode_img2img > .tabitem")];
+    const picture = modes.find((mode) => mode.style.display !== "none")?.querySelector("img");
     const selected = byFactor && byFactor.style.display !== "none" ? 1 : 0;
     return [selected, picture?.naturalWidth ?? 0, picture?.naturalHeight ?? 0, ...values.slice(3)];
 }

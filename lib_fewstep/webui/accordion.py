@@ -13,18 +13,12 @@ from lib_fewstep.hires import HiResSettings
 from lib_fewstep.options import Option, SettingError, options_of
 from lib_fewstep.webui import host
 from lib_fewstep.webui.arguments import hires_settings, ui_value
-from lib_fewstep.webui.forecast import PagePass, forecast
+from lib_fewstep.webui.forecast import forecast
+from lib_fewstep.webui.page_passes import FIELDS, passes_of
 from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button, refresh_on
 
 _OPTIONS = options_of(HiResSettings)
 _METHODS = _OPTIONS["method"].choices
-_FOLLOWED = {
-    "txt2img": (
-        *("steps", "width", "height", "denoising_strength"),
-        *("hr-checkbox", "hr_scale", "hr_resize_x", "hr_resize_y", "hires_steps"),
-    ),
-    "img2img": ("steps", "width", "height", "denoising_strength", "scale"),
-}
 _ROWS = {
     "HiDiffusion": (("raunet", "window_attention", "aggressive"), ("t1", "t2")),
     "Deep Shrink": (
@@ -34,9 +28,14 @@ _ROWS = {
         ("smooth_scaling", "early_out"),
     ),
 }
-_RESIZE_TABS = ("tab_resize_to", "tab_resize_by")
+_PICTURE_TABS = (
+    *("tab_resize_to", "tab_resize_by"),
+    *("img2img_tab", "img2img_sketch_tab", "inpaint_tab", "inpaint_sketch_tab", "inpaint_upload_tab", "batch_tab"),
+)
 _NEW_PICTURE = "update_resize_to"
-_SOURCE = ("Resize by", "Width of the picture", "Height of the picture")
+_SOURCE = {"by": "Resize by", "across": "Width of the picture", "down": "Height of the picture"}
+_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps"}
+"""Fields of Few-Step's accordion, which set the number of steps."""
 
 
 class HiResAccordion(TabAccordion):
@@ -54,89 +53,50 @@ class HiResAccordion(TabAccordion):
             with gr.Accordion("Manual settings", visible=False, elem_id=_elem_id(tab, "manual")) as manual:
                 self.folds = [manual, *(_group(tab, method, made) for method in _METHODS)]
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
-            self.source = [_from_script(label) for label in _SOURCE] if tab == "img2img" else []
-        made["passes"].value = host.setting("passes")
+            self.source = {name: _from_script(label) for name, label in _SOURCE.items()} if tab == "img2img" else {}
+        made["passes"].value = host.setting_shown("passes")
         made["passes"].do_not_save_to_config = True  # its default is in the WebUI's settings
         return {name: made[name] for name in _OPTIONS}
 
-    def fields(self, tab: str) -> Sequence[str]:
+    def fields(self, tab: str) -> dict[str, str]:
         """Whatever says which passes the tab would start."""
-        return (*_FOLLOWED[tab], *((*_RESIZE_TABS, _NEW_PICTURE) if tab == "img2img" else ()))
+        names = (*FIELDS[tab], *((*_PICTURE_TABS, _NEW_PICTURE) if tab == "img2img" else ()))
+        few_step = {name: f"fewstep_sampling_{tab}_{item}" for name, item in _FEW_STEP.items()}
+        return {name: f"{tab}_{name}" for name in names} | few_step
 
     def connect(self, fields: dict[str, Any]) -> None:
         """Fold away what is not used, and write the line anew, whenever something changes that they depend on."""
-        followed = [*self.components.values(), *(fields[name] for name in _FOLLOWED[self.tab])]
-        events = [component.change for component in followed]
+        followed = {name: fields[name] for name in (*FIELDS[self.tab], *_FEW_STEP)}
+        inputs = [*self.source.values(), *self.components.values(), *followed.values()]
+        events = [component.change for component in (*self.components.values(), *followed.values())]
         if self.tab == "img2img":
-            events += [*(fields[name].select for name in _RESIZE_TABS), fields[_NEW_PICTURE].click]
-        refresh_on(
-            events,
-            self.refresh,
-            _state(_PASSES[self.tab], len(self.source)),
-            [*self.source, *followed],
-            [self.line, *self.folds],
-            _js="fewstepWithSource" if self.source else None,
-        )
+            events += [*(fields[name].select for name in _PICTURE_TABS), fields[_NEW_PICTURE].click]
+        names = [*self.source, *self.components, *followed]
+        state = _state(self.tab, names)
+        script = "fewstepWithSource" if self.source else None
+        refresh_on(events, self.refresh, state, inputs, [self.line, *self.folds], _js=script)
 
 
-def _state(passes_of: Callable[..., list[PagePass]], from_script: int) -> Callable[..., list[Any]]:
-    """What the values of the page make of the line and of what is folded away; the first few are `from_script`."""
+def _state(tab: str, names: Sequence[str]) -> Callable[..., list[Any]]:
+    """What the values of the page, which have these names, make of the line and of what is folded away."""
 
     def state(*values: Any) -> list[Any]:
-        own = dict(zip(_OPTIONS, values[from_script:], strict=False))
-        fields = (*values[from_script + len(_OPTIONS) :], *values[:from_script])
-        method, manual = own["method"], own["preset"] == "Manual"
-        folds = [gr.update(visible=manual), *(gr.update(visible=method == group) for group in _METHODS)]
-        return [_line([*own.values()], lambda: passes_of(*fields), complete=None not in values), *folds]
+        held = dict(zip(names, values, strict=True))
+        folds = [gr.update(visible=held["preset"] == "Manual")]
+        return [_line(tab, held), *folds, *(gr.update(visible=held["method"] == own) for own in _METHODS)]
 
     return state
 
 
-def _line(own: list[Any], passes: Callable[[], list[PagePass]], *, complete: bool) -> str:
+def _line(tab: str, held: dict[str, Any]) -> str:
     """What the line says, as if the accordion were open; nothing while a number is being typed."""
-    if not complete:
+    if None in held.values():
         return ""
     try:
-        return forecast(hires_settings([True, *own[1:]]), passes())
+        own = [held[name] for name in _OPTIONS if name != "enabled"]
+        return forecast(hires_settings([True, *own]), passes_of(tab, held))
     except SettingError as refusal:
         return html.escape(str(refusal))
-
-
-def _txt2img_passes(
-    steps: int,
-    width: int,
-    height: int,
-    denoise: float,
-    hires: bool,  # noqa: FBT001 (the page's values come in order)
-    scale: float,
-    across: int,
-    down: int,
-    hires_steps: int,
-) -> list[PagePass]:
-    """The first pass and, with hires fix, the second one."""
-    passes = [PagePass("first", (width, height), steps)]
-    if hires:
-        size = _hires_size(width, height, scale, across, down)
-        passes.append(PagePass("hires", size, hires_steps or steps, denoise))
-    return passes
-
-
-def _hires_size(width: int, height: int, scale: float, across: int, down: int) -> tuple[int, int]:
-    """A multiple of the first pass's size, or given sides; one that is not given keeps the shape."""
-    if not across and not down:
-        return int(width * scale), int(height * scale)
-    return across or down * width // height, down or across * height // width
-
-
-def _img2img_passes(
-    steps: int, width: int, height: int, denoise: float, scale: float, by: int, across: int, down: int
-) -> list[PagePass]:
-    """The only pass; where the picture (`across` and `down` pixels) is resized `by` a factor, at that size."""
-    size = (int(across * scale), int(down * scale)) if by and across and down else (width, height)
-    return [PagePass("img2img", size, host.img2img_steps(steps, denoise), denoise)]
-
-
-_PASSES = {"txt2img": _txt2img_passes, "img2img": _img2img_passes}
 
 
 def _group(tab: str, method: str, made: dict[str, Any]) -> gr.Group:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lib_fewstep.hires import HiResSettings
@@ -12,17 +12,17 @@ from lib_fewstep.options import Option, SettingError, options_of
 ALWAYS_READ = ("enabled", "method", "preset", "passes", "trained_size")
 
 
-def hires_settings(args: Sequence[Any], passes: str = "Auto") -> HiResSettings:
+def hires_settings(args: Sequence[Any], passes: Callable[[], str] = lambda: "Auto") -> HiResSettings:
     """The settings that a script's arguments mean.
 
     A dict as the first argument holds settings by name. Otherwise the arguments are the settings in their order;
-    missing ones keep their defaults, and those of the presets' matter are read under "Manual" only. `passes` holds
-    where the arguments do not say. Raises SettingError with a sentence.
+    missing ones keep their defaults, and those of the presets' matter are read under "Manual" only. `passes` is asked
+    where the arguments do not say and are not switched off. Raises SettingError with a sentence.
     """
     first = args[0] if args else False
     if isinstance(first, Mapping):
-        said = first.keys() & {"passes", "only_one_pass"}
-        return HiResSettings.from_dict(first if said else {**first, "passes": passes})
+        silent = first.get("enabled") is not False and not first.keys() & {"passes", "only_one_pass"}
+        return HiResSettings.from_dict({**first, "passes": passes()} if silent else first)
     if not isinstance(first, bool):
         raise SettingError(
             f"args[0] = {first!r} is not allowed: it must be a dict of settings, or true or false followed by the "
@@ -32,7 +32,9 @@ def hires_settings(args: Sequence[Any], passes: str = "Auto") -> HiResSettings:
     if len(args) > len(options):
         raise SettingError(f"args has {len(args)} values, but there are only {len(options)} settings.")
     values = {name: from_ui(value, options[name]) for name, value in zip(options, args, strict=False)}
-    settings = HiResSettings(**{"enabled": False, "passes": passes, **values})
+    if first and "passes" not in values:
+        values["passes"] = passes()
+    settings = HiResSettings(**{"enabled": False, **values})
     return _without_idle_values(settings)
 
 

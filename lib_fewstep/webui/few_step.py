@@ -15,7 +15,7 @@ from lib_fewstep.webui.axes import add_when_there, values_of
 from lib_fewstep.webui.few_step_accordion import FewStepAccordion
 from lib_fewstep.webui.few_step_arguments import few_step_settings, with_preset
 from lib_fewstep.webui.few_step_axes import AXES, few_step_axes, with_axes
-from lib_fewstep.webui.few_step_infotext import PASTED, SENT, forget, infotext
+from lib_fewstep.webui.few_step_infotext import PASTED, SENT, forget, guided, infotext
 from lib_fewstep.webui.few_step_job import FewStepJob, has_job, set_job
 from lib_fewstep.webui.few_step_pass import attach
 from lib_fewstep.webui.language import in_language
@@ -55,9 +55,10 @@ class FewStepScript(scripts.Script):
         settings = FewStepSettings(enabled=False)
         try:
             plotted = values_of(p, AXES)
-            settings = with_axes(few_step_settings(args, host.setting("guidance")), plotted)
+            guidance = _own_guidance(p)
+            settings = with_axes(few_step_settings(args, guidance), plotted)
             if settings.enabled or settings.guidance != FewStepSettings().guidance:
-                settings = _start(p, settings, by_name="preset" in plotted or not isinstance(args[0], bool))
+                settings = _start(p, settings, guidance, by_name="preset" in plotted or not isinstance(args[0], bool))
             _check_hires(p, settings)
         except SettingError as refusal:
             set_job(p, FewStepJob(refusal=str(refusal)))
@@ -69,7 +70,12 @@ class FewStepScript(scripts.Script):
             attach(p)
 
 
-def _start(p: Any, settings: FewStepSettings, *, by_name: bool) -> FewStepSettings:
+def _own_guidance(p: Any) -> str:
+    """The guidance of the WebUI's settings, which only a job with a CFG++ sampler needs."""
+    return str(host.setting("guidance")) if guided(_samplers_of(p)) else FewStepSettings().guidance
+
+
+def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
     """Leave the job on the processing object; returns the settings with a preset's values filled in."""
     if by_name:
         settings = with_preset(p, settings)
@@ -77,7 +83,7 @@ def _start(p: Any, settings: FewStepSettings, *, by_name: bool) -> FewStepSettin
         used = at_or_below(settings.timesteps, p.denoising_strength) if host.is_img2img(p) else settings.timesteps
         p.steps = len(used)
     set_job(p, FewStepJob(settings))
-    p.extra_generation_params.update(infotext(settings, _samplers_of(p)))
+    p.extra_generation_params.update(infotext(settings, _samplers_of(p), guidance))
     return settings
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -60,13 +59,14 @@ class FewStepAccordion(TabAccordion):
                 made |= {name: _component(tab, name) for name in PAGE if name.startswith("invert")}
                 self.read = gr.Button("Read from the image's infotext", elem_id=_elem_id(tab, "invert_read"))
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
-        made["guidance"].value = host.setting("guidance")
+        made["guidance"].value = host.setting_shown("guidance")
         made["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings
         return {name: made[name] for name in PAGE}
 
-    def fields(self, tab: str) -> Sequence[str]:
+    def fields(self, tab: str) -> dict[str, str]:
         """What a preset fills and what tells which one fits; in img2img the picture."""
-        return (*_FILLED, "prompt", *([_PICTURE] if tab == "img2img" else ()))
+        names = (*_FILLED, "prompt", *([_PICTURE] if tab == "img2img" else ()))
+        return {name: f"{tab}_{name}" for name in names}
 
     def connect(self, fields: dict[str, Any]) -> None:
         """Let a preset fill the fields, the line follow model and prompt, and the button read the picture."""
@@ -96,7 +96,9 @@ def _said(recognised: Recognised | None, chosen: Preset | None) -> Sentence:
             return Sentence("{preset}: {summary}. It fits, because {because}.", **known)
         return Sentence('The preset "{preset}" ({summary}) fits, because {because}.', **known)
     if chosen is not None:
-        return Sentence("{preset}: {summary}. {help}", preset=chosen.name, summary=chosen.summary, help=chosen.help)
+        return Sentence(
+            "{preset}: {summary}. {help}", preset=chosen.name, summary=chosen.summary, help=in_language(chosen.help)
+        )
     checkpoint = host.checkpoint_name()
     if not checkpoint:
         return Sentence("No model is loaded yet.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.settings import GAMMA, MOST_INVERSION_STEPS, FewStepSettings, InvertSettings, PriorSettings
+from lib_fewstep.webui import host
 from lib_fewstep.webui.few_step_arguments import PAGE
 from lib_fewstep.webui.infotext import parsed
 
@@ -25,13 +26,21 @@ _MARKS = set(_OF_PAGE.values())
 _REFERENCE_IMAGES = "reference images"
 
 
-def infotext(settings: FewStepSettings, samplers: list[str]) -> dict[str, Any]:
-    """What the infotext says of enabled settings: whatever these samplers use that is not at its default."""
-    guided = any(name.endswith("CFG++") and name != "DDIM CFG++" for name in samplers)
+def guided(samplers: Iterable[str]) -> bool:
+    """Whether one of these samplers reads the guidance of CFG++."""
+    return any(name.endswith("CFG++") and name != "DDIM CFG++" for name in samplers)
+
+
+def infotext(settings: FewStepSettings, samplers: list[str], own_guidance: str) -> dict[str, Any]:
+    """What the infotext says of settings: whatever these samplers use that is not at its default.
+
+    Where `own_guidance`, the WebUI's setting, is another than the built-in one, the guidance is always said.
+    """
     default = FewStepSettings()
+    said_guidance = guided(samplers) and {settings.guidance, own_guidance} != {default.guidance}
     said: dict[str, Any] = {
         _KEYS["preset"]: settings.preset if settings.preset != default.preset else None,
-        _KEYS["guidance"]: settings.guidance if guided and settings.guidance != default.guidance else None,
+        _KEYS["guidance"]: settings.guidance if said_guidance else None,
         _KEYS["gamma"]: settings.gamma if "TCD" in samplers and settings.gamma != GAMMA else None,
         _KEYS["timesteps"]: " ".join(map(str, settings.timesteps)) or None,
     }
@@ -61,10 +70,13 @@ def forget(parameters: dict[str, Any]) -> None:
 def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     """What a pasted infotext makes of a component of the page; None leaves it as it is.
 
-    Without any of the script's keys the image was made without it: it is switched off, and nothing else changes.
-    Settings that the infotext does not name were at their defaults. What the page cannot show is left alone.
+    Without any of the script's keys the image was made without it: it is switched off, and nothing else changes, unless
+    the WebUI's setting would then give a CFG++ sampler another guidance. Settings that the infotext does not name were
+    at their defaults. What the page cannot show is left alone.
     """
-    marked = not _MARKS.isdisjoint(parameters)
+    samplers = [parameters[key] for key in ("Sampler", "Hires sampler") if key in parameters]
+    reread = guided(samplers) and host.setting_shown("guidance") != FewStepSettings().guidance
+    marked = reread or not _MARKS.isdisjoint(parameters)
     if name == "enabled":
         return marked
     if not marked:

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 from lib_fewstep.hires import HiResSettings
 from lib_fewstep.hires.schedule import PIXELS_PER_LATENT
 from lib_fewstep.hires.session import Report
-from lib_fewstep.hires.settings import Pass
 from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui import host
 from lib_fewstep.webui.language import in_language
+from lib_fewstep.webui.page_passes import PagePass
 from lib_fewstep.webui.planning import planned_session
-
-
-@dataclass(frozen=True)
-class PagePass:
-    """A pass that the page would start: its kind, (width, height) in pixels, executed steps, denoising strength."""
-
-    kind: Pass
-    size: tuple[int, int]
-    steps: int
-    denoise: float = 1.0
 
 
 def forecast(settings: HiResSettings, passes: Sequence[PagePass]) -> str:
     """What will happen in each pass, as HTML in the page's language."""
     told = [_of_pass(settings, page_pass) for page_pass in passes]
+    if not told:
+        told = [Sentence("The picture that is resized has no size yet.")]
     if len(told) > 1:
         told = [Sentence("First pass: {what}", what=told[0]), Sentence("Hires pass: {what}", what=told[1])]
     return "<br>".join(html.escape(in_language(sentence)) for sentence in told)
@@ -59,8 +50,9 @@ def _of_pass(settings: HiResSettings, page_pass: PagePass) -> str:
 
 def _told(report: Report, size: str) -> Sentence:
     if report.reason is not None:
-        return Sentence("At {size} nothing will be done: {reason}", size=size, reason=report.reason)
-    told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=joined(_parts(report)))
+        told = Sentence("At {size} nothing will be done: {reason}", size=size, reason=report.reason)
+    else:
+        told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=joined(_parts(report)))
     return reduce(lambda before, note: Sentence("{before}; {note}", before=before, note=note), report.notes, told)
 
 
@@ -68,13 +60,12 @@ def _parts(report: Report) -> Iterator[Sentence]:
     planned = report.planned
     raunet = sorted({*planned.get("strided downsampler", ()), *planned.get("pool", ())})
     for method, steps in (("RAU-Net", raunet), ("Deep Shrink", planned.get("shrinking", ()))):
-        if steps:
-            yield Sentence(
-                "{method} on steps {first}-{last} of {steps}",
-                method=method,
-                first=steps[0] + 1,
-                last=steps[-1] + 1,
-                steps=report.steps,
-            )
+        if not steps:
+            continue
+        known = {"method": method, "first": steps[0] + 1, "last": steps[-1] + 1, "steps": report.steps}
+        if len(steps) == 1:
+            yield Sentence("{method} on step {first} of {steps}", **known)
+        else:
+            yield Sentence("{method} on steps {first}-{last} of {steps}", **known)
     if report.windowed:
         yield Sentence("window attention in {count} transformer blocks", count=report.windowed)

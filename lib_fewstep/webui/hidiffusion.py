@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from modules import script_callbacks, scripts
@@ -48,7 +49,7 @@ class HiDiffusionScript(scripts.Script):
         clean_up()
         set_job(p, None)
         try:
-            settings = with_axes(hires_settings(args, host.setting("passes")), values_of(p, AXES))
+            settings = with_axes(hires_settings(args, partial(host.setting, "passes")), values_of(p, AXES))
         except SettingError as refusal:
             set_job(p, Job(None, refusal))
             return

@@ -35,6 +35,9 @@ from torch import Tensor, nn
 
 from lib_fewstep.hires import ModelHints
 from lib_fewstep.hires.settings import Pass
+from lib_fewstep.options import SettingError
+from lib_fewstep.webui.log import log
+from lib_fewstep.webui.page_settings import PageSettings
 
 _SD2_V_PREDICTION_SIZE = 768
 _TIMESTEP_FAMILY = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
@@ -276,8 +279,23 @@ def setting_key(name: str) -> str:
 
 
 def setting(name: str) -> Any:
-    """The value of a setting of ours (see `PageSettings`)."""
-    return getattr(shared.opts, setting_key(name))
+    """The value of a setting of ours (see `PageSettings`). Raises SettingError for one that is not allowed."""
+    value = getattr(shared.opts, setting_key(name))
+    try:
+        PageSettings(**{name: value})
+    except SettingError as error:
+        raise SettingError(setting_key(str(error))) from None
+    return value
+
+
+def setting_shown(name: str) -> Any:
+    """The same for the page, which shows the default in the place of a value that is not allowed."""
+    try:
+        return setting(name)
+    except SettingError as error:
+        default = getattr(PageSettings(), name)
+        log.warning("%s Until then it is %s.", error, default)
+        return default
 
 
 def dictionary() -> dict[str, str]:
@@ -297,7 +315,8 @@ def _words(path: Path) -> dict[str, str]:
         words = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return words if isinstance(words, dict) else {}
+    known = words.items() if isinstance(words, dict) else ()
+    return {text: said for text, said in known if said and isinstance(said, str)}
 
 
 def output_folder() -> Path:

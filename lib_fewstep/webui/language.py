@@ -11,5 +11,8 @@ def in_language(text: str) -> str:
     known = host.dictionary()
     if not isinstance(text, Sentence):
         return known.get(text, text)
-    values = {name: in_language(value) if isinstance(value, str) else value for name, value in text.values.items()}
-    return known.get(text.template, text.template).format(**values)
+    values = {name: in_language(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}
+    try:
+        return known.get(text.template, text.template).format(**values)
+    except (KeyError, IndexError, ValueError):  # a file of another's, whose template has other places
+        return text

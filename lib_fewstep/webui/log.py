@@ -19,5 +19,5 @@ def show_log(choice: Callable[[], str]) -> None:
     handler = logging.StreamHandler()
     handler.name = log.name
     handler.setFormatter(logging.Formatter("[Few-Step] %(message)s"))
-    handler.addFilter(lambda record: record.levelno >= LEVELS[choice()])
+    handler.addFilter(lambda record: record.levelno >= LEVELS.get(choice(), logging.INFO))
     log.addHandler(handler)

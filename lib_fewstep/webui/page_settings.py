@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lib_fewstep.compare.settings import MOST_CELLS
 from lib_fewstep.hires.settings import PASSES
-from lib_fewstep.options import option
+from lib_fewstep.options import SettingError, check, option, shown
 from lib_fewstep.sampling.settings import GUIDANCES
 from lib_fewstep.webui.log import LEVELS
 
@@ -67,3 +67,10 @@ class PageSettings:
         high=MOST_CELLS,
         step=1,
     )
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for a value that is not allowed; the page offers none, a config file or a request may."""
+        check(self)
+        names = self.hidden_samplers
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise SettingError(f"hidden_samplers = {shown(names)} is not allowed: it must be a list of names.")

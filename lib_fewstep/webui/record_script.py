@@ -101,8 +101,8 @@ def register() -> None:
 
 
 def _write(records: list[Record]) -> None:
-    path = host.output_folder() / Path(host.setting("record_folder")).expanduser() / FILE_NAME
     try:
-        append(records, path)
-    except (OSError, ValueError, csv.Error) as error:
+        folder = Path(host.setting("record_folder")).expanduser()
+        append(records, host.output_folder() / folder / FILE_NAME)
+    except (OSError, RuntimeError, ValueError, csv.Error) as error:
         log.warning("The record of %d images is not written: %s", len(records), error)

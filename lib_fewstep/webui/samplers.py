@@ -126,7 +126,7 @@ def register() -> None:
 
 def hide() -> None:
     """Take out of the page's lists what the user wants hidden, after the host has made them and before the page."""
-    sd_samplers.samplers_hidden |= set(host.setting("hidden_samplers"))
+    sd_samplers.samplers_hidden |= set(host.setting_shown("hidden_samplers"))
 
 
 def unregister() -> None:

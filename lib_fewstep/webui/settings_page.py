@@ -30,7 +30,7 @@ def register() -> None:
             restrict_api=name in _NOT_OVER_API,
         ).html(f" <span class='info'>{option.help}</span>")
         shared.opts.add_option(host.setting_key(name), entry.needs_reload_ui() if name in _NEED_RELOAD else entry)
-    show_log(lambda: str(host.setting("log")))
+    show_log(lambda: str(getattr(shared.opts, host.setting_key("log"))))
 
 
 def _component(name: str, option: Option) -> tuple[Any, dict[str, Any]]:

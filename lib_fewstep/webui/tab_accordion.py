@@ -43,17 +43,17 @@ class TabAccordion:
     def _connect_when_ready(self) -> None:
         if self._connected or not self.components:
             return
-        wanted = [f"{self.tab}_{name}" for name in self.fields(self.tab)]
-        if all(elem_id in self._fields for elem_id in wanted):
+        wanted = self.fields(self.tab)
+        if all(elem_id in self._fields for elem_id in wanted.values()):
             self._connected = True
-            self.connect({name: self._fields[f"{self.tab}_{name}"] for name in self.fields(self.tab)})
+            self.connect({name: self._fields[elem_id] for name, elem_id in wanted.items()})
 
     def make(self, tab: str) -> dict[str, Any]:
         """The components by name."""
         raise NotImplementedError
 
-    def fields(self, tab: str) -> Sequence[str]:
-        """The ids of the tab's fields that are needed, without the tab's name before them."""
+    def fields(self, tab: str) -> dict[str, str]:
+        """The ids of the fields that are needed, by name."""
         raise NotImplementedError
 
     def connect(self, fields: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ class TabAccordion:
 
 def refresh_button(elem_id: str) -> Any:
     """A hidden button that the page's JavaScript presses when the page is there and when settings have changed."""
-    return gr.Button("Refresh", elem_id=elem_id, elem_classes=["fewstep-refresh"], visible=False)
+    return gr.Button("", elem_id=elem_id, elem_classes=["fewstep-refresh"], visible=False)
 
 
 def refresh_on(

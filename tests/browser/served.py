@@ -15,10 +15,11 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import Request, Response
 from gradio.components import IOComponent
-from gradio.routes import App
+from gradio.routes import App, templates
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from tests.webui import standin
@@ -125,18 +126,16 @@ class Site:
 
     def app(self) -> App:
         """gradio's application, whose page is the host's."""
-        app = App.create_app(self.page())
+        page = self.page()
+        app = App.create_app(page)
+
+        def main(request: Request) -> HTMLResponse:
+            values = {"request": request, "config": {**page.config, "root": ""}}
+            return HTMLResponse(self.html(templates.TemplateResponse("frontend/index.html", values).body.decode()))
+
+        app.router.routes.insert(0, Route("/", main))
         app.mount("/standin", StaticFiles(directory=HERE))
         app.mount("/extension", StaticFiles(directory=EXTENSION))
-
-        @app.middleware("http")
-        async def with_scripts(request: Request, call_next: Any) -> Response:
-            response: Response = await call_next(request)
-            if request.url.path != "/" or request.method != "GET":
-                return response
-            body = b"".join([part async for part in response.body_iterator])
-            return HTMLResponse(self.html(body.decode()))
-
         return app
 
 

@@ -135,7 +135,16 @@ class TestTheLine:
         assert "RAU-Net" in line(host, "img2img", passes="All")
 
     @pytest.mark.parametrize(
-        "size", [{"hr_scale": 1.5}, {"hr_resize_x": 144, "hr_resize_y": 0}, {"hr_resize_x": 144, "hr_resize_y": 112}]
+        "size",
+        [
+            {"hr_scale": 1.5},
+            {"hr_scale": 1.55},
+            {"hr_resize_x": 144, "hr_resize_y": 0},
+            {"hr_resize_x": 0, "hr_resize_y": 120},
+            {"hr_resize_x": 144, "hr_resize_y": 112},
+            {"hr_resize_x": 164, "hr_resize_y": 100},
+            {"hr_resize_x": 100, "hr_resize_y": 164},
+        ],
     )
     def test_hires_fix_has_two_passes(self, host, log, size):
         fields = {
@@ -155,6 +164,56 @@ class TestTheLine:
         assert steps_of_line(second) == steps_of_log(two)
         assert "<br>" not in line(host, **{"txt2img_hr-checkbox": False})
 
+    def test_hires_fix_is_judged_by_its_denoising_strength(self, host):
+        said = line(host, **{"txt2img_hr-checkbox": True}, denoising_strength=0.3)
+        assert "at denoising strength 0.3" in said.split("<br>")[1]
+        assert "at denoising strength" not in said.split("<br>")[0]
+
+    @pytest.mark.parametrize(
+        ("tab", "fields"),
+        [
+            ("txt2img", {}),
+            ("txt2img", {"txt2img_hr-checkbox": True, "denoising_strength": 0.6}),
+            ("img2img", {"denoising_strength": 0.8}),
+        ],
+    )
+    def test_custom_timesteps_set_the_steps(self, host, log, tab, fields):
+        few_step = {f"fewstep_sampling_{tab}_enabled-checkbox": True}
+        few_step |= {f"fewstep_sampling_{tab}_timesteps": "999 800 700 600 500 400 300 200 100 50"}
+        said = line(host, tab, trained_size=64, width=120, height=96, steps=3, **few_step, **fields)
+        lines = generated(host, log, tab, steps=3)
+        for one, logged in zip(said.split("<br>"), lines, strict=True):
+            assert steps_of_line(one) == steps_of_log(logged)
+        assert "of 10" in said if tab == "txt2img" else "of 8" in said
+        assert "of 3" in line(host, tab, **{f"fewstep_sampling_{tab}_enabled-checkbox": False}) or tab == "img2img"
+        said = line(host, tab, **few_step | {f"fewstep_sampling_{tab}_timesteps": "<b>"})
+        assert said.startswith("timesteps = ['<b>'] is not allowed")
+        assert "&lt;b&gt;" in host.tabs[tab].value(hires("line", tab))
+
+    def test_an_engine_runs_instead(self, host, monkeypatch):
+        engine = type("<i>Engine", (), {})()
+        monkeypatch.setattr(sys.modules["modules.sd_unet"], "current_unet", engine)
+        assert line(host) == "At 512x512 nothing will be done: <i>Engine runs instead of the loaded UNet"
+        assert "&lt;i&gt;" in host.tabs["txt2img"].value(hires("line"))
+
+    @pytest.mark.parametrize(
+        ("option", "tab", "yields"),
+        [
+            ("token_merging_ratio", "txt2img", (True, True)),
+            ("token_merging_ratio_hr", "txt2img", (False, True)),
+            ("token_merging_ratio_img2img", "txt2img", (False, False)),
+            ("token_merging_ratio", "img2img", (True,)),
+            ("token_merging_ratio_img2img", "img2img", (True,)),
+            ("token_merging_ratio_hr", "img2img", (False,)),
+        ],
+    )
+    def test_token_merging_has_a_setting_for_each_kind_of_pass(self, host, monkeypatch, option, tab, yields):
+        monkeypatch.setitem(host.shared.opts.data, option, 0.4)
+        fields = {"trained_size": 64, "width": 120, "height": 96, "steps": 6, "denoising_strength": 0.7}
+        fields |= {"txt2img_hr-checkbox": True} if tab == "txt2img" else {}
+        said = line(host, tab, **fields).split("<br>")
+        assert tuple("yields to token merging" in one for one in said) == yields
+
     def test_resize_by_takes_the_pictures_size(self, host):
         page = host.tabs["img2img"]
         line(host, "img2img", trained_size=64, denoising_strength=0.6, scale=2)
@@ -162,6 +221,8 @@ class TestTheLine:
         for component, value in ((by, 1), (across, 96), (down, 72)):
             page.changed[component._id] = value
         assert ", 192x144: RAU-Net on steps 1-" in line(host, "img2img", steps=9)
+        page.changed[across._id] = 0
+        assert line(host, "img2img") == "The picture that is resized has no size yet."
         page.changed[by._id] = 0
         assert "512x512" in line(host, "img2img")
 

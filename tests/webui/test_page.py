@@ -16,11 +16,12 @@ import pytest
 
 from lib_fewstep.compare.settings import ComparisonSettings
 from lib_fewstep.hires import HiResSettings
-from lib_fewstep.options import options_of
+from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS
 from lib_fewstep.webui.page_settings import PageSettings
-from tests.webui.exact import OURS, made, same
+from tests.webui.exact import OURS, made, refused, same
+from tests.webui.standin import infotext
 from tools.settings_table import LONGEST
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,19 @@ class TestWhichPresetFits:
         said = few_step_line(unit, "img2img")
         assert said == f"{name}: {PRESETS[name].summary}. {PRESETS[name].help}"
 
+    def test_names_are_no_html(self, unit):
+        unit.checkpoints.add("a&b<i>_lightning_4step", "unit")
+        unit.load_model("a&b<i>_lightning_4step.safetensors")
+        assert few_step_line(unit).endswith('called "a&b<i>_lightning_4step".')
+        assert "a&amp;b&lt;i&gt;_" in unit.tabs["txt2img"].value(few_step("line"))
+        unit.checkpoints.recipes.pop("a&b<i>_lightning_4step")
+
+    def test_a_model_of_another_kind_is_named(self, unit):
+        page = unit.tabs["txt2img"]
+        page.trigger("fewstep_hires_txt2img_refresh", "click")
+        said = page.value("fewstep_hires_txt2img_line")
+        assert said.startswith("The model (UnitData) has no input_blocks and output_blocks, so it is no UNet of Stable")
+
     def test_none_is_needed(self, unit):
         assert few_step_line(unit) == 'No preset is needed, as far as the name of the checkpoint "unit" tells.'
 
@@ -101,6 +115,90 @@ def settings(unit):
     unit.reload_ui()
 
 
+WRONG = {
+    "passes": "x",
+    "guidance": None,
+    "record": "yes",
+    "record_folder": 5,
+    "most_images": 0,
+    "hidden_samplers": 5,
+}
+
+
+class TestWrongSettings:
+    """What a config file or a request may hold, though the page does not offer it."""
+
+    @pytest.mark.parametrize("name", WRONG)
+    def test_they_are_named(self, unit, settings, name):
+        from lib_fewstep.webui import host
+
+        settings(**{name: WRONG[name]})
+        with pytest.raises(SettingError, match=rf"^fewstep_{name} = .* is not allowed: it must be "):
+            host.setting(name)
+
+    @pytest.mark.parametrize("value", ["a", 2.5, -1, 10001])
+    def test_a_comparison_needs_a_number(self, unit, settings, value):
+        settings(most_images=value)
+        answer = unit.api.txt2img(
+            {"width": 32, "height": 24, "script_name": "Few-step comparison", "script_args": [{}]}
+        )
+        assert answer.status == 422
+        assert f"fewstep_most_images = {value!r} is not allowed: it must be 1 to 10000." in answer.message
+
+    def test_guidance_is_asked_of_jobs_with_cfgpp_alone(self, unit, settings):
+        settings(guidance="x")
+        assert made(unit, sampler_name="Euler").p.sampler_name == "Euler"
+        assert "fewstep_guidance = 'x' is not allowed" in refused(unit, sampler_name="Euler CFG++")
+
+    def test_the_page_shows_the_default_and_warns(self, unit, settings, log):
+        settings(guidance="x", passes="x", hidden_samplers=None)
+        unit.reload_ui()
+        assert unit.tabs["txt2img"].value(few_step("guidance")) == "calibrated"
+        assert unit.tabs["txt2img"].value("fewstep_hires_txt2img_passes") == "Auto"
+        assert sum("is not allowed" in line for line in log()) >= 3
+
+    def test_an_unknown_choice_of_lines_shows_all(self, unit, settings):
+        settings(log="x")
+        (handler,) = (handler for handler in logging.getLogger("fewstep").handlers if handler.name == "fewstep")
+        assert handler.filter(logging.LogRecord("fewstep", 20, "", 1, "said", (), None))
+
+    @pytest.mark.parametrize("folder", ["~nobody-of-that-name/x", "a\0b"])
+    def test_a_folder_that_cannot_be(self, unit, settings, log, folder):
+        settings(record=True, record_folder=folder)
+        made(unit)
+        assert any("The record of 1 images is not written" in line for line in log())
+
+    def test_a_folder_that_is_a_file(self, unit, settings, log, tmp_path):
+        (tmp_path / "file").write_text("")
+        settings(record=True, record_folder=str(tmp_path / "file"))
+        made(unit)
+        assert any("The record of 1 images is not written" in line for line in log())
+
+
+class TestAnotherDefaultOfGuidance:
+    @pytest.fixture
+    def raw(self, unit, settings):
+        settings(guidance="lambda")
+        unit.reload_ui()
+        return unit
+
+    def test_what_was_calibrated_says_so(self, raw):
+        text = made(raw, {"guidance": "calibrated"}, sampler_name="Euler CFG++").infotexts[0]
+        assert "Few-Step guidance: calibrated" in text
+        assert "Few-Step" not in made(raw, {"guidance": "calibrated"}, sampler_name="Euler").infotexts[0]
+
+    def test_what_says_nothing_is_calibrated(self, raw):
+        """It was made where the default is the built-in one."""
+        changes = infotext.paste("a cat\nSteps: 4, Sampler: Euler CFG++, Seed: 1", raw.tabs["txt2img"].fields)
+        script = raw.tabs["txt2img"].runner.script("Few-Step")
+        filled = {component.label: value for component, value in changes if component in script.controls}
+        assert filled["Few-Step"] is True
+        assert filled["CFG++ guidance"] == "calibrated"
+        changes = infotext.paste("a cat\nSteps: 4, Sampler: Euler, Seed: 1", raw.tabs["txt2img"].fields)
+        filled = {component.label: value for component, value in changes if component in script.controls}
+        assert filled["Few-Step"] is False
+
+
 class TestSettingsPage:
     def test_all_are_there_with_their_defaults(self, unit):
         keys = [key for key in unit.settings if key.startswith("fewstep_")]
@@ -109,6 +207,8 @@ class TestSettingsPage:
         infos = {key: unit.shared.opts.data_labels[key] for key in keys}
         assert {info.section for info in infos.values()} == {("fewstep", "Few-Step")}
         assert all(unit.shared.opts.data[key] == infos[key].default for key in keys)
+        reloading = {key for key in keys if "requires Reload UI" in infos[key].comment_after}
+        assert reloading == {"fewstep_passes", "fewstep_guidance", "fewstep_hidden_samplers"}
 
     def test_a_default_of_guidance_holds_while_the_accordion_is_closed(self, unit, settings, log):
         closed = made(unit, sampler_name="Euler CFG++")
@@ -127,6 +227,8 @@ class TestSettingsPage:
     def test_the_first_values_of_both_do_not_come_from_the_ui_config(self, unit):
         for name in (hires("passes"), few_step("guidance")):
             assert unit.tabs["txt2img"].components_by_elem_id[name].do_not_save_to_config
+        hidden = [c for c in unit.tabs["img2img"].components if c.label in SOURCE]
+        assert [component.do_not_save_to_config for component in hidden] == [True] * 3
 
     @pytest.mark.parametrize(
         ("choice", "shown"), [("All", [True, True]), ("Warnings", [False, True]), ("None", [False] * 2)]
@@ -230,6 +332,24 @@ class TestChinese:
             rest = re.sub("unit|Few-Step|DDIM|CFG|WebUI|Euler|Trailing", "", text)
             assert re.search("[\u4e00-\u9fff]", rest)
             assert not re.search("[A-Za-z]{2,}", rest), text
+
+    def test_other_files_of_the_language_do_no_harm(self, unit, monkeypatch, tmp_path):
+        words = {
+            "broken": "{",
+            "list": "[]",
+            "empty": json.dumps({"No model is loaded yet.": "", "unit": "word", "{sampler}": 3}),
+            "places": json.dumps(
+                {'No preset is needed, as far as the name of the checkpoint "{name}" tells.': "{nam}"}
+            ),
+        }
+        for name, text in words.items():
+            (tmp_path / f"{name}.json").write_text(text)
+        files = {"xx": [str(tmp_path / f"{name}.json") for name in words] + [str(tmp_path / "missing.json")]}
+        monkeypatch.setattr(sys.modules["modules.localization"], "localizations", files)
+        monkeypatch.setitem(unit.shared.opts.data, "localization", "xx")
+        assert few_step_line(unit) == 'No preset is needed, as far as the name of the checkpoint "unit" tells.'
+        monkeypatch.setattr(sys.modules["modules.shared"], "sd_model", None)
+        assert few_step_line(unit) == "No model is loaded yet."
 
     def test_no_text_is_missing_and_none_is_left_over(self, unit):
         wanted = texts_of_the_page(unit) - names(unit)

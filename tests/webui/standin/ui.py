@@ -43,6 +43,15 @@ PAGE_FIELDS = {
     "cfg_scale": "cfg_scale",
     "denoising_strength": "denoising_strength",
 }
+MODES = {
+    "Sketch": "img2img_sketch",
+    "Inpaint": "inpaint",
+    "Inpaint sketch": "inpaint_sketch",
+    "Inpaint upload": "inpaint_upload",
+    "Batch": "batch",
+}
+"""The ways of img2img besides the first."""
+
 HIRES_FIELDS = {
     "enable_hr": "txt2img_hr-checkbox",
     "hr_upscaler": "txt2img_hr_upscaler",
@@ -307,15 +316,19 @@ class _Page:
 
     def _image(self) -> None:
         if self.name == "img2img":
-            with gr.Tabs(elem_id="mode_img2img"), gr.Tab("img2img", id="img2img", elem_id="img2img_img2img_tab"):
-                picture = gr.Image(
-                    label="Image for img2img",
-                    elem_id="img2img_image",
-                    type="pil",
-                    image_mode="RGBA",
-                    interactive=True,
-                    show_label=False,
-                )
+            with gr.Tabs(elem_id="mode_img2img"):
+                with gr.Tab("img2img", id="img2img", elem_id="img2img_img2img_tab"):
+                    picture = gr.Image(
+                        label="Image for img2img",
+                        elem_id="img2img_image",
+                        type="pil",
+                        image_mode="RGBA",
+                        interactive=True,
+                        show_label=False,
+                    )
+                for name, item in MODES.items():
+                    with gr.Tab(name, id=item, elem_id=f"img2img_{item}_tab"):
+                        gr.HTML(f"The stand-in has no {name.lower()}.")
             picture.change(None, _js="pictureChanged")
 
     def _accordions(self) -> None:
