@@ -32,7 +32,7 @@ _PICTURE_TABS = (
     *("tab_resize_to", "tab_resize_by"),
     *("img2img_tab", "img2img_sketch_tab", "inpaint_tab", "inpaint_sketch_tab", "inpaint_upload_tab", "batch_tab"),
 )
-_NEW_PICTURE = "update_resize_to"
+_PICTURES = ("img2img_image", "img2img_sketch", "img2maskimg", "inpaint_sketch", "img_inpaint_base")
 _SOURCE = {"by": "Resize by", "across": "Width of the picture", "down": "Height of the picture"}
 _FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps"}
 """Fields of Few-Step's accordion, which set the number of steps."""
@@ -60,9 +60,10 @@ class HiResAccordion(TabAccordion):
 
     def fields(self, tab: str) -> dict[str, str]:
         """Whatever says which passes the tab would start."""
-        names = (*FIELDS[tab], *((*_PICTURE_TABS, _NEW_PICTURE) if tab == "img2img" else ()))
+        names = (*FIELDS[tab], *(_PICTURE_TABS if tab == "img2img" else ()))
+        others = dict(zip(_PICTURES, _PICTURES, strict=True)) if tab == "img2img" else {}
         few_step = {name: f"fewstep_sampling_{tab}_{item}" for name, item in _FEW_STEP.items()}
-        return {name: f"{tab}_{name}" for name in names} | few_step
+        return {name: f"{tab}_{name}" for name in names} | others | few_step
 
     def connect(self, fields: dict[str, Any]) -> None:
         """Fold away what is not used, and write the line anew, whenever something changes that they depend on."""
@@ -70,7 +71,8 @@ class HiResAccordion(TabAccordion):
         inputs = [*self.source.values(), *self.components.values(), *followed.values()]
         events = [component.change for component in (*self.components.values(), *followed.values())]
         if self.tab == "img2img":
-            events += [*(fields[name].select for name in _PICTURE_TABS), fields[_NEW_PICTURE].click]
+            events += [fields[name].select for name in _PICTURE_TABS]
+            events += [fields[name].change for name in _PICTURES]
         names = [*self.source, *self.components, *followed]
         state = _state(self.tab, names)
         script = "fewstepWithSource" if self.source else None

@@ -209,7 +209,7 @@ class WebUI:
     def upload(self, name: str, picture: Path) -> None:
         """Put a picture into a field for one, and wait for what the WebUI does some time later."""
         self.part(name).locator("input[type=file]").set_input_files(picture)
-        expect(self.part(name).locator("img").first).to_be_visible()
+        expect(self.part(name).locator("img").first).to_be_attached()
         self.page.wait_for_timeout(PICTURE_DELAY)
         self.settle()
 
@@ -222,6 +222,11 @@ class WebUI:
     def resize(self, how: str) -> None:
         """Let img2img resize "to" a size or "by" a factor."""
         self.part("img2img_tabs_resize").locator(".tab-nav > button", has_text=f"Resize {how}").click()
+        self.settle()
+
+    def mode(self, name: str) -> None:
+        """Another way of img2img."""
+        self.part("mode_img2img").locator("> .tab-nav > button").get_by_text(name, exact=True).click()
         self.settle()
 
     def generate(self, tab: str) -> str:

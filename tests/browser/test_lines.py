@@ -10,6 +10,8 @@ from PIL import Image
 
 from tests.browser.parts import BOTH_TABS, hires, line, size, small, trained
 
+UNKNOWN = "The picture that is resized has no size yet."
+
 
 def told(ui, tab, what, width, height, first=1, last=r"\d+", steps=20):
     """The line must say that a method acts at a size on some steps; returns the last one."""
@@ -119,7 +121,7 @@ def test_resize_by_takes_the_size_of_the_picture(ui, pictures):
     told(ui, "img2img", "RAU-Net", 128, 128, steps=3)
     ui.resize("by")
     ui.set_number("img2img_scale", 1.5)
-    told(ui, "img2img", "RAU-Net", 128, 128, steps=3)
+    assert line(ui, "img2img") == UNKNOWN
     ui.upload("img2img_image", pictures / "wide.png")
     told(ui, "img2img", "RAU-Net", 288, 192, steps=3)
     ui.set_number("img2img_scale", 2)
@@ -131,6 +133,33 @@ def test_resize_by_takes_the_size_of_the_picture(ui, pictures):
     ui.resize("to")
     told(ui, "img2img", "RAU-Net", 128, 128, steps=3)
     assert "Size: 128x128" in ui.generate("img2img")
+
+
+@pytest.mark.parametrize(
+    ("mode", "field"),
+    [
+        ("Sketch", "img2img_sketch"),
+        ("Inpaint", "img2maskimg"),
+        ("Inpaint sketch", "inpaint_sketch"),
+        ("Inpaint upload", "img_inpaint_base"),
+    ],
+)
+def test_every_mode_of_img2img_has_a_picture_of_its_own(ui, pictures, mode, field):
+    ui.tab("img2img")
+    ui.fold(hires("img2img"))
+    ui.choose(hires("img2img", "preset"), "Paper")
+    ui.set_number("img2img_steps", 10)
+    ui.resize("by")
+    ui.upload("img2img_image", pictures / "wide.png")
+    told(ui, "img2img", "RAU-Net", 192, 128, steps=8)
+    ui.mode(mode)
+    assert line(ui, "img2img") == UNKNOWN
+    ui.upload(field, pictures / "high.png")
+    told(ui, "img2img", "RAU-Net", 128, 256, steps=8)
+    ui.mode("img2img")
+    told(ui, "img2img", "RAU-Net", 192, 128, steps=8)
+    ui.mode("Batch")
+    assert line(ui, "img2img") == UNKNOWN
 
 
 def test_the_loaded_checkpoint(ui, place):
