@@ -19,15 +19,7 @@ from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button, refres
 
 _OPTIONS = options_of(HiResSettings)
 _METHODS = _OPTIONS["method"].choices
-_ROWS = {
-    "HiDiffusion": (("raunet", "window_attention", "aggressive"), ("t1", "t2")),
-    "Deep Shrink": (
-        ("d1", "d2"),
-        ("s1", "s2"),
-        ("scaler", "downscale", "upscale"),
-        ("smooth_scaling", "early_out"),
-    ),
-}
+_IN_A_ROW = 3
 _PICTURE_TABS = (
     *("tab_resize_to", "tab_resize_by"),
     *("img2img_tab", "img2img_sketch_tab", "inpaint_tab", "inpaint_sketch_tab", "inpaint_upload_tab", "batch_tab"),
@@ -104,9 +96,10 @@ def _line(tab: str, held: dict[str, Any]) -> str:
 def _group(tab: str, method: str, made: dict[str, Any]) -> gr.Group:
     """The components of a method alone, which are added to those that are `made`."""
     with gr.Group(visible=method == ui_value("method")) as group:
-        for names in _ROWS[method]:
+        names = [name for name, option in _OPTIONS.items() if option.group == method]
+        for first in range(0, len(names), _IN_A_ROW):
             with gr.Row():
-                made |= {name: _component(tab, name) for name in names}
+                made |= {name: _component(tab, name) for name in names[first : first + _IN_A_ROW]}
     return group
 
 
