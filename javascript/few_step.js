@@ -40,7 +40,9 @@ function fewstepWithSource(...values) {
     const byFactor = gradioApp().querySelector("#img2img_tab_resize_by");
     const modes = [...gradioApp().querySelectorAll("#mode_img2img > .tabitem")];
     const picture = modes.find((mode) => mode.style.display !== "none")?.querySelector("img");
-    picture?.addEventListener("load", () => fewstepSoon("fewstep_hires_img2img_refresh"), { once: true });
+    if (picture && !picture.complete) {
+        picture.addEventListener("load", () => fewstepSoon("fewstep_hires_img2img_refresh"), { once: true });
+    }
     const selected = byFactor && byFactor.style.display !== "none" ? 1 : 0;
     return [selected, picture?.naturalWidth ?? 0, picture?.naturalHeight ?? 0, ...values.slice(3)];
 }
