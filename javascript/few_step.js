@@ -32,7 +32,14 @@ function fewstepAll() {
     gradioApp().querySelectorAll(".fewstep-refresh").forEach((button) => fewstepSoon(button.id));
 }
 
+// Not by gradio's "change": that of a picture with a mask never stops, and following it freezes the browser.
+function fewstepFollowPictures() {
+    const refresh = () => fewstepSoon("fewstep_hires_img2img_refresh");
+    gradioApp().querySelector("#mode_img2img")?.addEventListener("load", refresh, { capture: true });
+}
+
 onUiLoaded(fewstepAll);
+onUiLoaded(fewstepFollowPictures);
 onOptionsChanged(fewstepAll);
 
 // The values of the page, the first three filled in: whether img2img resizes by a factor, and the picture's size.
@@ -40,9 +47,6 @@ function fewstepWithSource(...values) {
     const byFactor = gradioApp().querySelector("#img2img_tab_resize_by");
     const modes = [...gradioApp().querySelectorAll("#mode_img2img > .tabitem")];
     const picture = modes.find((mode) => mode.style.display !== "none")?.querySelector("img");
-    if (picture && !picture.complete) {
-        picture.addEventListener("load", () => fewstepSoon("fewstep_hires_img2img_refresh"), { once: true });
-    }
     const selected = byFactor && byFactor.style.display !== "none" ? 1 : 0;
     return [selected, picture?.naturalWidth ?? 0, picture?.naturalHeight ?? 0, ...values.slice(3)];
 }

@@ -64,7 +64,7 @@ class HiResAccordion(TabAccordion):
         events = [component.change for component in (*self.components.values(), *followed.values())]
         if self.tab == "img2img":
             events += [fields[name].select for name in _PICTURE_TABS]
-            events += [fields[name].change for name in _PICTURES]
+            events += [fields[name].clear for name in _PICTURES]  # the page's JavaScript sees those that come
         names = [*self.source, *self.components, *followed]
         state = _state(self.tab, names)
         script = "fewstepWithSource" if self.source else None

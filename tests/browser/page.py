@@ -13,19 +13,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 OUT = Path(__file__).parent / "out"
 QUIET = 40
-SHORTLY = 150
-# Counts what a page has put off for a moment.
-COUNT_TIMERS = """(() => {
-    const { setTimeout, clearTimeout } = window;
-    const due = new Set();
-    window.setTimeout = (callback, wait = 0, ...values) => {
-        const id = setTimeout(() => due.delete(id) | callback(...values), wait);
-        return wait > SHORTLY ? id : due.add(id) && id;
-    };
-    window.clearTimeout = (id) => due.delete(id) | clearTimeout(id);
-    window.putOff = () => due.size;
-})()""".replace("SHORTLY", str(SHORTLY))
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(putOff()))))"
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 PICTURE_DELAY = 700
 MOST = 60.0
 HEAD = " > .label-wrap"
@@ -43,7 +31,6 @@ class WebUI:
         self._running = 0
         self._hasty = False
         self._events = 0
-        page.add_init_script(COUNT_TIMERS)
         page.on("console", lambda message: self._trouble(message.type == "error", message.text))
         page.on("pageerror", lambda error: self._trouble(True, str(error)))
         page.on("requestfailed", lambda request: self._trouble(True, f"{request.url} failed: {request.failure}"))

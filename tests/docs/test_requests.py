@@ -12,6 +12,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
 
 import pytest
 from PIL import Image
@@ -29,14 +30,8 @@ each_readme = pytest.mark.parametrize("page", READMES, ids=lambda page: page.nam
 @pytest.fixture(scope="module")
 def host():
     """A host with a light model of SDXL's layout."""
-    recipes = dict(standin.RECIPES)
-    standin.RECIPES["light"] = LIGHT
-    try:
-        with standin.webui("light", SCRIPTS) as made:
-            yield made
-    finally:
-        standin.RECIPES.clear()
-        standin.RECIPES.update(recipes)
+    with patch.dict(standin.RECIPES, light=LIGHT), standin.webui("light", SCRIPTS) as made:
+        yield made
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from unittest.mock import patch
 
 import pytest
 
@@ -22,14 +23,8 @@ def log(caplog):
 @pytest.fixture(scope="module")
 def running():
     """A host with `UnitData`, and its other checkpoints beside it."""
-    before = dict(standin.RECIPES)
-    standin.RECIPES.update(CHECKPOINTS)
-    try:
-        with standin.webui("unit", SCRIPTS) as made:
-            yield made
-    finally:
-        standin.RECIPES.clear()
-        standin.RECIPES.update(before)
+    with patch.dict(standin.RECIPES, CHECKPOINTS), standin.webui("unit", SCRIPTS) as made:
+        yield made
 
 
 @pytest.fixture

@@ -44,13 +44,14 @@ PAGE_FIELDS = {
     "denoising_strength": "denoising_strength",
 }
 MODES = {
-    "Sketch": ("img2img_sketch", "img2img_sketch"),
-    "Inpaint": ("inpaint", "img2maskimg"),
-    "Inpaint sketch": ("inpaint_sketch", "inpaint_sketch"),
-    "Inpaint upload": ("inpaint_upload", "img_inpaint_base"),
-    "Batch": ("batch", None),
+    "Sketch": ("img2img_sketch", "img2img_sketch", "color-sketch"),
+    "Inpaint": ("inpaint", "img2maskimg", "sketch"),
+    "Inpaint sketch": ("inpaint_sketch", "inpaint_sketch", "color-sketch"),
+    "Inpaint upload": ("inpaint_upload", "img_inpaint_base", "editor"),
+    "Batch": ("batch", None, None),
 }
-"""The ways of img2img besides the first: their names with the ids of their tabs and pictures, which do no more."""
+"""The ways of img2img besides the first, which do no more: their names, with the ids of their tabs and of their
+pictures, and with gradio's tools for these."""
 
 HIRES_FIELDS = {
     "enable_hr": "txt2img_hr-checkbox",
@@ -326,10 +327,10 @@ class _Page:
                         interactive=True,
                         show_label=False,
                     )
-                for name, (item, elem_id) in MODES.items():
+                for name, (item, elem_id, tool) in MODES.items():
                     with gr.Tab(name, id=item, elem_id=f"img2img_{item}_tab"):
                         if elem_id:
-                            gr.Image(label=name, elem_id=elem_id, type="pil", show_label=False)
+                            gr.Image(label=name, elem_id=elem_id, type="pil", tool=tool, show_label=False)
             picture.change(None, _js="pictureChanged")
 
     def _accordions(self) -> None:
