@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import torch
 from ldm.modules.attention import CrossAttention
@@ -125,14 +125,23 @@ def webui_cat() -> Iterator[HostTorch]:
         openaimodel.th = original
 
 
-def describe(unet: nn.Module) -> SimpleNamespace:
-    """Everything about a model that a method might leave changed, for comparison with `==`."""
-    convolutions = [m for m in unet.modules() if isinstance(m, nn.Conv2d)]
-    return SimpleNamespace(
-        blocks=[id(block) for block in (*unet.input_blocks, *unet.output_blocks)],
-        modules=[(name, id(module)) for name, module in unet.named_modules()],
-        keys=list(unet.state_dict().keys()),
-        geometry=[(c.stride, c.padding, c.dilation, c._reversed_padding_repeated_twice) for c in convolutions],
-        hooks=[len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules()],
-        attributes=[sorted(vars(m)) for m in unet.modules()],
-    )
+def describe(unet: nn.Module) -> dict[str, Any]:
+    """Everything about a model that a method might leave changed, but its weights' values; for comparison with `==`.
+
+    The modules and their order, their classes, and every attribute: children, weights, hooks, own forwards.
+    """
+    return {
+        name: (module, type(module), tuple(vars(module)), tuple(map(_contents, vars(module).values())))
+        for name, module in unet.named_modules(remove_duplicate=False)
+    }
+
+
+def _contents(value: Any) -> Any:
+    """A dict as it is now; of anything else the very object, which a comparison finds equal by its identity."""
+    return tuple(value.items()) if isinstance(value, dict) else value
+
+
+def values(unet: nn.Module) -> dict[str, int]:
+    """A checksum of each weight and buffer, by its name."""
+    named = [*unet.named_parameters(), *unet.named_buffers()]
+    return {name: crc32(tensor.flatten().view(torch.uint8).numpy()) for name, tensor in named}

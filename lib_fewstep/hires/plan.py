@@ -13,7 +13,7 @@ from lib_fewstep.hires.resize import Size, resize, size_of
 from lib_fewstep.hires.schedule import Shrink, Step
 from lib_fewstep.hires.windows import shift_of, windowed
 from lib_fewstep.unet import Place, Scaling, Topology
-from lib_fewstep.unet.topology import downsampling_convolution, transformer_of, upsampler_of
+from lib_fewstep.unet.topology import transformer_of, upsampler_of
 
 Blocks = Mapping[Place, nn.Module]
 """The UNet's own blocks, whatever stands in their places now."""
@@ -67,12 +67,12 @@ Part = dict[Place, Scaling]
 
 
 def _parts(blocks: Blocks, topology: Topology, step: Step, index: int, note: Callable[[str], None]) -> Iterator[Part]:
-    skips = _Skips(topology)
+    skips = _Skips(topology, note)
     yield {Place("input", 0): Scaling(before=(skips.record(-1),))}
     if step.shrink:
         yield _deep_shrink(topology, step.shrink)
     if step.rad:
-        yield _rad(blocks, topology)
+        yield {rad_place(topology): Scaling(before=(strided,))}
     if step.windows:
         yield _windows(blocks, topology, index, note)
     if step.pool:
@@ -84,8 +84,8 @@ def _parts(blocks: Blocks, topology: Topology, step: Step, index: int, note: Cal
 class _Skips:
     """The sizes of the skips of one call of the UNet; -1 stands for the UNet's own input."""
 
-    def __init__(self, topology: Topology) -> None:
-        self._topology = topology
+    def __init__(self, topology: Topology, note: Callable[[str], None]) -> None:
+        self._topology, self._note = topology, note
         self._sizes: dict[int, Size] = {}
 
     def recorded(self) -> Part:
@@ -105,9 +105,13 @@ class _Skips:
         skip = self._topology.partner(index) - 1
 
         def around(_: Tensor) -> AbstractContextManager[None]:
-            return upsampling_to(upsampler, lambda: self._sizes[skip])  # type: ignore[arg-type]
+            return upsampling_to(upsampler, lambda: self._sizes.get(skip))  # type: ignore[arg-type]
 
         def fit(h: Tensor) -> Tensor:
+            if skip not in self._sizes:
+                place = Place("input", max(skip, 0))
+                self._note(f"another extension has exchanged {place} in the middle of a step")
+                return h
             return resize(h, self._sizes[skip], mode)
 
         upsampler = upsampler_of(blocks[Place("output", index)])
@@ -118,12 +122,6 @@ def _deep_shrink(topology: Topology, shrink: Shrink) -> Part:
     inward, outward = shrink_places(topology, shrink)
     shrinker = Shrinker(shrink, downsamples=inward.index in topology.downsamplers)
     return {inward: Scaling(before=(shrinker.down,)), outward: Scaling(before=(shrinker.up,))}
-
-
-def _rad(blocks: Blocks, topology: Topology) -> Part:
-    place = rad_place(topology)
-    convolution = downsampling_convolution(blocks[place])
-    return {place: Scaling(around=(lambda _: strided(convolution),))}
 
 
 def _pool(topology: Topology) -> Part:

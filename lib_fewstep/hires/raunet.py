@@ -10,32 +10,29 @@ from torch import Tensor, nn
 from lib_fewstep.hires.resize import Size, halve, resize, size_of
 
 
-@contextmanager
-def strided(convolution: nn.Conv2d) -> Iterator[None]:
-    """The same 3x3 weights with stride 4, padding 2, dilation 2: an output side of ceil(side / 4).
+def strided(h: Tensor) -> Tensor:
+    """Every second row and column: on them a downsampler (stride 2, padding 1) gives an output side of ceil(side / 4).
 
-    The module itself is called, so that what other extensions do to it (LoRA, tiling) still happens.
+    It is the same 3x3 convolution with stride 4, padding 2, dilation 2 on all of them. The module stays as it is, so
+    that what other extensions do to it (LoRA, tiling) happens as ever.
     """
-    geometry = {"stride": (4, 4), "padding": (2, 2), "dilation": (2, 2), "_reversed_padding_repeated_twice": [2] * 4}
-    before = {name: getattr(convolution, name) for name in geometry}
-    try:
-        vars(convolution).update(geometry)
-        yield
-    finally:
-        vars(convolution).update(before)
+    return h[..., ::2, ::2]
 
 
 @contextmanager
-def upsampling_to(upsampler: nn.Module, size: Callable[[], Size]) -> Iterator[None]:
-    """One nearest resize straight to `size`, then the upsampler's convolution, in place of the fixed factor 2."""
+def upsampling_to(upsampler: nn.Module, size: Callable[[], Size | None]) -> Iterator[None]:
+    """One nearest resize straight to `size`, then the upsampler's convolution, in place of the fixed factor 2.
+
+    Where the size is not known (None), the factor stays.
+    """
     doubled = upsampler.forward
     own = vars(upsampler).get("forward")
 
     def forward(h: Tensor) -> Tensor:
-        height, width = size()
-        if (2 * h.shape[-2], 2 * h.shape[-1]) == (height, width):
+        wanted = size()
+        if wanted is None or wanted == (2 * h.shape[-2], 2 * h.shape[-1]):
             return doubled(h)  # type: ignore[no-any-return]
-        return upsampler.conv(resize(h, (height, width), "nearest"))  # type: ignore[operator, no-any-return]
+        return upsampler.conv(resize(h, wanted, "nearest"))  # type: ignore[operator, no-any-return]
 
     vars(upsampler)["forward"] = forward
     try:

@@ -37,6 +37,11 @@ class Shrink:
         """Whether the way up undoes the way down, so that the size is restored exactly."""
         return abs(self.down * self.up - 1.0) < 1e-6
 
+    def halves(self, size: tuple[int, int]) -> bool:
+        """Whether a feature map of this size gets the size that a downsampler gives it, and its own again."""
+        halved = all(int(side * self.down) == (side + 1) // 2 for side in size)
+        return halved and self.restores and not self.early_out
+
 
 @dataclass(frozen=True)
 class Step:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from torch import nn
 
 from lib_fewstep.hires import plan
-from lib_fewstep.hires.schedule import PIXELS_PER_LATENT, Schedule, make_schedule
+from lib_fewstep.hires.schedule import PIXELS_PER_LATENT, Schedule, Step, make_schedule
 from lib_fewstep.hires.settings import HiResSettings, ModelHints
+from lib_fewstep.hires.token_counts import counting_tokens
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import Place, Scaler, Topology, blocks_of, in_place, inspect_unet, install, remove, take_out
 
@@ -104,19 +105,37 @@ class HiResSession:
         steps = self.schedule.steps
         if not 0 <= index < len(steps):
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
-        step = steps[index]
+        step = self._beside_others(steps[index])
         if not step.active:
             self._take_out()
             return
         scalings = plan.scalings(self._blocks, self._topology, step, index, self._note)
         if self._scalers and in_place(self.unet, self._scalers):
             for place, scaler in self._scalers.items():
-                scaler.fewstep_scaling = scalings[place]
+                vars(scaler)["fewstep_scaling"] = scalings[place]
         else:
             self._take_out()
             self._scalers = install(self.unet, scalings)
         if index not in self.report.active_steps:
             self.report.active_steps += (index,)
+
+    def _beside_others(self, step: Step) -> Step:
+        """Where somebody tells a feature map's size from the number of its tokens, Deep Shrink may only halve it."""
+        shrink = step.shrink
+        counting = None if shrink is None else counting_tokens(self._blocks.values())
+        if shrink is None or counting is None:
+            return step
+        size = self._topology.size_at(plan.shrink_places(self._topology, shrink)[0], self.report.latent_size)
+        if shrink.halves(size):
+            return step
+        settings = self.schedule.settings
+        constant = replace(shrink, down=settings.downscale or 1.0, up=settings.upscale or 1.0)
+        why = f"{counting}, which tells a feature map's size from the number of its tokens"
+        if constant.halves(size):
+            self._note(f"smooth scaling yields to {why}")
+            return replace(step, shrink=constant)
+        self._note(f"shrinking yields to {why}")
+        return replace(step, shrink=None)
 
     def _take_out(self) -> None:
         take_out(self.unet, self._scalers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lib_fewstep.options import SettingError, check, from_mapping, option
+from lib_fewstep.options import SettingError, check, from_mapping, option, shown
 
 METHODS = ("HiDiffusion", "Deep Shrink")
 PRESETS = ("Auto", "Paper", "Manual")
@@ -238,5 +238,5 @@ class ModelHints:
 
 def _only_one_pass(value: object) -> Mapping[str, Any]:
     if not isinstance(value, bool):
-        raise SettingError(f"only_one_pass = {value!r} is not allowed: it must be true or false.")
+        raise SettingError(f"only_one_pass = {shown(value)} is not allowed: it must be true or false.")
     return {"passes": "First" if value else "All"}

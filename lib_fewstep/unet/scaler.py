@@ -10,6 +10,8 @@ from typing import Any, SupportsIndex
 
 from torch import Tensor, nn
 
+from lib_fewstep.unet.compiled import as_written
+
 Change = Callable[[Tensor], Tensor]
 """A feature map of shape (batch, channels, height, width) in, another one out."""
 
@@ -33,9 +35,9 @@ class Scaling:
 class Scaler:
     """Stands where a block of the UNet stood.
 
-    `Scaler(block, scaling)` is an instance of the block's own class that shares the block's children, parameters
-    and buffers, so that names, iteration, indexing and in-place weight loading work as on the block itself. The
-    block's own forward hooks run when the block runs, and see the block.
+    `Scaler(block, scaling)` is an instance of the block's own class that shares the block's children, parameters,
+    buffers and tables of hooks, so that names, iteration, indexing and in-place weight loading work as on the block
+    itself. Hooks run when the block runs, and see the block; one that is registered on the stand-in is the block's.
     """
 
     fewstep_block: nn.Module
@@ -45,11 +47,8 @@ class Scaler:
         """A stand-in for `block`; the block itself is not changed."""
         made: type[Any] = _scaler_class(type(block))  # type: ignore[arg-type]  # a class is hashable
         scaler: Scaler = object.__new__(made)
-        own_hooks = {
-            name: value for name, value in vars(nn.Module()).items() if "forward" in name or "backward" in name
-        }
         shared = {name: value for name, value in vars(block).items() if name != "forward"}
-        vars(scaler).update(shared, **own_hooks, fewstep_block=block, fewstep_scaling=scaling)
+        vars(scaler).update(shared, fewstep_block=block, fewstep_scaling=scaling)
         return scaler
 
     def __init__(self, block: nn.Module, scaling: Scaling) -> None:
@@ -59,12 +58,18 @@ class Scaler:
         """A copy of a model with stand-ins has the blocks themselves."""
         return _itself, (self.fewstep_block,)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Past the hooks, which are the block's: it runs them itself."""
+        return self.forward(*args, **kwargs)
+
     def forward(self, h: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on a changed feature map; called as the block is: `(h, emb, context)`."""
         scaling = self.fewstep_scaling
         for change in scaling.before:
             h = change(h)
         with ExitStack() as contexts:
+            if scaling.around:
+                contexts.enter_context(as_written(self.fewstep_block))
             for around in scaling.around:
                 contexts.enter_context(around(h))
             h = self.fewstep_block(h, *args, **kwargs)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from lib_fewstep.unet.compiled import written
 from lib_fewstep.unet.swapper import Place
 
 Family = Literal["SD1", "SD2", "SDXL", "SDXL refiner"]
@@ -54,6 +55,12 @@ class Topology:
         """(input block, output block) for every skip connection."""
         return tuple((index, self.partner(index)) for index in range(self.blocks))
 
+    def size_at(self, place: Place, latent_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the feature map that an input block gets, of a latent of `latent_size`."""
+        halvings = sum(place.index > down for down in self.downsamplers)
+        height, width = (-(-side // 2**halvings) for side in latent_size)
+        return height, width
+
     def level(self, place: Place) -> int:
         """How many times the feature map that the block's attention sees has been halved."""
         if place.side == "input":
@@ -90,19 +97,13 @@ def inspect_unet(unet: nn.Module) -> Topology:
 
 def upsampler_of(block: nn.Module) -> nn.Module | None:
     """The upsampler inside an output block (its last child), or None."""
-    children = list(block.children())
+    children = list(written(block).children())
     return children[-1] if children and isinstance(getattr(children[-1], "conv", None), nn.Conv2d) else None
-
-
-def downsampling_convolution(block: nn.Module) -> nn.Conv2d:
-    """The strided convolution of a downsampling block."""
-    convolution: nn.Conv2d = next(block.children()).op  # type: ignore[assignment]
-    return convolution
 
 
 def transformer_of(block: nn.Module) -> nn.Module | None:
     """The spatial transformer inside a block, or None."""
-    return next((child for child in block.children() if hasattr(child, "transformer_blocks")), None)
+    return next((child for child in written(block).children() if hasattr(child, "transformer_blocks")), None)
 
 
 def _block_lists(unet: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -117,7 +118,7 @@ def _block_lists(unet: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def _is_downsampler(block: nn.Module) -> bool:
-    child = next(block.children(), None)
+    child = next(written(block).children(), None)
     convolution = getattr(child, "op", None)
     return isinstance(convolution, nn.Conv2d) and convolution.stride == (2, 2)
 
@@ -130,7 +131,7 @@ def _attention(side: Literal["input", "output"], blocks: Iterable[nn.Module]) ->
 
 
 def _input_channels(block: nn.Module) -> int:
-    convolution = next(block.children(), None)
+    convolution = next(written(block).children(), None)
     return int(getattr(convolution, "in_channels", 0))
 
 

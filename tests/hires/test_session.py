@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ldm.modules.diffusionmodules.util import timestep_embedding
-from torch.nn import functional
 
-from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
+from lib_fewstep.hires import HiResSession, HiResSettings
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import UnsupportedModel
 from tests.models import (
@@ -253,62 +251,6 @@ def test_the_sdxl_refiner_is_left_alone_with_a_reason():
 def test_another_kind_of_model_is_refused():
     with pytest.raises(UnsupportedModel, match="has no input_blocks"):
         HiResSession(torch.nn.Linear(2, 2), HiResSettings(), SIZE, STEPS)
-
-
-def test_tokens_that_another_extension_has_merged_are_left_alone():
-    unet = sd1_unet()
-    attention = unet.input_blocks[1][1].transformer_blocks[0].attn1
-    half = attention.register_forward_pre_hook(lambda _, args: (args[0][:, ::2],), prepend=True)
-    widen = attention.register_forward_hook(lambda _, __, out: out.repeat_interleave(2, 1))
-    x, context = latents((16, 16)), contexts()
-    with HiResSession(unet, HiResSettings(preset="Paper", raunet=False), (16, 16), 1, ModelHints()) as session:
-        session.at_step(0)
-        call(unet, x, context)
-    assert any("another extension gives it 128 tokens" in note for note in session.report.notes)
-    half.remove()
-    widen.remove()
-
-
-@BOTH
-def test_a_lora_that_patches_the_convolutions_class(family, monkeypatch):
-    """The WebUI's LoRA adds its weights when `Conv2d.forward` is called; merged by hand it gives the same."""
-    settings, x, context = HiResSettings(**SETTINGS["RAU-Net"]), latents(SIZE), contexts()
-    merged, unet = MAKES[family](), MAKES[family]()
-    with torch.no_grad():
-        for module in merged.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                module.weight.mul_(1.1)
-    expected, _ = run(merged, settings, x, context)
-    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, h: self._conv_forward(h, self.weight * 1.1, self.bias))
-    ours, _ = run(unet, settings, x, context)
-    assert all(torch.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(ours, expected, strict=True))
-
-
-@BOTH
-def test_a_controlnet_that_runs_the_blocks_itself(family):
-    """It replaces the model's forward, iterates the blocks and adds residuals to the skips, resized where needed."""
-    unet = MAKES[family]()
-    x, context = latents((17, 13)), contexts()
-    added = []
-
-    def forward(h, timesteps, context):
-        emb = unet.time_embed(timestep_embedding(timesteps, unet.model_channels))
-        skips = []
-        for block in unet.input_blocks:
-            h = block(h, emb, context)
-            skips.append(h)
-        h = unet.middle_block(h, emb, context)
-        for block in unet.output_blocks:
-            residual = functional.interpolate(torch.ones(1, 1, 17, 13), size=skips[-1].shape[-2:], mode="nearest")
-            added.append(tuple(residual.shape[-2:]))
-            h = block(torch.cat([h, skips.pop() + 0.1 * residual], dim=1), emb, context)
-        return unet.out(h)
-
-    unet.forward = forward
-    with HiResSession(unet, HiResSettings(**SETTINGS["everything"]), (17, 13), STEPS) as session:
-        session.at_step(0)
-        assert call(unet, x, context).shape == x.shape
-    assert len(added) == len(unet.output_blocks)
 
 
 class Wrapper(torch.nn.Module):

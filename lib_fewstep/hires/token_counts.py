@@ -1,0 +1,33 @@
+"""Others who tell the size of a feature map from the number of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from lib_fewstep.unet.compiled import written
+from lib_fewstep.unet.topology import transformer_of
+
+
+def counting_tokens(blocks: Iterable[nn.Module]) -> str | None:
+    """The name of the first who works on the attention of a UNet's blocks in this way, or None.
+
+    tomesd gives transformer blocks another class; regional prompting gives cross-attention another `forward`. Both
+    know the size of the image, and take every feature map for a half, a quarter, ... of it.
+    """
+    transformers = (transformer_of(block) for block in blocks)
+    stacks: Iterable[Any] = (transformer.transformer_blocks for transformer in transformers if transformer is not None)
+    names = (_counting(written(transformer)) for stack in stacks for transformer in stack)
+    return next((name for name in names if name is not None), None)
+
+
+def _counting(transformer: Any) -> str | None:
+    if type(transformer).__name__ == "ToMeBlock":
+        return "token merging (tomesd)"
+    attention = written(transformer.attn2)
+    forward = vars(attention).get("forward")
+    if forward is None or getattr(forward, "__func__", None) is type(attention).forward:
+        return None
+    return f"{forward.__module__}, which replaces the forward of cross-attention"

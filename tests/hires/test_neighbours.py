@@ -1,0 +1,180 @@
+"""Beside others on the same blocks, whoever comes or goes first, both act, or ours yields and says to whom."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cache
+
+import pytest
+import torch
+
+from lib_fewstep.hires import HiResSession, HiResSettings
+from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
+from tests.neighbours import NEIGHBOURS, WITHOUT_SMOOTHING, regions, token_merging
+
+MAKES = {"SD1": sd1_unet, "SDXL": sdxl_unet}
+STEPS = 10
+METHODS = {
+    "HiDiffusion": {"preset": "Paper", "t2": 0.2, "aggressive": False},
+    "Deep Shrink": {"preset": "Paper", "method": "Deep Shrink"},
+}
+TOLERANCE = 2e-5
+
+
+FREE = {}
+"""By family, a model that no test has in use; one that a test has failed on is not given back."""
+
+
+@pytest.fixture(autouse=True)
+def _as_in_the_webui():
+    with webui_cat(), torch.no_grad():
+        yield
+
+
+def evaluated(unet, size, step=1):
+    return call(unet, latents(size, batch=1), contexts(1), 900 - step)
+
+
+def near(ours, expected):
+    return bool(torch.allclose(ours, expected, rtol=0, atol=TOLERANCE * float(expected.abs().max())))
+
+
+@cache
+def plain(family, size):
+    return evaluated(MAKES[family](), size)
+
+
+def run(unet, settings, size):
+    """The output of step 1, on which all parts of a method act."""
+    with HiResSession(unet, HiResSettings(**settings), size, STEPS) as session:
+        session.at_step(1)
+        return evaluated(unet, size)
+
+
+@cache
+def ours_alone(family, method, size):
+    return run(MAKES[family](), METHODS[method], size)
+
+
+@cache
+def theirs_alone(family, name):
+    unet, neighbour = MAKES[family](), NEIGHBOURS[name]
+    if neighbour.neutral:
+        return plain(family, neighbour.size)
+    with neighbour.patch(unet, neighbour.size):
+        return evaluated(unet, neighbour.size)
+
+
+@cache
+def together(family, method, name):
+    """What both mean: the neighbour's effect put into the model in another way, under what is left of the method."""
+    unet, neighbour = MAKES[family](), NEIGHBOURS[name]
+    given_up, _ = neighbour.yields.get(method, ({}, ""))
+    with neighbour.twin(unet, neighbour.size):
+        return run(unet, METHODS[method] | given_up, neighbour.size)
+
+
+CASES = [
+    *[("SD1", "HiDiffusion", arrives, leaves) for arrives in ("before", "during") for leaves in ("ours", "theirs")],
+    ("SD1", "Deep Shrink", "before", "theirs"),
+    ("SDXL", "HiDiffusion", "before", "ours"),
+]
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+@pytest.mark.parametrize(("family", "method", "arrives", "leaves"), CASES)
+def test_both_act_and_each_can_go_first(family, method, arrives, leaves, name):
+    neighbour, unet = NEIGHBOURS[name], FREE.pop(family, None) or MAKES[family]()
+    size, (_, note) = neighbour.size, neighbour.yields.get(method, ({}, None))
+    both, ours, theirs = together(family, method, name), ours_alone(family, method, size), theirs_alone(family, name)
+    before = describe(unet)
+    with ExitStack() as their_patch, ExitStack() as our_session:
+        if arrives == "before":
+            their_patch.enter_context(neighbour.patch(unet, size))
+            assert near(evaluated(unet, size), theirs)
+        session = our_session.enter_context(HiResSession(unet, HiResSettings(**METHODS[method]), size, STEPS))
+        session.at_step(0)
+        if arrives == "during":
+            their_patch.enter_context(neighbour.patch(unet, size))
+        session.at_step(1)
+        assert near(evaluated(unet, size), both)
+        assert all(note and note in line for line in session.report.notes)
+        assert bool(session.report.notes) == bool(note)
+        if leaves == "ours":
+            our_session.close()
+            assert near(evaluated(unet, size), theirs)
+        else:
+            their_patch.close()
+            session.at_step(1)
+            assert near(evaluated(unet, size), ours)
+    assert describe(unet) == before
+    assert torch.equal(evaluated(unet, size), plain(family, size))
+    FREE[family] = unet
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_one_who_comes_after_the_last_step_stays(name):
+    neighbour, unet = NEIGHBOURS[name], FREE.pop("SD1", None) or sd1_unet()
+    theirs, before = theirs_alone("SD1", name), describe(unet)
+    with ExitStack() as their_patch:
+        with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), neighbour.size, STEPS) as session:
+            session.at_step(1)
+            their_patch.enter_context(neighbour.patch(unet, neighbour.size))
+        assert near(evaluated(unet, neighbour.size), theirs)
+    assert describe(unet) == before
+    FREE["SD1"] = unet
+
+
+@pytest.mark.parametrize("name", [name for name, neighbour in NEIGHBOURS.items() if not neighbour.neutral])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_neighbour_is_seen_in_the_output(method, name):
+    """What the test above compares is neither the plain model's output nor ours without the neighbour."""
+    size = NEIGHBOURS[name].size
+    assert not near(theirs_alone("SD1", name), plain("SD1", size))
+    assert not near(together("SD1", method, name), ours_alone("SD1", method, size))
+
+
+@pytest.mark.parametrize("neighbour", [token_merging, regions])
+@pytest.mark.parametrize(
+    ("size", "settings", "yielding"),
+    [
+        ((17, 13), {}, "shrinking yields to"),
+        ((16, 24), {"downscale": 0.75}, "shrinking yields to"),
+        ((16, 24), {"early_out": True}, "shrinking yields to"),
+        ((16, 24), WITHOUT_SMOOTHING, None),
+    ],
+)
+def test_deep_shrink_beside_those_who_count_tokens(neighbour, size, settings, yielding):
+    unet = sd1_unet()
+    with neighbour(unet, size):
+        alone = evaluated(unet, size)
+        with HiResSession(unet, HiResSettings(**METHODS["Deep Shrink"] | settings), size, STEPS) as session:
+            session.at_step(1)
+            assert torch.equal(evaluated(unet, size), alone) == (yielding is not None)
+    assert session.report.active_steps == (() if yielding else (1,))
+    assert [line.startswith(yielding) for line in session.report.notes] == ([True] if yielding else [])
+
+
+def test_a_forward_that_was_put_back_on_the_instance_is_nobodys():
+    unet = sd1_unet()
+    attention = unet.input_blocks[1][1].transformer_blocks[0].attn2
+    attention.forward = type(attention).forward.__get__(attention)
+    with HiResSession(unet, HiResSettings(**METHODS["Deep Shrink"]), (17, 13), STEPS) as session:
+        session.at_step(1)
+    assert session.report.active_steps == (1,)
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_stand_in_that_is_exchanged_in_the_middle_of_a_step(index):
+    unet = sd1_unet()
+    before, block = describe(unet), unet.input_blocks[index]
+    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), (17, 13), STEPS) as session:
+        session.at_step(0)
+        unet.input_blocks[index] = block
+        assert evaluated(unet, (17, 13)).isfinite().all()
+        assert session.report.notes == [
+            f"another extension has exchanged input_blocks[{index}] in the middle of a step"
+        ]
+        session.at_step(1)
+        assert torch.equal(evaluated(unet, (17, 13)), ours_alone("SD1", "HiDiffusion", (17, 13)))
+    assert describe(unet) == before
