@@ -13,10 +13,11 @@ function fewstepSoon(id) {
 
 function fewstepPress(id) {
     const refresh = fewstepRefreshes[id];
+    const button = gradioApp().querySelector("#" + id);
     refresh.again = refresh.running;
-    if (!refresh.running) {
+    if (button && !refresh.running) {
         refresh.running = true;
-        gradioApp().querySelector("#" + id).click();
+        button.click();
     }
 }
 

@@ -154,4 +154,13 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # a number of thousands of digits
         text = "a huge number"
+    except RecursionError:
+        text = "a list in a list in a list"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def on_one_line(text: str) -> str:
+    """A text in which line breaks, control characters and whatever else does not show are escaped, as `repr` does."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )

@@ -1,7 +1,10 @@
 """What the WebUI loads: the always-on script "Few-Step", its samplers and schedules."""
 
-from lib_fewstep.webui.few_step import FewStepScript, register
+from lib_fewstep.webui import host
 
-__all__ = ["FewStepScript"]
+if host.supported():
+    from lib_fewstep.webui.few_step import FewStepScript, register
 
-register()
+    __all__ = ["FewStepScript"]
+
+    register()

@@ -1,5 +1,8 @@
 """What the WebUI loads: the script "Few-step comparison"."""
 
-from lib_fewstep.webui.comparison import ComparisonScript
+from lib_fewstep.webui import host
 
-__all__ = ["ComparisonScript"]
+if host.supported():
+    from lib_fewstep.webui.comparison import ComparisonScript
+
+    __all__ = ["ComparisonScript"]

@@ -1,7 +1,10 @@
 """What the WebUI loads: the always-on script "Few-Step record"."""
 
-from lib_fewstep.webui.record_script import RecordScript, register
+from lib_fewstep.webui import host
 
-__all__ = ["RecordScript"]
+if host.supported():
+    from lib_fewstep.webui.record_script import RecordScript, register
 
-register()
+    __all__ = ["RecordScript"]
+
+    register()

@@ -1,7 +1,10 @@
 """What the WebUI loads: the always-on script "HiDiffusion"."""
 
-from lib_fewstep.webui.hidiffusion import HiDiffusionScript, register
+from lib_fewstep.webui import host
 
-__all__ = ["HiDiffusionScript"]
+if host.supported():
+    from lib_fewstep.webui.hidiffusion import HiDiffusionScript, register
 
-register()
+    __all__ = ["HiDiffusionScript"]
+
+    register()

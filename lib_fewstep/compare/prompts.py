@@ -45,6 +45,8 @@ _SAMPLERS = {
 _CODE = re.compile(r"\d+(\.0)?")
 MOST_SEED, MOST_STEPS, MOST_CFG = 2**32 - 1, 1000, 100
 """The largest values that a row may have."""
+LARGEST_FILE, MOST_ROWS = 2**28, 2**24
+"""Bytes of a text, TSV or CSV file, and rows of a Parquet file; all of them are read at once."""
 _RANGES = {"seed": (0, MOST_SEED), "steps": (1, MOST_STEPS), "cfg": (0, MOST_CFG)}
 _NO_SEED = -1
 _SAME = ("text", "seed", "steps", "cfg", "sampler")
@@ -92,7 +94,8 @@ def read_prompts(path: Path, limit: int | None = None, seed: int = 0) -> list[Pr
 
 def _once(frame: pd.DataFrame) -> pd.DataFrame:
     """Without the rows whose cells say the same as those of one before; as texts, for Parquet's may be lists."""
-    return frame[~frame[[name for name in _SAME if name in frame]].astype(str).duplicated()]
+    said = frame[[name for name in _SAME if name in frame]]
+    return frame[~said.apply(lambda column: column.map(str)).duplicated()]
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -105,6 +108,8 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         if ending == ".parquet":
             return _parquet(path)
+        if path.stat().st_size > LARGEST_FILE:
+            raise SettingError(f"{path} is not allowed: it must have at most {LARGEST_FILE} bytes.")
         text = path.read_bytes().decode("utf-8-sig")
         if ending == ".txt":
             return pd.DataFrame({"text": list(io.StringIO(text, newline=None))})
@@ -144,12 +149,34 @@ def _parquet(path: Path) -> pd.DataFrame:
         raise SettingError(f"{path} cannot be read without pyarrow ({error}): pip install pyarrow.") from error
     try:
         with parquet.ParquetFile(path) as file:
+            _check_rows(path, file.metadata.num_rows)
             columns = _chosen(path, file.schema_arrow.names)
-            frame = file.read(columns=list(columns.values())).to_pandas(ignore_metadata=True)
+            read = file.read(columns=list(columns.values()))
+            frame = read.cast(_as_text(arrow, read.schema)).to_pandas(ignore_metadata=True)
             frame = frame.loc[:, ~frame.columns.duplicated()]
-    except arrow.ArrowException as error:
+    except SettingError:
+        raise
+    except (arrow.ArrowException, ValueError, OverflowError) as error:  # a date may be too large for Python
         raise SettingError(f"{path} cannot be read: {error}.") from error
     return pd.DataFrame({field: frame[column] for field, column in columns.items()})
+
+
+def _check_rows(path: Path, rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise SettingError(f"{path} is not allowed: it must have at most {MOST_ROWS} rows.")
+
+
+def _as_text(arrow: Any, schema: Any) -> Any:
+    """The schema with texts in the place of bytes, which some writers do not tell apart."""
+    kinds = arrow.types
+    return arrow.schema(
+        [
+            field.with_type(arrow.string())
+            if kinds.is_binary(field.type) or kinds.is_large_binary(field.type)
+            else field
+            for field in schema
+        ]
+    )
 
 
 def _chosen(path: Path, columns: Sequence[str]) -> dict[str, str]:

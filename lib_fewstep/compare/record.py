@@ -73,8 +73,10 @@ def cost_from(short: str) -> tuple[int, float]:
 def append(records: Iterable[Record], path: Path) -> None:
     """Append rows to a CSV file, with a head where it is new.
 
-    Raises SettingError, and writes nothing, if the file has other columns.
+    Raises SettingError, and writes nothing, if the file has other columns, is a link or no file.
     """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise SettingError(f"{path} is not allowed: it must be a file, not a link.")
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists() or path.stat().st_size == 0
     if not new:

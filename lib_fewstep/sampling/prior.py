@@ -15,6 +15,9 @@ from lib_fewstep.options import SettingError, shown
 LARGEST = 1000.0
 """Latents have about unit variance: anything of this size is no statistics of theirs."""
 
+LARGEST_FILE = 2**20
+"""Bytes; two numbers for each channel take a few hundred."""
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -46,23 +49,32 @@ def measure(latents: list[Tensor]) -> Prior:
 def save(prior: Prior, path: Path) -> None:
     """Write the statistics as safetensors, making the folder where it is missing.
 
-    Raises SettingError if that is not possible.
+    Raises SettingError if that is not possible, or if something else than a file is in its place.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise FileExistsError("it is no file")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"mean": prior.mean.contiguous(), "std": prior.std.contiguous()}, path)
     except (SafetensorError, OSError) as error:
         raise SettingError(f"prior.save = {shown(path.name)} is not allowed: it cannot be written ({error}).") from None
 
 
+def _statistics_file(path: Path) -> Path:
+    """The path, if it is that of a file which may hold statistics; a pipe would be waited for."""
+    if not path.is_file():
+        raise SettingError(
+            f"prior = {path.name} is not allowed: there is no such file in the folder {path.parent.name}."
+        )
+    if path.stat().st_size > LARGEST_FILE:
+        raise SettingError(f"prior = {path.name} is not allowed: it must have at most {LARGEST_FILE} bytes.")
+    return path
+
+
 def load(path: Path) -> Prior:
     """Read statistics that `save` wrote. Raises SettingError for anything else."""
     try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise SettingError(
-            f"prior = {path.name} is not allowed: there is no such file in the folder {path.parent.name}."
-        ) from None
+        tensors = load_file(_statistics_file(path))
     except (SafetensorError, OSError) as error:
         raise SettingError(f"prior = {path.name} is not allowed: it is no safetensors file ({error}).") from None
     mean, std = tensors.get("mean"), tensors.get("std")

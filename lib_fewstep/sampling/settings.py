@@ -17,7 +17,10 @@ NO_PRESET = "None"
 GAMMA = 0.3
 MOST_INVERSION_STEPS = 20
 
-FILE_NAME = re.compile(r"\w[\w .\-]{0,99}")
+LONGEST_FILE_NAME = 240
+"""Bytes, as file systems count."""
+
+_FILE_NAME = re.compile(r"\w[\w .\-]{0,99}")
 S = TypeVar("S")
 
 
@@ -54,10 +57,10 @@ class PriorSettings:
         if self.save and not self.images:
             raise SettingError(f"prior.save = {shown(self.save)} is not allowed: it needs images to measure.")
         for name, value in (("statistics", self.statistics), ("save", self.save)):
-            if value and not FILE_NAME.fullmatch(value):
+            if value and not is_file_name(value):
                 raise SettingError(
                     f"prior.{name} = {shown(value)} is not allowed: it must be a plain file name of 1 to 100 letters, "
-                    "digits, spaces, dots, hyphens and underscores."
+                    f"digits, spaces, dots, hyphens and underscores, and at most {LONGEST_FILE_NAME} bytes."
                 )
 
     @staticmethod
@@ -188,6 +191,11 @@ class FewStepSettings:
     def chosen(self) -> Preset | None:
         """The preset in use."""
         return PRESETS.get(self.preset)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a text is a plain file name, which can lead out of no folder and is not too long for one."""
+    return _FILE_NAME.fullmatch(text) is not None and len(text.encode()) <= LONGEST_FILE_NAME
 
 
 def timesteps_from(value: object) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lib_fewstep.hires import HiResSettings
-from lib_fewstep.options import Option, SettingError, options_of
+from lib_fewstep.options import Option, SettingError, options_of, shown
 
 ALWAYS_READ = ("enabled", "method", "preset", "passes", "trained_size")
 
@@ -25,7 +25,7 @@ def hires_settings(args: Sequence[Any], passes: Callable[[], str] = lambda: "Aut
         return HiResSettings.from_dict({**first, "passes": passes()} if silent else first)
     if not isinstance(first, bool):
         raise SettingError(
-            f"args[0] = {first!r} is not allowed: it must be a dict of settings, or true or false followed by the "
+            f"args[0] = {shown(first)} is not allowed: it must be a dict of settings, or true or false followed by the "
             "other settings in their order."
         )
     options = options_of(HiResSettings)

@@ -80,7 +80,7 @@ def _saved(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFr
     """Save pictures and table; says where the table is, or why it is nowhere."""
     try:
         return Sentence("The table is {path}.", path=_save(p, made, pictures, frame))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # half a character of a prompt is no UTF-8
         return Sentence("Nothing is saved: {error}.", error=error)
 
 

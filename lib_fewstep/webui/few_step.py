@@ -89,15 +89,14 @@ def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -
 
 def _check_hires(p: Any, settings: FewStepSettings) -> None:
     """Raise SettingError for what only the hires pass would refuse, after the first one has run."""
-    if settings.enabled and settings.timesteps and getattr(p, "enable_hr", False):
+    if settings.enabled and settings.timesteps and host.has_hires(p):
         at_or_below(settings.timesteps, p.denoising_strength)
     else:
         samplers.check_hires_grid(p)
 
 
 def _samplers_of(p: Any) -> list[str]:
-    second = getattr(p, "hr_sampler_name", None) if getattr(p, "enable_hr", False) else None
-    return [name for name in (p.sampler_name, second) if name]
+    return [name for name in (p.sampler_name, host.hires_sampler(p)) if name]
 
 
 def _advise(p: Any, settings: FewStepSettings) -> None:

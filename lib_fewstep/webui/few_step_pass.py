@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -94,7 +93,7 @@ def _started(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tenso
 
 def _check_schedule(p: Any, name: str, value: Any) -> None:
     sampler = p.sampler
-    if not hasattr(sampler, "get_sigmas") or "sigmas" not in inspect.signature(sampler.func).parameters:
+    if not host.takes_schedules(sampler):
         raise SettingError(
             f"{name} = {value} is not allowed with the sampling method {sampler.config.name}, which has a schedule of "
             "its own: it must be one that takes the WebUI's schedules, such as Euler."

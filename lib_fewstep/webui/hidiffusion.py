@@ -80,6 +80,6 @@ def register() -> None:
 
 def clean_up() -> None:
     """Take out of the loaded model whatever a run may have left there."""
-    unet = host.loaded_unet()
-    if unet is not None and hasattr(unet, "input_blocks") and hasattr(unet, "output_blocks"):
+    unet = host.unet_with_blocks()
+    if unet is not None:
         remove(unet)

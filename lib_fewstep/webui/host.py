@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
+import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,36 +18,77 @@ from typing import Any
 
 import numpy as np
 import torch
-from modules import (
-    devices,
-    images,
-    infotext_utils,
-    localization,
-    paths,
-    paths_internal,
-    prompt_parser,
-    scripts,
-    sd_models,
-    sd_samplers,
-    sd_samplers_common,
-    sd_schedulers,
-    sd_unet,
-    shared,
-)
-from modules.processing import StableDiffusionProcessingImg2Img
 from torch import Tensor, nn
 
 from lib_fewstep.hires import ModelHints
 from lib_fewstep.hires.settings import Pass
 from lib_fewstep.options import SettingError
+from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.log import log
 from lib_fewstep.webui.page_settings import PageSettings
 
+_FIRST_OF_1_10 = "process_before_every_sampling"
 _SD2_V_PREDICTION_SIZE = 768
 _TIMESTEP_FAMILY = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
 _EXTRA_NETWORK = re.compile(r"<\w+:[^>]*>")
 _LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
 _SDXL_TURBO = re.compile(r"(sd[-_ ]?xl|stable-diffusion-xl)[-_ ]?turbo", re.IGNORECASE)
+
+OTHER_HOSTS = {"modules_forge.forge_version": "Forge or a fork of it", "modules.processing_diffusers": "SD.Next"}
+"""Hosts that also load the WebUI's extensions, by a module that only they have."""
+
+NEEDED = ("infotext_utils", "processing", "scripts", "sd_samplers_kdiffusion", "sd_schedulers", "ui_components")
+"""Modules of the WebUI of which an older one, or another host, lacks some."""
+
+
+@functools.cache
+def supported() -> bool:
+    """Whether this is the WebUI 1.10.x; if it is not, one line says so, once, and nothing else may be imported."""
+    other = _other_host()
+    if other is not None:
+        log.warning(
+            "HiDiffusion and Few-Step do nothing here: they need the AUTOMATIC1111 WebUI 1.10, and this is %s.", other
+        )
+    return other is None
+
+
+def _other_host() -> str | None:
+    """What this host is where it is not the WebUI 1.10.x, whose scripts were the first with a hook for each pass."""
+    name = next((name for module, name in OTHER_HOSTS.items() if _exists(module)), None)
+    if name is None and not all(_exists(f"modules.{module}") for module in NEEDED):
+        return "an older one or another host"
+    old = name is None and not hasattr(importlib.import_module("modules.scripts").Script, _FIRST_OF_1_10)
+    return "an older one" if old else name
+
+
+def _exists(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    if sys.modules.get(module) is not None:
+        return True
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor its package
+        return False
+
+
+if supported():
+    from modules import (
+        devices,
+        images,
+        infotext_utils,
+        localization,
+        paths,
+        paths_internal,
+        prompt_parser,
+        scripts,
+        sd_models,
+        sd_samplers,
+        sd_samplers_common,
+        sd_schedulers,
+        sd_unet,
+        shared,
+    )
+    from modules.processing import StableDiffusionProcessingImg2Img
 
 
 def loaded_unet() -> nn.Module | None:
@@ -51,6 +96,12 @@ def loaded_unet() -> nn.Module | None:
     loaded = sd_models.model_data.sd_model
     diffusion_model: nn.Module | None = getattr(getattr(loaded, "model", None), "diffusion_model", None)
     return diffusion_model
+
+
+def unet_with_blocks() -> nn.Module | None:
+    """The same, if it is made of blocks as Stable Diffusion's is."""
+    unet = loaded_unet()
+    return unet if hasattr(unet, "input_blocks") and hasattr(unet, "output_blocks") else None
 
 
 def replaced_unet() -> str | None:
@@ -67,8 +118,10 @@ def model_hints(p: Any) -> ModelHints:
 
 
 def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False) -> ModelHints:
-    """What the loaded model's name and type tell, for a kind of pass."""
+    """What the loaded model's name and type tell, for a kind of pass. Raises UnsupportedModel where none is loaded."""
     model = sd_models.model_data.sd_model
+    if model is None:
+        raise UnsupportedModel("No model is loaded.")
     name = model.sd_checkpoint_info.name
     v_prediction = getattr(model, "is_sd2", False) and model.parameterization == "v"
     return ModelHints(
@@ -115,6 +168,31 @@ def is_img2img(p: Any) -> bool:
     return isinstance(p, StableDiffusionProcessingImg2Img)
 
 
+def hires_sampler(p: Any) -> str | None:
+    """The sampling method of a job's hires pass; None without such a pass, or where it is the first one's."""
+    return p.hr_sampler_name if has_hires(p) else None
+
+
+def has_hires(p: Any) -> bool:
+    """Whether a job has a hires pass."""
+    return bool(getattr(p, "enable_hr", False))
+
+
+def takes_schedules(sampler: Any) -> bool:
+    """Whether a pass's sampler takes the WebUI's schedules, and has none of its own."""
+    return hasattr(sampler, "get_sigmas") and "sigmas" in inspect.signature(sampler.func).parameters
+
+
+def on_sampler_of(params: Any, attribute: str) -> Any:
+    """What the sampler carries under a name that a callback of the denoiser is about; None if there is nothing."""
+    return getattr(getattr(params.denoiser, "sampler", None), attribute, None)
+
+
+def elem_id_of(component: Any) -> str | None:
+    """The id of a component or block of the page."""
+    return getattr(component, "elem_id", None)
+
+
 def checkpoint_name() -> str:
     """The loaded checkpoint's file name without folder and ending; empty while none is loaded."""
     info = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
@@ -141,7 +219,7 @@ class HiresPlan:
 
 def hires_plan(p: Any) -> HiresPlan | None:
     """What the hires pass of a job will ask for; None without one, or where its sampler has steps of its own."""
-    if not getattr(p, "enable_hr", False):
+    if not has_hires(p):
         return None
     sampler = p.hr_sampler_name or p.sampler_name
     schedule = _schedule(sampler, p.hr_scheduler or p.scheduler)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lib_fewstep.webui import host
+
 
 class AroundPass:
     """Wraps the `launch_sampling` of the sampler that is about to run, and only that; it takes itself off again.
@@ -61,4 +63,4 @@ class AroundPass:
 
 def running(attribute: str, params: Any) -> Any:
     """The wrapper of that name around the pass that a callback of the host's denoiser is about; None if none is."""
-    return getattr(getattr(params.denoiser, "sampler", None), attribute, None)
+    return host.on_sampler_of(params, attribute)

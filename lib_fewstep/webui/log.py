@@ -5,9 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from lib_fewstep.options import on_one_line
+
 log = logging.getLogger("fewstep")
 LEVELS = {"All": logging.INFO, "Warnings": logging.WARNING, "None": logging.CRITICAL}
 """The least level of what the console shows, by the name of the choice in the settings."""
+
+
+class Line(logging.Formatter):
+    """A record as one line: what a prompt, a file or an error brings along cannot start another one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The extension's name and the message."""
+        return on_one_line(f"[Few-Step] {record.getMessage()}")
 
 
 def show_log(choice: Callable[[], str]) -> None:
@@ -18,6 +28,6 @@ def show_log(choice: Callable[[], str]) -> None:
         log.removeHandler(earlier)
     handler = logging.StreamHandler()
     handler.name = log.name
-    handler.setFormatter(logging.Formatter("[Few-Step] %(message)s"))
+    handler.setFormatter(Line())
     handler.addFilter(lambda record: record.levelno >= LEVELS.get(choice(), logging.INFO))
     log.addHandler(handler)

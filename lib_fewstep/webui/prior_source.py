@@ -12,17 +12,20 @@ from PIL import Image
 
 from lib_fewstep.options import SettingError, shown
 from lib_fewstep.sampling.prior import Prior, load, measure, save
-from lib_fewstep.sampling.settings import PriorSettings
+from lib_fewstep.sampling.settings import PriorSettings, is_file_name
 from lib_fewstep.webui import host
 from lib_fewstep.webui.log import log
 
-SMALLEST = 8
+SMALLEST, LARGEST = 8, 4096
 NO_PRIOR = "None"
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is read as a picture: Pillow hands others to programs, such as PostScript to Ghostscript."""
 
 
 def saved_priors() -> list[str]:
-    """The names of the statistics files that there are."""
-    return sorted(path.name for path in host.prior_folder().glob("*.safetensors"))
+    """The names of the statistics files that there are, of those that can be asked for."""
+    paths = host.prior_folder().glob("*.safetensors")
+    return sorted(path.name for path in paths if is_file_name(path.name) and not path.is_symlink())
 
 
 def statistics(settings: PriorSettings) -> Prior:
@@ -49,11 +52,13 @@ def _opened(image: Any) -> Image.Image:
     """A picture from base64 (with or without a data URL's head), or from an upload of the page."""
     try:
         source = io.BytesIO(_decoded(image)) if isinstance(image, str) else Path(image.name)
-        picture = Image.open(source)
-        picture.load()
-    except (AttributeError, TypeError, ValueError, SyntaxError, OSError, Image.DecompressionBombError):
-        raise _refused(image) from None
-    if min(picture.size) < SMALLEST:
+        picture = Image.open(source, formats=_FORMATS)
+        fits = min(picture.size) >= SMALLEST and max(picture.size) <= LARGEST
+        if fits:
+            picture.load()
+    except Exception:  # noqa: BLE001 (Pillow's decoders raise whatever they meet)
+        fits = False
+    if not fits:
         raise _refused(image)
     return picture
 
@@ -64,6 +69,6 @@ def _decoded(text: str) -> bytes:
 
 def _refused(image: Any) -> SettingError:
     return SettingError(
-        f"prior.images has {shown(image)}, which is not allowed: it must be a picture in base64, of at least "
-        f"{SMALLEST}x{SMALLEST} pixels."
+        f"prior.images has {shown(image)}, which is not allowed: it must be a picture in base64, of "
+        f"{SMALLEST}x{SMALLEST} to {LARGEST}x{LARGEST} pixels."
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib_fewstep.compare.prompts import ENDINGS, Prompt, read_prompts
 from lib_fewstep.options import SettingError, shown
-from lib_fewstep.sampling.settings import FILE_NAME
+from lib_fewstep.sampling.settings import is_file_name
 from lib_fewstep.webui import host
 from lib_fewstep.webui.refusal import Refusal
 
@@ -44,7 +44,7 @@ def prompts_from(text: str) -> list[Prompt]:
 
 def _is_plain(path: Path) -> bool:
     """Whether a path of the folder is no link and has a plain name."""
-    return FILE_NAME.fullmatch(path.name) is not None and not path.is_symlink()
+    return is_file_name(path.name) and not path.is_symlink()
 
 
 def _parts(text: str) -> tuple[str, int | None, int]:

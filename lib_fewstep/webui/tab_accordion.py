@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from lib_fewstep.webui import host
+
 
 class TabAccordion:
     """The components of one tab's accordion, and the fields of the tab that they need.
@@ -35,7 +37,7 @@ class TabAccordion:
 
     def caught(self, component: Any) -> None:
         """Take what the host has just made, if it is one of the tab's fields."""
-        elem_id = getattr(component, "elem_id", None)
+        elem_id = host.elem_id_of(component)
         if elem_id and not self._connected:
             self._fields.setdefault(elem_id, component)
             self._connect_when_ready()
