@@ -52,10 +52,10 @@ class Meter:
 
     def stop(self) -> None:
         """End what `start` has begun, and leave the UNet as it was."""
+        self.follow(None)
         if self._started is not None:
             self._spans.append((self._started, self._mark()))
         self._started = None
-        self.follow(None)
         if self._device.type == "cuda":
             self.peak_memory = max(self.peak_memory or 0, torch.cuda.max_memory_allocated(self._device))
 

@@ -124,9 +124,10 @@ def mean_of(host: standin.Host, text: str) -> float:
     return float(getattr(encoded, "get", lambda _: encoded)("crossattn")[0, 0, 0])
 
 
-def registered(host: standin.Host) -> dict[str, int]:
-    """How many callbacks of each kind are registered."""
-    return {kind: len(entries) for kind, entries in host.callbacks.kinds.items()}
+def registered(host: standin.Host) -> dict[str, list[str]]:
+    """The callbacks of each kind, by the names of their functions."""
+    functions = {kind: [entry.callback for entry in entries] for kind, entries in host.callbacks.kinds.items()}
+    return {kind: [f"{each.__module__}.{each.__qualname__}" for each in found] for kind, found in functions.items()}
 
 
 @contextmanager
