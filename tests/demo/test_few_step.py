@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.kdiffusion import sampling as theirs
+from bench.mixtures import SCHEDULES, Model, near_unit, start
 from demo import __main__ as command
 from demo import few_step
 from demo.compare import tasks_for
@@ -20,8 +22,6 @@ from demo.picture import rgb_picture
 from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.compare.settings import Cell, cells
 from lib_fewstep.compare.table import mean_curves, table
-from tests.sampling.mixtures import SCHEDULES, Model, near_unit, start
-from tests.sampling.reference import sampling as theirs
 
 SMALL = replace(SETTINGS, steps=(1, 2, 4), reference_steps=20)
 IMAGES = 2

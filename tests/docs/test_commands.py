@@ -30,7 +30,10 @@ OTHERS = ("ruff", "mypy", "pytest", "pip", "venv")
 SMALLEST = {
     "demo": ["--images", "1", "--out", "{}/report.json"],
     "demo.train": ["--steps", "1", "--out", "{}/mini.safetensors"],
-    "bench": ["--sizes", "64", "--steps", "1", "--repeats", "1", "--out", "{}/report.json"],
+    "bench": [
+        *("--models", "SD1.5", "--sizes", "64", "--steps", "1", "--repeats", "1", "--no-samplers"),
+        *("--out", "{}/report.json"),
+    ],
 }
 """What makes a program end within seconds."""
 

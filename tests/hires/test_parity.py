@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
 import diffusers.models.attention_processor as theirs
 import pytest
 import torch
 from ldm.modules.attention import CrossAttention
 
+from bench.reference import diffusers_twin, reference
 from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
 from lib_fewstep.hires.plan import window_places
 from lib_fewstep.hires.windows import shift_of
 from lib_fewstep.unet import inspect_unet
 from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
-from tests.reference import call_twin, diffusers_twin, drawn_shifts, reference
 
 TOLERANCE = 1e-4
 LAYOUTS = {"SD1": sd1_unet, "SD2": sd2_unet, "SDXL": sdxl_unet, "SDXL Turbo": sdxl_unet}
 STEPS = 10
+NAMES = {
+    "SD1": "runwayml/stable-diffusion-v1-5",
+    "SD2": "stabilityai/stable-diffusion-2-1-base",
+    "SDXL": "stabilityai/stable-diffusion-xl-base-1.0",
+    "SDXL inpainting": "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+    "SDXL Turbo": "stabilityai/sdxl-turbo",
+}
+
+
+def call_twin(twin, x, context, timestep=500):
+    """One evaluation of a diffusers UNet."""
+    with torch.no_grad():
+        return twin(x, torch.full((x.shape[0],), timestep), encoder_hidden_states=context).sample
+
+
+@contextmanager
+def drawn_shifts(shifts: list[int]) -> Iterator[None]:
+    """Let the reference draw these shifts (0 to 3), one a transformer block, in the order of the blocks."""
+    numbers = iter([torch.tensor([0.25 * shift + 0.125]) for shift in shifts])
+    with mock.patch.object(torch, "rand", side_effect=numbers):
+        yield
 
 
 def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -72,7 +97,7 @@ def run_raunet(name, size, special, monkeypatch, steps=STEPS):
     """A whole run; where the host's own plain model departs from diffusers', after the method, is told apart."""
     channels = 9 if special.get("inpainting") else 4
     unet = LAYOUTS[name](in_channels=channels)
-    twin = reference(unet, "SDXL inpainting" if special.get("inpainting") else name, steps, windows=False)
+    twin = reference(unet, NAMES["SDXL inpainting" if special.get("inpainting") else name], steps, windows=False)
     twin.info["is_playground"] = special.get("playground", False)
     twin.info["text_to_img_controlnet"] = special.get("controlnet", False)
     if "aggressive" in special:
@@ -102,7 +127,7 @@ def run_raunet(name, size, special, monkeypatch, steps=STEPS):
 @pytest.mark.parametrize("raunet", [False, True])
 def test_windows_with_the_same_shifts(name, size, raunet):
     unet = LAYOUTS[name]()
-    twin = reference(unet, name, STEPS, raunet=raunet)
+    twin = reference(unet, NAMES[name], STEPS, raunet=raunet)
     blocks = sum(window_places(inspect_unet(unet)).values())
     settings = HiResSettings(preset="Paper", raunet=raunet)
     x, context = latents(size, batch=1), contexts(1)
@@ -119,7 +144,7 @@ def test_windows_with_the_same_shifts(name, size, raunet):
 
 def test_of_deep_stacks_the_first_two_transformer_blocks_are_windowed():
     unet, x, context = sdxl_unet(depth=10), latents((16, 16), batch=1), contexts(1)
-    twin = reference(unet, "SDXL", STEPS)
+    twin = reference(unet, NAMES["SDXL"], STEPS)
     assert set(window_places(inspect_unet(unet)).values()) == {2}
     with HiResSession(unet, HiResSettings(preset="Paper"), (16, 16), STEPS) as session:
         for step in range(STEPS):
@@ -133,7 +158,7 @@ def test_of_deep_stacks_the_first_two_transformer_blocks_are_windowed():
 def test_odd_windows_depart_from_the_reference_towards_full_attention(name, size):
     """An improvement by intent: repeated edges disturb the plain model's output less than resizing every token."""
     unet, x, context = LAYOUTS[name](), latents(size, batch=1), contexts(1)
-    twin = reference(unet, name, STEPS, raunet=False)
+    twin = reference(unet, NAMES[name], STEPS, raunet=False)
     blocks = sum(window_places(inspect_unet(unet)).values())
     with webui_cat(), HiResSession(unet, HiResSettings(preset="Paper", raunet=False), size, STEPS) as session:
         session.at_step(0)

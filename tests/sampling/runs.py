@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from bench.kdiffusion import sampling as theirs
+from bench.mixtures import Model, noise_sampler
 from lib_fewstep import sampling as ours
-from tests.sampling.mixtures import Model, noise_sampler
-from tests.sampling.reference import sampling as theirs
 
 BASES: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
     ours.sample_euler_cfgpp: theirs.sample_euler,

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from bench.mixtures import SCHEDULES, Model, karras, near_unit, noise_sampler, one, skewed, start, trailing
 from lib_fewstep import sampling as ours
 from lib_fewstep.sampling import MissingUncondError, calibrated
-from tests.sampling.mixtures import SCHEDULES, Model, karras, near_unit, noise_sampler, one, skewed, start, trailing
 from tests.sampling.runs import ALL, BASES, DETERMINISTIC, each_cfgpp, each_sampler, run
 
 SHAPE = (4, 2, 3, 3)

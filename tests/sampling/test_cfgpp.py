@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.kdiffusion import sampling as theirs
+from bench.mixtures import SCHEDULES, Mixture, Model, one, separated, start
 from lib_fewstep import sampling as ours
-from tests.sampling.mixtures import SCHEDULES, Mixture, Model, one, separated, start
-from tests.sampling.reference import sampling as theirs
 from tests.sampling.runs import BASES, NOISY, each_setting, run
 
 UNCOND = Mixture(((0.3, -1.5, 0.4), (0.7, 0.8, 0.6)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bench.mixtures import SCHEDULES, Model, near_unit, one, skewed, start
 from lib_fewstep.sampling import calibrated, sample_euler_cfgpp
-from tests.sampling.mixtures import SCHEDULES, Model, near_unit, one, skewed, start
 from tests.sampling.runs import BASES, each_cfgpp, each_setting, run
 
 OMEGA = 3.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bench.kdiffusion import sampling as theirs
+from bench.mixtures import SCHEDULE, SCHEDULES, Mixture, Model, near_unit, one, separated
 from lib_fewstep.sampling import calibrated, invert_cfgpp, sample_euler_cfgpp
-from tests.sampling.mixtures import SCHEDULE, SCHEDULES, Mixture, Model, near_unit, one, separated
-from tests.sampling.reference import sampling as theirs
 from tests.sampling.runs import run
 
 OMEGA = 3.0

@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, LCMScheduler, SASolverScheduler, TCDScheduler
 
+from bench.mixtures import SCHEDULE, Mixture, Model, noise_sampler, start
 from lib_fewstep import sampling as ours
 from lib_fewstep.sampling.sa_solver import tau_in_the_middle
-from tests.sampling.mixtures import SCHEDULE, Mixture, Model, noise_sampler, start
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 DATA = Mixture(((0.3, -1.5, 0.4), (0.7, 0.8, 0.6)))

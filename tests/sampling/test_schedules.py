@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.mixtures import SCHEDULE, sd_schedule
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import lcm_timesteps, sigmas_at, trailing_timesteps
 from lib_fewstep.sampling.schedules import at_or_below
-from tests.sampling.mixtures import SCHEDULE, sd_schedule
 
 
 def test_published_grids():

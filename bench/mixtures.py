@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.kdiffusion import external, sampling
 from lib_fewstep.sampling import sigmas_at, trailing_timesteps
-from tests.sampling.reference import external, sampling
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Mixture:
             logs.append(torch.log(weight / total**0.5) - (x - mean) ** 2 / (2 * total))
             means.append(mean + std**2 / total * (x - mean))
         shares = torch.stack(logs).softmax(dim=0)
-        return (shares * torch.stack(means)).sum(dim=0)
+        image: Tensor = (shares * torch.stack(means)).sum(dim=0)
+        return image
 
     def below(self, x: Tensor, sigma: float) -> Tensor:
         """The share of the noised data that lies below `x`; the exact flow from level to level keeps it."""
-        parts = self.parts
-        return sum(w * torch.special.ndtr((x - mean) / (std**2 + sigma**2) ** 0.5) for w, mean, std in parts)
+        each = (w * torch.special.ndtr((x - mean) / (std**2 + sigma**2) ** 0.5) for w, mean, std in self.parts)
+        share: Tensor = torch.stack(list(each)).sum(dim=0)
+        return share
 
     def draw(self, shape: tuple[int, ...], seed: int = 3) -> Tensor:
         """Data, in float64."""
@@ -41,7 +43,8 @@ class Mixture:
         weights, means, stds = torch.tensor(self.parts, dtype=torch.float64).T
         chosen = torch.multinomial(weights, torch.Size(shape).numel(), replacement=True, generator=generator)
         noise = torch.randn(len(chosen), generator=generator, dtype=torch.float64)
-        return (means[chosen] + stds[chosen] * noise).view(shape)
+        drawn: Tensor = (means[chosen] + stds[chosen] * noise).view(shape)
+        return drawn
 
 
 def one(mean: float = 0.0, std: float = 1.0) -> Mixture:
@@ -63,6 +66,7 @@ class Model:
     """A denoiser with guidance, as the WebUI hands it to samplers; `keeps` is what it leaves in last_noise_uncond."""
 
     def __init__(self, uncond: Mixture, cond: Mixture | None = None, keeps: str = "image") -> None:
+        """Without `cond` there is nothing to guide towards: both images are the unconditional one."""
         self.uncond, self.cond, self.keeps = uncond, cond or uncond, keeps
         self.inner_model = SCHEDULE
         self.need_last_noise_uncond = False
@@ -73,7 +77,8 @@ class Model:
         """The guided image."""
         assert sigma.shape == (len(x),)
         self.calls += 1
-        uncond, cond = self.uncond.denoised(x, sigma), self.cond.denoised(x, sigma)
+        uncond = self.uncond.denoised(x, sigma)
+        cond = uncond if self.cond is self.uncond else self.cond.denoised(x, sigma)
         if self.need_last_noise_uncond and self.keeps != "nothing":
             level = sigma.view(-1, *[1] * (x.dim() - 1))
             self.last_noise_uncond = uncond if self.keeps == "image" else (x - uncond) / level
@@ -83,12 +88,14 @@ class Model:
 def sgm_uniform(steps: int) -> Tensor:
     """Evenly spaced timesteps that leave out the last, as the WebUI has them."""
     timesteps = torch.linspace(999, 0, steps + 1)[:-1]
-    return sampling.append_zero(SCHEDULE.t_to_sigma(timesteps)).double()
+    levels: Tensor = sampling.append_zero(SCHEDULE.t_to_sigma(timesteps)).double()
+    return levels
 
 
 def karras(steps: int) -> Tensor:
     """The schedule of Karras et al. over the model's levels."""
-    return sampling.get_sigmas_karras(steps, float(SCHEDULE.sigma_min), float(SCHEDULE.sigma_max)).double()
+    levels: Tensor = sampling.get_sigmas_karras(steps, float(SCHEDULE.sigma_min), float(SCHEDULE.sigma_max)).double()
+    return levels
 
 
 def trailing(steps: int) -> Tensor:
@@ -102,7 +109,7 @@ SCHEDULES: dict[str, Callable[[int], Tensor]] = {"SGM uniform": sgm_uniform, "Ka
 def noise_sampler(shape: tuple[int, ...], seed: int = 1, dtype: torch.dtype = torch.float64) -> Callable[..., Tensor]:
     """A source of noise that gives the same sequence again for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    return lambda sigma, following: torch.randn(shape, generator=generator, dtype=dtype)
+    return lambda *_: torch.randn(shape, generator=generator, dtype=dtype)
 
 
 def start(sigmas: Tensor, shape: tuple[int, ...] = (64, 1, 1, 1), seed: int = 0) -> Tensor:

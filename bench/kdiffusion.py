@@ -18,7 +18,7 @@ def _import() -> tuple[ModuleType, ModuleType]:
     package = ModuleType(ROOT)
     package.__path__ = [str(importlib.metadata.distribution("k-diffusion").locate_file(ROOT))]
     stubs = {name: ModuleType(name) for name in ABSENT}
-    stubs["torchdiffeq"].odeint = stubs["torchvision.transforms"].functional = None
+    vars(stubs["torchdiffeq"])["odeint"] = vars(stubs["torchvision.transforms"])["functional"] = None
     ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] in {ROOT, *ABSENT}}
     for name in ours:
         del sys.modules[name]

@@ -1,0 +1,49 @@
+"""The methods that are measured, and a UNet made ready for one step of a run with one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import tomesd
+from torch import nn
+
+from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.hires.schedule import Step
+from lib_fewstep.unet import inspect_unet
+
+PLAIN = HiResSettings(enabled=False)
+METHODS = {
+    "RAU-Net": HiResSettings(preset="Paper", window_attention=False),
+    "MSW-MSA": HiResSettings(preset="Paper", raunet=False),
+    "HiDiffusion": HiResSettings(preset="Paper"),
+    "Deep Shrink": HiResSettings(preset="Paper", method="Deep Shrink"),
+}
+TOME = "ToMe 0.5"
+"""Token merging at half of the tokens, its authors' default, where HiDiffusion has its windows, on every step."""
+
+
+def steps_of(method: str, unet: nn.Module, side: int, steps: int) -> tuple[Step, ...]:
+    """What a method does on each step of a run at `side` latent pixels."""
+    settings = METHODS.get(method, PLAIN)
+    return HiResSession(unet, settings, (side, side), steps).schedule.steps
+
+
+@contextmanager
+def ready(unet: nn.Module, method: str, side: int, steps: int, index: int) -> Iterator[None]:
+    """The UNet is ready for step `index`, and afterwards as before."""
+    if method == TOME:
+        model = nn.Module()
+        model.model = nn.Module()
+        model.model.diffusion_model = unet
+        topology = inspect_unet(unet)
+        largest = min(topology.level(attention.place) for attention in topology.attention)
+        tomesd.apply_patch(model, ratio=0.5, max_downsample=2**largest, use_rand=False)
+        try:
+            yield
+        finally:
+            tomesd.remove_patch(model)
+        return
+    with HiResSession(unet, METHODS.get(method, PLAIN), (side, side), steps) as session:
+        session.at_step(index)
+        yield

@@ -1,0 +1,87 @@
+"""What the extension costs where it does nothing: sessions and the record."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.methods import METHODS
+from bench.unets import evaluate
+from lib_fewstep.compare.meter import Meter
+from lib_fewstep.compare.record import COLUMNS, Record, append
+from lib_fewstep.hires import HiResSession
+
+STEPS = 50
+SIDE = 64
+REPEATS, PAIRS = 20, 5
+IDLE_CALLS = 1000
+
+
+def session_ms(unet: nn.Module) -> float:
+    """Milliseconds to build a session, put its blocks in and remove them, median."""
+    taken = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        with HiResSession(unet, METHODS["HiDiffusion"], (SIDE, SIDE), STEPS) as session:
+            session.at_step(0)
+        taken.append(1000 * (time.perf_counter() - started))
+    return statistics.median(taken)
+
+
+def out_of_window(unet: nn.Module, side: int) -> dict[str, float]:
+    """A step on which no method acts: microseconds that the session takes for it, and that as a share of the step.
+
+    `share` is against the seconds of one evaluation; `beside` is the ratio of the medians of evaluations with and
+    without such a session, in turn, less 1: what the machine's noise leaves of it.
+    """
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    taken = []
+    with HiResSession(unet, METHODS["RAU-Net"], (side, side), STEPS) as session:
+        session.at_step(0)
+        session.at_step(STEPS - 1)
+        for _ in range(IDLE_CALLS):
+            started = time.perf_counter()
+            session.at_step(STEPS - 1)
+            taken.append(time.perf_counter() - started)
+        for _ in range(PAIRS):
+            for with_session in (False, True):
+                started = time.perf_counter()
+                if with_session:
+                    session.at_step(STEPS - 1)
+                evaluate(unet, (side, side), 1)
+                seconds[with_session].append(time.perf_counter() - started)
+    without, beside = (statistics.median(seconds[there]) for there in (False, True))
+    call = statistics.median(taken)
+    return {"us": 1e6 * call, "share": call / without, "beside": beside / without - 1}
+
+
+def record_cost() -> dict[str, float]:
+    """What the record adds: microseconds for each evaluation, and milliseconds for each image's row, medians.
+
+    Measured on a UNet that does nothing, since beside a real one it drowns in the noise.
+    """
+    idle, x = nn.Identity(), torch.zeros(2, 4, SIDE, SIDE)
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, 0)
+    added, rows = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(REPEATS):
+            seconds = {}
+            for metered in (False, True):
+                meter = Meter(x.device)
+                meter.start(idle if metered else None)
+                started = time.perf_counter()
+                for _ in range(IDLE_CALLS):
+                    idle(x)
+                seconds[metered] = time.perf_counter() - started
+                meter.stop()
+            added.append(1e6 * (seconds[True] - seconds[False]) / IDLE_CALLS)
+            started = time.perf_counter()
+            append([Record(**row)], Path(folder) / "record.csv")
+            rows.append(1000 * (time.perf_counter() - started))
+    return {"evaluation_us": statistics.median(added), "row_ms": statistics.median(rows)}
