@@ -26,6 +26,8 @@ def counting_tokens(blocks: Iterable[nn.Module]) -> str | None:
 def _counting(transformer: Any) -> str | None:
     if type(transformer).__name__ == "ToMeBlock":
         return "token merging (tomesd)"
+    if not hasattr(transformer, "attn2"):
+        return None
     attention = written(transformer.attn2)
     forward = vars(attention).get("forward")
     if forward is None or getattr(forward, "__func__", None) is type(attention).forward:
