@@ -22,6 +22,7 @@ from PIL.Image import Image
 from lib_fewstep.compare.grid import FAINT, INK, METHOD_NAMES, PAPER, counted, named
 from lib_fewstep.compare.settings import METHODS
 from lib_fewstep.compare.table import mean_curves, pareto
+from lib_fewstep.options import on_one_line
 
 WIDTH, HEIGHT, DPI = 1400, 1000, 100
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -107,7 +108,7 @@ def _left_out(frame: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
 
 def _nothing(frame: pd.DataFrame) -> str:
     errors = [error for error in frame["error"].unique() if error]
-    reason = f"The first error: {errors[0]}" if errors else "No image could be compared with a reference."
+    reason = f"The first error: {on_one_line(errors[0])}" if errors else "No image could be compared with a reference."
     return "\n".join(["There is nothing to draw.", *textwrap.wrap(reason, 120, max_lines=12)])
 
 
