@@ -88,7 +88,7 @@ class Soak:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         objects = gc.get_objects()
-        tensors = [found for found in objects if issubclass(type(found), torch.Tensor)]
+        tensors = [found for found in objects if type(found) in (torch.Tensor, torch.nn.Parameter)]  # no stand-ins
         memory = sum(tensor.element_size() * tensor.nelement() for tensor in tensors)
         return Held(
             resident=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20,

@@ -52,7 +52,7 @@ def test_any_size(family):
         assert session.report.active_steps == (0,)
         assert cat.resized == 0
 
-    @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=14, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(sizes, methods(depths)), min_size=32, max_size=32, unique_by=lambda pair: pair[0]))
     def try_sizes(pairs):
         for size, chosen in pairs:
