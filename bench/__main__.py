@@ -10,18 +10,16 @@ import argparse
 import json
 import platform
 import resource
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from bench.overhead import out_of_window, record_cost, session_ms
 from bench.samplers import measure_samplers, sampler_picture, sampler_table
-from bench.speed import Twins, measure, twins_of, work_of
+from bench.speed import measure, twins_of, work_of
 from bench.table import size_table
-from bench.unets import LAYOUTS, evaluate, random_weights
+from bench.unets import LAYOUTS, random_weights
 from demo.host import prepare_host
 
 SIZES = {"cpu": {"SD1.5": (512, 1024, 1536, 2048), "SDXL": (1024, 1536, 2048)}}
@@ -69,7 +67,7 @@ def model_report(name: str, device: torch.device, arguments: argparse.Namespace)
     idle = out_of_window(unet, min(sizes) // 8)
     report: dict[str, Any] = {"session_ms": session_ms(unet), "out_of_window": idle, "sizes": {}}
     print(idle_line(name, report))
-    rate = _rate(unet, twins, min(sizes) // 8)
+    rate = work_of(twins, "plain", min(sizes) // 8, 1, 0, 1) / idle["seconds"]
     for size in sizes:
         expected = work_of(twins, "plain", size // 8, 1, 0, batch) / rate
         repeats = arguments.repeats if expected <= arguments.limit else 0
@@ -88,13 +86,6 @@ def idle_line(name: str, report: dict[str, Any]) -> str:
         f"\n{name}: a session is built, put in and removed in {built:.1f} ms; out of its window it takes {cost} "
         f"(side by side: {idle['beside']:+.2%})"
     )
-
-
-def _rate(unet: nn.Module, twins: Twins, side: int) -> float:
-    """TFLOP a second of the plain model."""
-    started = time.perf_counter()
-    evaluate(unet, (side, side), 1)
-    return work_of(twins, "plain", side, 1, 0, 1) / (time.perf_counter() - started)
 
 
 def _parser() -> argparse.ArgumentParser:

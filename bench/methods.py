@@ -30,19 +30,26 @@ def steps_of(method: str, unet: nn.Module, side: int, steps: int) -> tuple[Step,
 
 
 @contextmanager
+def token_merging(unet: nn.Module, max_downsample: int) -> Iterator[None]:
+    """Half of the tokens are merged where feature maps are at most `max_downsample` times smaller than the latent."""
+    model = nn.Module()
+    model.model = nn.Module()
+    model.model.diffusion_model = unet
+    tomesd.apply_patch(model, ratio=0.5, max_downsample=max_downsample, use_rand=False)
+    try:
+        yield
+    finally:
+        tomesd.remove_patch(model)
+
+
+@contextmanager
 def ready(unet: nn.Module, method: str, side: int, steps: int, index: int) -> Iterator[None]:
     """The UNet is ready for step `index`, and afterwards as before."""
     if method == TOME:
-        model = nn.Module()
-        model.model = nn.Module()
-        model.model.diffusion_model = unet
         topology = inspect_unet(unet)
         largest = min(topology.level(attention.place) for attention in topology.attention)
-        tomesd.apply_patch(model, ratio=0.5, max_downsample=2**largest, use_rand=False)
-        try:
+        with token_merging(unet, 2**largest):
             yield
-        finally:
-            tomesd.remove_patch(model)
         return
     with HiResSession(unet, METHODS.get(method, PLAIN), (side, side), steps) as session:
         session.at_step(index)

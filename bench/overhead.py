@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from bench.methods import METHODS
-from bench.unets import evaluate
+from bench.speed import seconds_of
+from bench.unets import evaluate_at
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import COLUMNS, Record, append
 from lib_fewstep.hires import HiResSession
@@ -37,28 +39,31 @@ def session_ms(unet: nn.Module) -> float:
 def out_of_window(unet: nn.Module, side: int) -> dict[str, float]:
     """A step on which no method acts: microseconds that the session takes for it, and that as a share of the step.
 
-    `share` is against the seconds of one evaluation; `beside` is the ratio of the medians of evaluations with and
+    `share` is against the `seconds` of one evaluation; `beside` is the ratio of the medians of evaluations with and
     without such a session, in turn, less 1: what the machine's noise leaves of it.
     """
+    device = next(unet.parameters()).device
     seconds: dict[bool, list[float]] = {False: [], True: []}
     taken = []
     with HiResSession(unet, METHODS["RAU-Net"], (side, side), STEPS) as session:
         session.at_step(0)
         session.at_step(STEPS - 1)
+
+        def step(*, with_session: bool) -> None:
+            if with_session:
+                session.at_step(STEPS - 1)
+            evaluate_at(unet, (side, side), 1)
+
         for _ in range(IDLE_CALLS):
             started = time.perf_counter()
             session.at_step(STEPS - 1)
             taken.append(time.perf_counter() - started)
         for _ in range(PAIRS):
-            for with_session in (False, True):
-                started = time.perf_counter()
-                if with_session:
-                    session.at_step(STEPS - 1)
-                evaluate(unet, (side, side), 1)
-                seconds[with_session].append(time.perf_counter() - started)
+            for there in (False, True):
+                seconds[there].append(seconds_of(partial(step, with_session=there), device))
     without, beside = (statistics.median(seconds[there]) for there in (False, True))
     call = statistics.median(taken)
-    return {"us": 1e6 * call, "share": call / without, "beside": beside / without - 1}
+    return {"us": 1e6 * call, "seconds": without, "share": call / without, "beside": beside / without - 1}
 
 
 def record_cost() -> dict[str, float]:

@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.sampler_list import BASES
+from lib_fewstep.compare.curves import GRID
+from lib_fewstep.compare.grid import FAINT, INK, PAPER
 
-PAPER, INK, FAINT, GRID = "#fbfaf7", "#22242a", "#6b6f7a", "#e8e6e0"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000", "#56b4e9")
 """Okabe and Ito's colours, which colour-blind people can tell apart."""
 

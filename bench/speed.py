@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from bench.memory import LiveMemory
 from bench.methods import METHODS, TOME, ready, steps_of
 from bench.reference import at_step, diffusers_twin, evaluate_twin, reference
-from bench.unets import Layout, conditioning, evaluate, latent
+from bench.unets import Layout, conditioning, evaluate, evaluate_at, latent
 from lib_fewstep.hires.schedule import Step
 
 TERA, MEBI = 1e12, 2**20
@@ -57,26 +56,22 @@ def twins_of(layout: Layout, unet: nn.Module) -> Twins:
     return Twins(layout, unet, meta, fake, without_computing)
 
 
-def kinds(unet: nn.Module, side: int, steps: int) -> dict[str, Counter[Key]]:
-    """For each row of the table, what its run of `steps` consists of and how often."""
-    rows = {"plain": Counter({("ours", Step()): steps}), TOME: Counter({(TOME, Step()): steps})}
-    for method in METHODS:
-        rows[method] = Counter(("ours", step) for step in steps_of(method, unet, side, steps))
-    rows[f"{THEIRS}plain"] = Counter({(THEIRS, Step()): steps})
-    for method in COMPARED:
-        rows[THEIRS + method] = Counter((THEIRS, step) for step in steps_of(method, unet, side, steps))
-    return rows
+def runs(unet: nn.Module, side: int, steps: int) -> dict[str, tuple[Key, ...]]:
+    """For each row of the table, the kinds of step of which its run of `steps` consists, in their order."""
+    idle = (Step(),) * steps
+    ours = {"plain": idle, **{method: steps_of(method, unet, side, steps) for method in METHODS}}
+    theirs = {method: ours[method] for method in ("plain", *COMPARED)}
+    rows = {method: tuple(("ours", step) for step in run) for method, run in ours.items()}
+    rows[TOME] = tuple((TOME, step) for step in idle)
+    return rows | {THEIRS + method: tuple((THEIRS, step) for step in run) for method, run in theirs.items()}
 
 
-def places(unet: nn.Module, side: int, steps: int) -> dict[Key, tuple[str, int]]:
+def places(rows: dict[str, tuple[Key, ...]]) -> dict[Key, tuple[str, int]]:
     """A method and the index of a step where each kind of step is met."""
-    found: dict[Key, tuple[str, int]] = {("ours", Step()): ("plain", 0), (TOME, Step()): (TOME, 0)}
-    for method in METHODS:
-        for index, step in enumerate(steps_of(method, unet, side, steps)):
-            found.setdefault(("ours", step), (method, index))
-            if method in COMPARED:
-                found.setdefault((THEIRS, step), (method, index))
-    found[THEIRS, Step()] = ("plain", 0)
+    found: dict[Key, tuple[str, int]] = {}
+    for row, run in rows.items():
+        for index, key in enumerate(run):
+            found.setdefault(key, (row.removeprefix(THEIRS), index))
     return found
 
 
@@ -92,7 +87,7 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
 def work_of(twins: Twins, method: str, side: int, steps: int, index: int, batch: int) -> float:
     """Exact work of one evaluation in TFLOP: twice the multiplications of matrix products and convolutions."""
     with ready(twins.meta, method, side, steps, index), FlopCounterMode(display=False) as counter:
-        evaluate(twins.meta, (side, side), batch)
+        evaluate_at(twins.meta, (side, side), batch)
     return float(counter.get_total_flops()) / TERA
 
 
@@ -100,7 +95,7 @@ def memory_of(twins: Twins, method: str, side: int, steps: int, index: int, batc
     """MiB of the tensors that are alive at once in one evaluation, besides the weights, in float32."""
     live = LiveMemory(twins.fake.parameters())
     with twins.without_computing, ready(twins.fake, method, side, steps, index), live:
-        evaluate(twins.fake, (side, side), batch)
+        evaluate_at(twins.fake, (side, side), batch)
     return live.peak / MEBI
 
 
@@ -109,19 +104,18 @@ def measure(twins: Twins, side: int, steps: int, repeats: int, batch: int) -> di
 
     With `repeats` = 0 nothing is computed and there are no seconds.
     """
-    where = places(twins.unet, side, steps)
+    rows = runs(twins.unet, side, steps)
+    where = places(rows)
     ours = {key: place for key, place in where.items() if key[0] != THEIRS}
     tflop = {key: work_of(twins, method, side, steps, index, batch) for key, (method, index) in ours.items()}
     memory = {key: memory_of(twins, method, side, steps, index, batch) for key, (method, index) in ours.items()}
     seconds = _seconds(twins, where, side, steps, repeats, batch) if repeats else {}
     report: dict[str, Any] = {}
-    for row, parts in kinds(twins.unet, side, steps).items():
+    for row, run in rows.items():
         report[row] = {}
-        for name, cost in (("seconds", seconds), ("tflop", tflop)):
-            if all(key in cost for key in parts):
-                report[row][name] = sum(count * cost[key] for key, count in parts.items())
-        if all(key in memory for key in parts):
-            report[row]["mib"] = max(memory[key] for key in parts)
+        for name, cost, whole in (("seconds", seconds, sum), ("tflop", tflop, sum), ("mib", memory, max)):
+            if all(key in cost for key in run):
+                report[row][name] = whole(cost[key] for key in run)
     return report
 
 
@@ -143,9 +137,9 @@ def _call(
     twins: Twins, key: Key, method: str, index: int, side: int, steps: int, batch: int
 ) -> Callable[[torch.device], float]:
     """What measures one evaluation on step `index`."""
+    x, given = latent(twins.unet, (side, side), batch), conditioning(twins.unet, batch)
     if key[0] == THEIRS:
         twin = _reference_twin(twins, method, steps)
-        x, given = latent(twins.unet, (side, side), batch), conditioning(twins.unet, batch)
 
         def theirs(device: torch.device) -> float:
             at_step(twin, index)
@@ -155,7 +149,7 @@ def _call(
 
     def ours(device: torch.device) -> float:
         with ready(twins.unet, method, side, steps, index):
-            return seconds_of(partial(evaluate, twins.unet, (side, side), batch), device)
+            return seconds_of(partial(evaluate, twins.unet, x, given), device)
 
     return ours
 

@@ -14,7 +14,7 @@ def size_table(title: str, rows: dict[str, Any]) -> str:
     lines = [f"\n{title:<26}" + "".join(f"{name:>14}" for name in HEAD)]
     for name, cost in rows.items():
         plain = rows[f"{THEIRS}plain" if name.startswith(THEIRS) else "plain"]
-        if not cost or ("seconds" not in cost and name.startswith(THEIRS)):
+        if not cost:
             continue
         gain, by_work = (_ratio(plain, cost, what) for what in ("seconds", "tflop"))
         reached = gain / by_work if gain and by_work else None
@@ -31,7 +31,7 @@ def size_table(title: str, rows: dict[str, Any]) -> str:
 
 
 def _warnings(rows: dict[str, Any]) -> list[str]:
-    """A line for each method that is slower, or needs more memory, than the plain model, or gains less than theirs."""
+    """A line where a method is slower than the plain model or needs more memory, and for each gain beside theirs."""
     lines = []
     for name, cost in rows.items():
         if name.startswith(THEIRS):

@@ -121,8 +121,12 @@ def latent(unet: nn.Module, size: tuple[int, int], batch: int) -> Tensor:
     return torch.randn(batch, 4, *size, generator=generator).to(weight)
 
 
-def evaluate(unet: nn.Module, size: tuple[int, int], batch: int) -> Tensor:
-    """One evaluation of a batch of images, (batch, 4, height, width)."""
-    x = latent(unet, size, batch)
-    out: Tensor = unet(x, torch.full((batch,), 500, device=x.device), **conditioning(unet, batch))
+def evaluate(unet: nn.Module, x: Tensor, given: dict[str, Any]) -> Tensor:
+    """One evaluation of latents (batch, 4, height, width), given what `conditioning` gives."""
+    out: Tensor = unet(x, torch.full((len(x),), 500, device=x.device), **given)
     return out
+
+
+def evaluate_at(unet: nn.Module, size: tuple[int, int], batch: int) -> Tensor:
+    """One evaluation of a batch of noise of a latent size (height, width)."""
+    return evaluate(unet, latent(unet, size, batch), conditioning(unet, batch))

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-import tomesd
 import torch
 from ldm.modules.attention import CrossAttention
 from ldm.modules.diffusionmodules import openaimodel
 from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch import Tensor, nn
 from torch.nn import functional
+
+from bench.methods import token_merging as merged_tokens
 
 Size = tuple[int, int]
 Patch = Callable[[nn.Module, Size], AbstractContextManager[object]]
@@ -73,14 +74,11 @@ def convolutions(unet: nn.Module) -> list[nn.Conv2d]:
 
 @contextmanager
 def token_merging(unet: nn.Module, _size: Size) -> Iterator[None]:
-    model = nn.Module()
-    model.model = nn.Module()
-    model.model.diffusion_model = unet
-    tomesd.apply_patch(model, ratio=0.5, max_downsample=4, use_rand=False)
+    """Also what the package leaves behind is taken away: it is not ours."""
     try:
-        yield
+        with merged_tokens(unet, max_downsample=4):
+            yield
     finally:
-        tomesd.remove_patch(model)
         for module in unet.modules():
             vars(module).pop("_tome_info", None)
 

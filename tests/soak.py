@@ -31,6 +31,7 @@ from lib_fewstep.options import Option, options_of
 from lib_fewstep.sampling.settings import FewStepSettings
 from tests.models import describe
 from tests.webui import standin
+from tests.webui.exact import registered
 from tests.webui.standin.checkpoints import Recipe
 
 WARM, EVERY, PLAIN, COMPARED = 200, 100, 50, 25
@@ -70,7 +71,7 @@ class Soak:
         self.samplers = [entry["name"] for entry in host.api.samplers()]
         self.schedules = [entry["label"] for entry in host.api.schedulers()]
         self.answers: Counter[int] = Counter()
-        self.unet, self.model, self.callbacks = host.unet, describe(host.unet), callbacks(host)
+        self.unet, self.model, self.callbacks = host.unet, describe(host.unet), registered(host)
         self.first = self._plain()
 
     def run(self, number: int) -> None:
@@ -95,7 +96,7 @@ class Soak:
             tensors=len(tensors),
             tensor_memory=memory / 2**20,
             objects=len(objects),
-            callbacks=sum(callbacks(self.host).values()),
+            callbacks=sum(map(len, registered(self.host).values())),
             hooks=sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in self.unet.modules()),
             open_files=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 (a Path's own iterator holds one open)
             files=sum(path.is_file() for path in self.host.data_path.rglob("*")),
@@ -125,8 +126,8 @@ class Soak:
             raise BrokenError(f"Generation {number} is swallowed by the WebUI: {self.host.errors[0]}")
         if self.host.unet is not self.unet or describe(self.unet) != self.model:
             raise BrokenError(f"Generation {number} leaves the model changed.")
-        if callbacks(self.host) != self.callbacks:
-            raise BrokenError(f"Generation {number} leaves other callbacks: {callbacks(self.host)}.")
+        if registered(self.host) != self.callbacks:
+            raise BrokenError(f"Generation {number} leaves other callbacks: {registered(self.host)}.")
 
 
 def empty_caches() -> None:
@@ -134,11 +135,6 @@ def empty_caches() -> None:
     for kept in [found for found in gc.get_objects() if type(found) is _Cache]:
         if kept.cache_parameters()["maxsize"] is not None:
             kept.cache_clear()
-
-
-def callbacks(host: standin.Host) -> dict[str, int]:
-    """How many of each kind are registered."""
-    return {kind: len(entries) for kind, entries in host.callbacks.kinds.items()}
 
 
 def value_of(option: Option, shown: Any, draw: Random) -> Any:

@@ -57,8 +57,7 @@ class Topology:
 
     def size_at(self, place: Place, latent_size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the feature map that an input block gets, of a latent of `latent_size`."""
-        halvings = sum(place.index > down for down in self.downsamplers)
-        height, width = (-(-side // 2**halvings) for side in latent_size)
+        height, width = (-(-side // 2 ** self.level(place)) for side in latent_size)
         return height, width
 
     def level(self, place: Place) -> int:

@@ -54,11 +54,13 @@ def supported() -> bool:
 
 def _other_host() -> str | None:
     """What this host is where it is not the WebUI 1.10.x, whose scripts were the first with a hook for each pass."""
-    name = next((name for module, name in OTHER_HOSTS.items() if _exists(module)), None)
-    if name is None and not all(_exists(f"modules.{module}") for module in NEEDED):
+    for module, name in OTHER_HOSTS.items():
+        if _exists(module):
+            return name
+    if not all(_exists(f"modules.{module}") for module in NEEDED):
         return "an older one or another host"
-    old = name is None and not hasattr(importlib.import_module("modules.scripts").Script, _FIRST_OF_1_10)
-    return "an older one" if old else name
+    script = importlib.import_module("modules.scripts").Script
+    return None if hasattr(script, _FIRST_OF_1_10) else "an older one"
 
 
 def _exists(module: str) -> bool:

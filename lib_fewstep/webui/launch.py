@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lib_fewstep.webui import host
-
 
 class AroundPass:
     """Wraps the `launch_sampling` of the sampler that is about to run, and only that; it takes itself off again.
@@ -59,8 +57,3 @@ class AroundPass:
             del sampler["launch_sampling"]
             if self._others_launch is not None:
                 sampler["launch_sampling"] = self._others_launch
-
-
-def running(attribute: str, params: Any) -> Any:
-    """The wrapper of that name around the pass that a callback of the host's denoiser is about; None if none is."""
-    return host.on_sampler_of(params, attribute)

@@ -11,7 +11,7 @@ from torch import Tensor
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import Record
 from lib_fewstep.webui import host, sampling_pass
-from lib_fewstep.webui.launch import AroundPass, running
+from lib_fewstep.webui.launch import AroundPass
 
 _ATTRIBUTE = "fewstep_recorded_pass"
 _LISTENED = "callback_state"
@@ -107,7 +107,7 @@ class RecordedPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass that is measured."""
-    around: RecordedPass | None = running(_ATTRIBUTE, params)
+    around: RecordedPass | None = host.on_sampler_of(params, _ATTRIBUTE)
     if around is not None:
         around.evaluated()
 

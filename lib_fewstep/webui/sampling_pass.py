@@ -9,7 +9,7 @@ from lib_fewstep.hires import HiResSession, HiResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.webui import host
 from lib_fewstep.webui.infotext import infotext
-from lib_fewstep.webui.launch import AroundPass, running
+from lib_fewstep.webui.launch import AroundPass
 from lib_fewstep.webui.log import log
 from lib_fewstep.webui.planning import planned_session
 from lib_fewstep.webui.refusal import Refusal
@@ -133,7 +133,7 @@ class SamplingPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
-    around: SamplingPass | None = running(_ATTRIBUTE, params)
+    around: SamplingPass | None = host.on_sampler_of(params, _ATTRIBUTE)
     if around is not None:
         around.at_step(params.denoiser, params.sigma)
 

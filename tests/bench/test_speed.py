@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from bench import __main__ as command
 from bench.memory import LiveMemory
 from bench.methods import METHODS, TOME, ready
 from bench.overhead import out_of_window
 from bench.reference import diffusers_twin, evaluate_twin
-from bench.speed import THEIRS, kinds, measure, memory_of, twins_of, work_of
+from bench.speed import THEIRS, measure, memory_of, runs, twins_of, work_of
 from bench.table import size_table
-from bench.unets import LAYOUTS, Layout, SDXLUNet, conditioning, evaluate, latent, random_weights
+from bench.unets import LAYOUTS, Layout, SDXLUNet, conditioning, evaluate_at, latent, random_weights
 from lib_fewstep.unet import inspect_unet
 from tests.models import webui_attention, webui_cat
 
@@ -40,7 +43,7 @@ def test_the_layouts_are_those_of_the_checkpoints(name):
 
 def test_the_reference_has_the_same_weights_and_takes_the_same_conditions(small):
     twin = diffusers_twin(small.unet)
-    ours = evaluate(small.unet, (16, 24), 2)
+    ours = evaluate_at(small.unet, (16, 24), 2)
     theirs = evaluate_twin(twin, latent(small.unet, (16, 24), 2), conditioning(small.unet, 2))
     assert float((ours - theirs).abs().max() / theirs.std()) < 2e-5
     own = {weight.data_ptr() for weight in small.unet.parameters()}
@@ -88,11 +91,11 @@ def test_the_memory_is_what_is_alive_at_once():
 
 @pytest.mark.parametrize("method", [*METHODS, TOME])
 def test_a_method_is_there_for_a_step_and_gone_afterwards(small, method):
-    plain = evaluate(small.unet, (16, 16), 1)
+    plain = evaluate_at(small.unet, (16, 16), 1)
     with ready(small.unet, method, 16, 10, 0):
-        changed = evaluate(small.unet, (16, 16), 1)
+        changed = evaluate_at(small.unet, (16, 16), 1)
     assert not torch.equal(plain, changed)
-    assert torch.equal(evaluate(small.unet, (16, 16), 1), plain)
+    assert torch.equal(evaluate_at(small.unet, (16, 16), 1), plain)
 
 
 def test_a_run_is_the_sum_of_its_steps(small):
@@ -104,7 +107,7 @@ def test_a_run_is_the_sum_of_its_steps(small):
     assert rows["plain"]["tflop"] == pytest.approx(7 * work["plain"])
     assert rows["RAU-Net"]["tflop"] == pytest.approx(work["rad"] + work["pool"] + 5 * work["plain"])
     assert rows["RAU-Net"]["mib"] == memory_of(small, "plain", 8, 7, 0, 1)
-    assert all(sum(parts.values()) == 7 for parts in kinds(small.unet, 8, 7).values())
+    assert all(len(run) == 7 for run in runs(small.unet, 8, 7).values())
 
 
 def test_what_is_not_computed_has_its_work_all_the_same(small):
@@ -128,6 +131,17 @@ def test_what_is_slower_larger_or_behind_is_said():
     assert "RAU-Net is 1.0% larger than plain" in table
     assert "Deep Shrink is 10.0% slower than plain" in table
     assert "RAU-Net: 2.00x, the reference 2.50x over its own plain model" in table
+
+
+def test_the_command_writes_its_report(small, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(command.LAYOUTS, "SDXL", SMALL)
+    words = ["bench", "--models", "SDXL", "--sizes", "64", "--steps", "1", "--repeats", "1", "--no-samplers", "--out"]
+    monkeypatch.setattr(sys, "argv", [*words, str(tmp_path / "new" / "report.json")])
+    command.main()
+    report = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert report["models"]["SDXL"]["sizes"]["64"]["plain"]["seconds"] > 0
+    assert report["record"]["evaluation_us"] > 0
+    assert "a session is built, put in and removed in" in capsys.readouterr().out
 
 
 def test_an_idle_session_is_measured(small):

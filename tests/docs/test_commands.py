@@ -31,7 +31,7 @@ SMALLEST = {
     "demo": ["--images", "1", "--out", "{}/report.json"],
     "demo.train": ["--steps", "1", "--out", "{}/mini.safetensors"],
 }
-"""What makes a program end within seconds; the benchmark builds full-size models."""
+"""What makes a program end within seconds; the benchmark, of full-size models, runs in tests/bench."""
 
 
 class AcceptedError(Exception):
