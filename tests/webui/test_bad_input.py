@@ -114,8 +114,13 @@ class Watch:
             self.seen.append((event, args))
 
     def writes_outside(self, event, args):
-        """Whether it is written outside of the folder; the tests' own tool keeps notes of its own."""
+        """Whether it is written outside of the folder; the tests' own tool keeps notes of its own.
+
+        A descriptor that is opened once more (``os.fdopen``) was opened by its name before, and was seen then.
+        """
         if event not in self.WRITTEN and not (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+            return False
+        if isinstance(args[0], int):
             return False
         target = str(args[1] if event in self.WITH_SOURCE else args[0])
         return not target.startswith(str(self.folder)) and "/.hypothesis" not in target
