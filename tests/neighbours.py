@@ -394,6 +394,73 @@ def nothing(_unet: nn.Module, _size: Size) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+# a `forward` of a block's own, set and deleted on whatever stands in its place
+
+
+PATCHED = (("input_blocks", 1), ("output_blocks", 7))
+
+
+def _louder(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *args: 1.5 * original(*args)
+
+
+@contextmanager
+def louder(unet: nn.Module, _size: Size) -> Iterator[None]:
+    for side, index in PATCHED:
+        block = getattr(unet, side)[index]
+        block.forward = _louder(block.forward)
+    try:
+        yield
+    finally:
+        for side, index in PATCHED:
+            del getattr(unet, side)[index].forward
+
+
+@contextmanager
+def louder_by_hook(unet: nn.Module, _size: Size) -> Iterator[None]:
+    blocks = [getattr(unet, side)[index] for side, index in PATCHED]
+    handles = [block.register_forward_hook(lambda _block, _args, out: 1.5 * out) for block in blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# a map that a hook adds to what self-attention gives, a number for each token
+
+
+def _ramp(tokens: Tensor) -> Tensor:
+    return torch.linspace(0, 1, tokens.shape[1])[None, :, None]
+
+
+@contextmanager
+def ramps(unet: nn.Module, _size: Size) -> Iterator[None]:
+    handles = [
+        block.attn1.register_forward_hook(lambda _attention, _args, out: out + _ramp(out))
+        for block in transformers(unet)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def ramps_by_block(unet: nn.Module, _size: Size) -> Iterator[None]:
+    def make(block: Any) -> Callable[..., Tensor]:
+        def forward(x: Tensor, context: Tensor | None = None) -> Tensor:
+            x = block.attn1(block.norm1(x)) + _ramp(x) + x
+            x = block.attn2(block.norm2(x), context=context) + x
+            return block.ff(block.norm3(x)) + x
+
+        return forward
+
+    with own_attribute(transformers(unet), "_forward", make):
+        yield
+
+
 WITHOUT_SMOOTHING = {"smooth_scaling": False}
 NEIGHBOURS = {
     "token merging": Neighbour(
@@ -412,6 +479,8 @@ NEIGHBOURS = {
     ),
     "ControlNet": Neighbour(controlnet, controlnet_by_cat, size=ODD),
     "FreeU": Neighbour(freeu, freeu_by_hand),
+    "a block's own forward": Neighbour(louder, louder_by_hook, size=ODD),
+    "hooks on attention": Neighbour(ramps, ramps_by_block),
     "LoRA": Neighbour(lora, lora_merged, size=ODD),
     "tiling": Neighbour(circular, built_circular, size=ODD),
     "tiling by _conv_forward": Neighbour(circular_by_forward, built_circular),

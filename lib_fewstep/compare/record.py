@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -86,7 +87,15 @@ def append(records: Iterable[Record], path: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
+        elif _is_torn(path):
+            file.write("\r\n")  # a row that was cut off stays by itself
         writer.writerows(dataclasses.asdict(record) for record in records)
+
+
+def _is_torn(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _check_head(path: Path) -> None:

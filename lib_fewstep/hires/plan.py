@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -137,15 +138,20 @@ def _windows(blocks: Blocks, topology: Topology, index: int, note: Callable[[str
     part: Part = {}
     ordinal = 0
     for place, depth in window_places(topology).items():
-        stack = transformer_of(blocks[place]).transformer_blocks  # type: ignore[union-attr]
-        attentions = [transformer.attn1 for transformer in list(stack)[:depth]]  # type: ignore[arg-type]
-        shifts = [shift_of(index, ordinal + i) for i in range(depth)]
-        part[place] = Scaling(around=(_windowing(attentions, shifts, note),))
+        stack: Any = transformer_of(blocks[place]).transformer_blocks  # type: ignore[union-attr]
+        shifted = [
+            (transformer.attn1, shift_of(index, ordinal + i))
+            for i, transformer in enumerate(list(stack)[:depth])
+            if hasattr(transformer, "attn1")
+        ]
+        if len(shifted) < depth:
+            note(f"window attention left a transformer block of {place} alone: another extension has exchanged it")
+        part[place] = Scaling(around=(_windowing(shifted, note),))
         ordinal += depth
     return part
 
 
 def _windowing(
-    attentions: list[nn.Module], shifts: list[int], note: Callable[[str], None]
+    shifted: list[tuple[nn.Module, int]], note: Callable[[str], None]
 ) -> Callable[[Tensor], AbstractContextManager[None]]:
-    return lambda h: windowed(attentions, size_of(h), shifts, note)
+    return lambda h: windowed(shifted, size_of(h), note)

@@ -45,18 +45,18 @@ def merge(windows: Tensor, size: Size, shift: int) -> Tensor:
 
 
 @contextmanager
-def windowed(attentions: list[nn.Module], size: Size, shifts: list[int], note: Callable[[str], None]) -> Iterator[None]:
-    """Each self-attention sees windows of its `size` (height, width) tokens, with its own shift.
+def windowed(shifted: list[tuple[nn.Module, int]], size: Size, note: Callable[[str], None]) -> Iterator[None]:
+    """Each self-attention sees windows of its `size` (height, width) tokens, with the shift that is given with it.
 
     A self-attention whose tokens are not those of the feature map, because another extension merged or extended
     them, is left alone, and `note` is told.
     """
     with ExitStack() as hooks:
-        for attention, shift in zip(attentions, shifts, strict=True):
+        for attention, shift in shifted:
             hook = _WindowHook(size, shift, note)
-            for handle in (
+            for handle in (  # next to the call: other hooks see all tokens, before and after it
                 attention.register_forward_pre_hook(hook.before, with_kwargs=True),
-                attention.register_forward_hook(hook.after),
+                attention.register_forward_hook(hook.after, prepend=True),
             ):
                 hooks.callback(handle.remove)
         yield
@@ -70,7 +70,7 @@ class _WindowHook:
     def before(
         self, _module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        tokens, *others = args
+        tokens, *others = args or (kwargs["x"],)
         given = [value for value in (*others, kwargs.get("context"), kwargs.get("mask")) if value is not None]
         self.in_windows = not given and tokens.shape[1] == self.size[0] * self.size[1]
         if not self.in_windows:
@@ -79,7 +79,7 @@ class _WindowHook:
                 f"feature map of {self.size[1]}x{self.size[0]}"
             )
             return args, kwargs
-        return (partition(tokens, self.size, self.shift),), kwargs
+        return (partition(tokens, self.size, self.shift),), {name: kwargs[name] for name in kwargs if name != "x"}
 
     def after(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return merge(output, self.size, self.shift) if self.in_windows else output

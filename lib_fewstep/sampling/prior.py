@@ -18,6 +18,8 @@ LARGEST = 1000.0
 LARGEST_FILE = 2**20
 """Bytes; two numbers for each channel take a few hundred."""
 
+_PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -80,8 +82,10 @@ def load(path: Path) -> Prior:
     mean, std = tensors.get("mean"), tensors.get("std")
     if mean is None or std is None or mean.dim() != 1 or mean.shape != std.shape:
         raise SettingError(f"prior = {path.name} is not allowed: it must hold mean and std, one number a channel.")
-    if not (mean.is_floating_point() and std.is_floating_point()):
-        raise SettingError(f"prior = {path.name} is not allowed: mean and std must be floating-point numbers.")
+    if not {mean.dtype, std.dtype} <= _PRECISIONS:
+        raise SettingError(
+            f"prior = {path.name} is not allowed: mean and std must be floating-point numbers of 16, 32 or 64 bits."
+        )
     mean, std = mean.float(), std.float()
     if not (mean.abs() < LARGEST).all() or not ((std >= 0) & (std < LARGEST)).all():
         raise SettingError(

@@ -37,7 +37,8 @@ class Scaler:
 
     `Scaler(block, scaling)` is an instance of the block's own class that shares the block's children, parameters,
     buffers and tables of hooks, so that names, iteration, indexing and in-place weight loading work as on the block
-    itself. Hooks run when the block runs, and see the block; one that is registered on the stand-in is the block's.
+    itself. Hooks run when the block runs, and see the block; one that is registered on the stand-in is the block's,
+    and so is a `forward` that is set on it.
     """
 
     fewstep_block: nn.Module
@@ -58,12 +59,24 @@ class Scaler:
         """A copy of a model with stand-ins has the blocks themselves."""
         return _itself, (self.fewstep_block,)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Past the hooks, which are the block's: it runs them itself."""
-        return self.forward(*args, **kwargs)
+    @property
+    def forward(self) -> Any:
+        """The block's own; who exchanges it exchanges the block's, and that stays when the stand-in goes."""
+        return self.fewstep_block.forward
 
-    def forward(self, h: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Run the block on a changed feature map; called as the block is: `(h, emb, context)`."""
+    @forward.setter
+    def forward(self, value: Any) -> None:
+        self.fewstep_block.forward = value
+
+    @forward.deleter
+    def forward(self) -> None:
+        del self.fewstep_block.forward
+
+    def __call__(self, h: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the block on a changed feature map; called as the block is: `(h, emb, context)`.
+
+        The hooks are the block's, which runs them itself.
+        """
         scaling = self.fewstep_scaling
         for change in scaling.before:
             h = change(h)

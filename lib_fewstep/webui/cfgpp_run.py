@@ -49,7 +49,7 @@ class HostDenoiser:
         x, sigma = self._seen
         from_noise = x - sigma[:, None, None, None] * kept
         off = [float((u + strength * (conditional - u) - guided).norm()) for u in (kept, from_noise)]
-        if off[1] < off[0]:
+        if off[1] < off[0] / 4:  # at a strength near 1 neither counts, and AND or another extension spoils both
             raise Refusal(
                 "CFG++ is not allowed on this host: it keeps the predicted noise where the WebUI 1.10 keeps the "
                 "unconditional image."
@@ -151,11 +151,11 @@ def _inverted(
 
 def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:
     """The settings with the image's own infotext in the place of None; without one, no prompt and the pass's steps."""
-    said = host.infotext_of(p.init_images[0])
+    given = {name: value for name, value in vars(settings).items() if value is not None}
+    said = host.infotext_of(p.init_images[0]) if len(given) < len(vars(settings)) else {}
     known = {
         "prompt": said.get("Prompt", ""),
         "negative_prompt": said.get("Negative prompt", ""),
         "steps": steps_said(said) or min(steps, MOST_INVERSION_STEPS),
     }
-    given = {name: value for name, value in vars(settings).items() if value is not None}
     return InvertSettings(**{**known, **given})

@@ -58,7 +58,8 @@ class FewStepScript(scripts.Script):
             guidance = _own_guidance(p)
             settings = with_axes(few_step_settings(args, guidance), plotted)
             if settings.enabled or settings.guidance != FewStepSettings().guidance:
-                settings = _start(p, settings, guidance, by_name="preset" in plotted or not isinstance(args[0], bool))
+                from_page = bool(args) and isinstance(args[0], bool)
+                settings = _start(p, settings, guidance, by_name="preset" in plotted or not from_page)
             _check_hires(p, settings)
         except SettingError as refusal:
             set_job(p, FewStepJob(refusal=str(refusal)))

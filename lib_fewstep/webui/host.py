@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -284,7 +284,7 @@ def every_uncond(extra_args: dict[str, Any]) -> Iterator[list[str]]:
     skipping = {"skip_early_cond": shared.opts.skip_early_cond, "s_min_uncond": late}
     extra_args["s_min_uncond"] = 0.0
     try:
-        with _option_set("skip_early_cond", 0.0):
+        with _option_set("skip_early_cond", 0.0) if skipping["skip_early_cond"] else nullcontext():
             yield [name for name, value in skipping.items() if value]
     finally:
         extra_args["s_min_uncond"] = late
@@ -329,9 +329,13 @@ def conditions(p: Any, prompt: str, negative_prompt: str, count: int, steps: int
 
 
 def infotext_of(image: Any) -> dict[str, str]:
-    """What an image's own infotext says, by key; empty where it has none."""
-    text, _ = images.read_info_from_image(image)
-    return infotext_utils.parse_generation_parameters(text) if text else {}
+    """What an image's own infotext says, by key; empty where it has none, or one that the WebUI cannot read."""
+    try:
+        text, _ = images.read_info_from_image(image)
+        return infotext_utils.parse_generation_parameters(text) if text else {}
+    except Exception as error:  # noqa: BLE001 (anything may be written there)
+        log.warning("The image's infotext cannot be read (%s).", error)
+        return {}
 
 
 def encoded(image: Any) -> Tensor:
@@ -381,7 +385,8 @@ def setting_shown(name: str) -> Any:
 def dictionary() -> dict[str, str]:
     """The words of the language that the page is shown in; empty for English."""
     name = shared.opts.localization
-    return _dictionary(tuple(localization.localizations.get(name, ())))
+    files = localization.localizations.get(name, ()) if isinstance(name, str) else ()
+    return _dictionary(tuple(files))
 
 
 @functools.cache

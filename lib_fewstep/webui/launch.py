@@ -26,6 +26,7 @@ class AroundPass:
         stale: AroundPass | None = sampler.pop(self.attribute, None)
         if stale is not None:
             stale._detach()
+        self._below: Callable[..., Any] = self._p.sampler.launch_sampling
         self._others_launch = sampler.get("launch_sampling")
         sampler.update({"launch_sampling": self.launch, self.attribute: self})
 
@@ -34,10 +35,10 @@ class AroundPass:
         self._steps = steps
         self._detach()
         if vars(self._p.sampler).get(self.attribute) is not self:  # a later one has taken its place
-            return self._p.sampler.launch_sampling(steps, func)
+            return self._below(steps, func)
         try:
             self.start()
-            return self._p.sampler.launch_sampling(steps, func)
+            return self._below(steps, func)
         finally:
             self.close()
             vars(self._p.sampler).pop(self.attribute, None)

@@ -51,7 +51,7 @@ class RecordScript(scripts.Script):
         vars(p).pop(_RECORDING, None)
         p.extra_generation_params.pop(INFOTEXT, None)
         asked = _asked_of(p)
-        if host.setting("record") or asked is not None:
+        if host.setting_shown("record") or asked is not None:
             setattr(p, _RECORDING, Recording(predictions=asked and asked.predictions))
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +78,7 @@ class RecordScript(scripts.Script):
         asked = _asked_of(p)
         if asked is not None:
             asked.records += records
-        if host.setting("record"):
+        if host.setting_shown("record"):
             _write(records)
 
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from torch import nn
 
 from lib_fewstep.hires import HiResSession, HiResSettings
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
@@ -178,3 +179,61 @@ def test_a_stand_in_that_is_exchanged_in_the_middle_of_a_step(index):
         session.at_step(1)
         assert torch.equal(evaluated(unet, (17, 13)), ours_alone("SD1", "HiDiffusion", (17, 13)))
     assert describe(unet) == before
+
+
+def test_a_forward_that_was_taken_from_a_stand_in_is_put_back_on_the_block():
+    unet = sd1_unet()
+    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), (17, 13), STEPS) as session:
+        session.at_step(1)
+        original = unet.input_blocks[1].forward
+        unet.input_blocks[1].forward = lambda *args: 2 * original(*args)
+    assert not near(evaluated(unet, (17, 13)), plain("SD1", (17, 13)))
+    unet.input_blocks[1].forward = original
+    assert torch.equal(evaluated(unet, (17, 13)), plain("SD1", (17, 13)))
+
+
+class Wrapped(nn.Module):
+    """A transformer block in a box of its own."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.inner = block
+
+    def forward(self, x, context=None):
+        return self.inner(x, context=context)
+
+
+@pytest.mark.parametrize("wrapped", [(0,), (0, 1)])
+def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
+    """SDXL's deeper stack has two that get windows, side by side."""
+    unet, size = sdxl_unet(), (16, 24)
+    stack = unet.input_blocks[4][1].transformer_blocks
+    for index in wrapped:
+        stack[index] = Wrapped(stack[index])
+    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+        session.at_step(1)
+        ours = evaluated(unet, size)
+    assert session.report.notes == [
+        "window attention left a transformer block of input_blocks[4] alone: another extension has exchanged it"
+    ]
+    assert not near(ours, ours_alone("SDXL", "HiDiffusion", size))
+    assert not near(ours, run(unet, METHODS["HiDiffusion"] | {"window_attention": False}, size))
+
+
+def test_attention_that_is_called_by_name_gets_windows():
+    unet, size = sd1_unet(), (16, 24)
+    for block in unet.modules():
+        if hasattr(block, "attn1"):
+            vars(block)["_forward"] = by_name(block)
+    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+        session.at_step(1)
+        assert torch.equal(evaluated(unet, size), ours_alone("SD1", "HiDiffusion", size))
+
+
+def by_name(block):
+    def forward(x, context=None):
+        x = block.attn1(x=block.norm1(x), context=None) + x
+        x = block.attn2(block.norm2(x), context=context) + x
+        return block.ff(block.norm3(x)) + x
+
+    return forward

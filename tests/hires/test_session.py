@@ -104,6 +104,32 @@ def test_the_report_tells_what_ran(family, kind):
     assert str(report).startswith(f"{report.method} on {family} at 192x128, 10 steps (first pass): ")
 
 
+NO_STEP = "RAU-Net changes none of the 1 steps: its thresholds end before the first"
+WINDOWS = "window attention in {} transformer blocks on steps 1-10"
+BOTH_PARTS = "strided downsampler at input_blocks[6] on steps 1-2; pool at input_blocks[4] on steps 1-4; "
+LINES = [
+    (sd1_unet, {}, 10, "strided downsampler at input_blocks[3] on steps 1-4; " + WINDOWS.format(5)),
+    (sdxl_unet, {"aggressive": False, "t2": 0.2}, 10, BOTH_PARTS + WINDOWS.format(10)),
+    (sd1_unet, {"window_attention": False, "t1": 0.1}, 10, "strided downsampler at input_blocks[3] on step 1"),
+    (sd1_unet, {}, 1, f"window attention in 5 transformer blocks on step 1; {NO_STEP}"),
+    (sd1_unet, {"method": "Deep Shrink"}, 10, "shrinking in 4 blocks on steps 1-3"),
+    (
+        sd1_unet,
+        {"method": "Deep Shrink", "d1": 4, "s1": 0.2, "s2": 0.0},
+        10,
+        "shrinking at input_blocks[3] and output_blocks[8] on steps 1-2; s2 sets nothing where it is not above s1",
+    ),
+    (sd1_unet, {"enabled": False}, 10, "nothing is done: it is disabled"),
+]
+
+
+@pytest.mark.parametrize(("make", "settings", "steps", "said"), LINES)
+def test_the_reports_line(make, settings, steps, said):
+    report = HiResSession(make(), HiResSettings(**{"preset": "Paper"} | settings), SIZE, steps).report
+    family = "SDXL" if make is sdxl_unet else "SD1"
+    assert str(report) == f"{report.method} on {family} at 192x128, {steps} steps (first pass): {said}."
+
+
 @BOTH
 @EVERY
 def test_the_global_random_state_is_untouched(family, kind):

@@ -59,7 +59,7 @@ NAMES = st.sampled_from(["mean", "std", "__metadata__", "a\nb"])
 VALUES = st.none() | st.integers(-3, 2**64) | st.text(max_size=3) | st.lists(st.integers(-1, 40), max_size=3)
 ENTRIES = st.fixed_dictionaries(
     {
-        "dtype": st.sampled_from(["F32", "F64", "I64", "BOOL", "F8_E4M3", "X"]) | VALUES,
+        "dtype": st.sampled_from(["F32", "F64", "I64", "BOOL", "F8_E4M3", "F4", "C64", "X"]) | VALUES,
         "shape": st.sampled_from([[4], [], [2**40], [0]]) | VALUES,
         "data_offsets": st.sampled_from([[0, 16], [16, 32], [0, 2**50]]) | VALUES,
     }

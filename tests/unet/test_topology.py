@@ -98,5 +98,14 @@ UNSUPPORTED = [
 
 @pytest.mark.parametrize("make", UNSUPPORTED)
 def test_anything_else_is_refused_with_a_sentence(make):
-    with pytest.raises(UnsupportedModel, match=r"^The model \(\w+\) has .*\.$"):
-        inspect_unet(make())
+    unet = make()
+    with pytest.raises(UnsupportedModel, match=r"^The model \((\w+)\) has .*\.$") as refusal:
+        inspect_unet(unet)
+    assert f"({type(unet).__name__})" in str(refusal.value)
+
+
+def test_sizes_of_feature_maps_are_rounded_up_at_each_downsampler():
+    topology = inspect_unet(sd1_unet())
+    sizes = [topology.size_at(Place("input", index), (17, 22)) for index in (1, 3, 4, 7, 10)]
+    assert sizes == [(17, 22), (17, 22), (9, 11), (5, 6), (3, 3)]
+    assert all(isinstance(side, int) for size in sizes for side in size)

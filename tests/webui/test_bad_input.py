@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from fastapi import HTTPException
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 from safetensors.torch import save_file
@@ -96,6 +96,18 @@ def costly(value):
 
 
 QUICK = VALUES.map(lambda value: None if costly(value) else value)
+KINDS = [None, True, "", "nan", NASTY[0], -1, 0.5, float("nan"), float("inf"), 10**400, [], [None], {}, {"": 0}]
+
+
+def fuzzed(values):
+    """A test's `value` is one of each kind, and some that nobody has thought of, the same ones for every field."""
+
+    def of(test):
+        for value in KINDS:
+            test = example(value=value)(test)
+        return settings(FUZZED, max_examples=4)(given(value=values)(test))
+
+    return of
 
 
 class Watch:
@@ -188,14 +200,12 @@ class TestFields:
     """Every field, as the API takes it: by name, and by place in the list of the page's values."""
 
     @pytest.mark.parametrize("name", options_of(HiResSettings))
-    @FUZZED
-    @given(value=VALUES)
+    @fuzzed(VALUES)
     def test_hidiffusion_by_name(self, host, name, value):
         answered(ask(host, "HiDiffusion", [{"trained_size": 64, name: value}]), name)
 
     @pytest.mark.parametrize("place", range(len(options_of(HiResSettings))))
-    @FUZZED
-    @given(value=VALUES)
+    @fuzzed(VALUES)
     def test_hidiffusion_by_place(self, host, place, value):
         names = list(options_of(HiResSettings))
         ui = sys.modules["lib_fewstep.webui.arguments"].ui_value
@@ -205,15 +215,13 @@ class TestFields:
         answered(ask(host, "HiDiffusion", args), names[place] if place else "")
 
     @pytest.mark.parametrize("name", options_of(FewStepSettings))
-    @FUZZED
-    @given(value=VALUES)
+    @fuzzed(VALUES)
     def test_few_step_by_name(self, host, name, value):
         for fields in ({}, IMAGE):
             answered(ask(host, "Few-Step", [{name: value}], **fields), name)
 
     @pytest.mark.parametrize("place", range(len(PAGE)))
-    @FUZZED
-    @given(value=VALUES)
+    @fuzzed(VALUES)
     def test_few_step_by_place(self, host, place, value):
         name = list(PAGE)[place]
         on = {"enabled": True, "invert": name.startswith("invert_")}
@@ -224,8 +232,7 @@ class TestFields:
     NESTED += [("invert", name) for name in options_of(InvertSettings)]
 
     @pytest.mark.parametrize(("outer", "name"), NESTED)
-    @FUZZED
-    @given(value=VALUES)
+    @fuzzed(VALUES)
     def test_what_is_nested(self, host, outer, name, value):
         needed = {"images": [standin.as_base64(standin.picture(16, 16))]} if name == "save" else {}
         fields = IMAGE if outer == "invert" else {}
@@ -234,16 +241,14 @@ class TestFields:
     SMALL = {"steps": [1], "cfg": [3], "samplers": ["Euler"], "reference_steps": 1}
 
     @pytest.mark.parametrize("name", OPTIONS)
-    @FUZZED
-    @given(value=QUICK)
+    @fuzzed(QUICK)
     def test_comparison_by_name(self, host, name, value):
         with settings_of(host, fewstep_most_images=2):
             sent = {"script_name": TITLE, "script_args": [self.SMALL | {name: value}]}
             answered(host.api.txt2img(BASE | sent), TITLE)
 
     @pytest.mark.parametrize("place", range(len(OPTIONS)))
-    @FUZZED
-    @given(value=QUICK)
+    @fuzzed(QUICK)
     def test_comparison_by_place(self, host, place, value):
         values = {**{name: page_value(name) for name in OPTIONS}, **self.SMALL}
         args = [*values.values()]

@@ -444,6 +444,15 @@ class TestInversion:
         moved = moved - made(unit, {"guidance": "lambda"}, **fields).latents
         assert torch.allclose(other.latents - result.latents, moved, atol=0.02)
 
+    def test_an_infotext_that_cannot_be_read_is_none(self, unit, monkeypatch, log):
+        def read(image):
+            raise ZeroDivisionError("division by zero")
+
+        plain = made(unit, {"invert": {"prompt": "", "negative_prompt": "", "steps": 4}}, **self.FIELDS)
+        monkeypatch.setattr(sys.modules["modules.images"], "read_info_from_image", read)
+        assert same(made(unit, {"invert": {}}, **self.FIELDS), plain)
+        assert "The image's infotext cannot be read (division by zero)." in log()
+
     @pytest.mark.parametrize(("inverted", "steps"), [(10, 20), (20, 8), (8, 20)])
     def test_with_other_steps_than_the_pass_too(self, unit, inverted, steps):
         """The guidance, not lambda, is the same on both ways: little is left of the distance that it moves an image."""
@@ -683,3 +692,11 @@ class TestPrior:
     @pytest.mark.parametrize("settings", [{"images": IMAGES, "save": "x" * 300}, {"statistics": "x" * 300}])
     def test_names_that_are_too_long(self, unit, settings):
         assert "is not allowed" in refused(unit, {"prior": settings}, **self.FIELDS)
+
+
+def test_without_arguments_the_settings_guidance_counts(unit):
+    empty = {"alwayson_scripts": {"Few-Step": {"args": []}}}
+    with settings_of(unit, fewstep_guidance="lambda"):
+        result = unit.api.txt2img(request_of(sampler_name="Euler CFG++", cfg_scale=0.6) | empty)
+        assert same(result, made(unit, {}, sampler_name="Euler CFG++", cfg_scale=0.6))
+    assert "Few-Step guidance: lambda" in result.infotexts[0]

@@ -219,6 +219,20 @@ def test_another_extensions_wrapper_around_the_launch_stays(host):
     assert calls == [5, 5, 5]
 
 
+def test_a_wrapper_that_comes_after_ours_and_stays_below_nothing(host):
+    room = sys.modules["lib_fewstep.webui.sampling_pass"]
+    sampler_type = type(
+        "Sampler", (), {"funcname": "sample_euler", "launch_sampling": lambda self, steps, func: func()}
+    )
+    p = host.job("txt2img", **BASE)
+    p.sampler, calls = sampler_type(), []
+    room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12)).attach()
+    ours = p.sampler.launch_sampling
+    p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or ours(steps, func)
+    assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
+    assert calls == [5]
+
+
 def test_split_cond_and_uncond_agree_with_batched(host):
     together = txt2img(host, [ON])
     apart = txt2img(host, [ON], override_settings={"batch_cond_uncond": False})

@@ -298,11 +298,12 @@ def webui(
 ) -> Iterator[Host]:
     """A WebUI with a checkpoint loaded and an extension's scripts running; afterwards it is as if it never was.
 
+    One may run inside another, which waits.
+
     `config` is what `config.json` holds, `installed` what `launch.is_installed` finds; without `xyz` the X/Y/Z plot's
     script is not there.
     """
-    before = _forget(OWN_PREFIXES)
-    purge()
+    before = _forget((*OWN_PREFIXES, *PURGED_PREFIXES))
     folder = scripts_dir or Path(__file__).parents[3] / "scripts"
     try:
         with ExitStack() as stack:
@@ -317,6 +318,5 @@ def webui(
             host.start()
             yield host
     finally:
-        _forget(OWN_PREFIXES)
-        purge()
+        _forget((*OWN_PREFIXES, *PURGED_PREFIXES))
         sys.modules.update(before)
