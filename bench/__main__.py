@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bench.overhead import out_of_window, record_cost, session_ms
+from bench.overhead import out_of_window, record_cost, session_ms, window_share
 from bench.samplers import measure_samplers, sampler_picture, sampler_table
 from bench.speed import measure, twins_of, work_of
 from bench.table import size_table
@@ -66,6 +66,7 @@ def model_report(name: str, device: torch.device, arguments: argparse.Namespace)
     sizes = arguments.sizes or SIZES[device.type][name]
     idle = out_of_window(unet, min(sizes) // 8)
     report: dict[str, Any] = {"session_ms": session_ms(unet), "out_of_window": idle, "sizes": {}}
+    report["window_share"] = window_share(unet, 2 * layout.trained // 8)
     print(idle_line(name, report))
     rate = work_of(twins, "plain", min(sizes) // 8, 1, 0, 1) / idle["seconds"]
     for size in sizes:
@@ -79,12 +80,13 @@ def model_report(name: str, device: torch.device, arguments: argparse.Namespace)
 
 
 def idle_line(name: str, report: dict[str, Any]) -> str:
-    """What sessions cost where no method acts."""
+    """What sessions cost where no method acts, and windows where they do."""
     idle, built = report["out_of_window"], report["session_ms"]
     cost = f"{idle['us']:.1f} us a step, {idle['share']:.4%} of it at the smallest size"
     return (
         f"\n{name}: a session is built, put in and removed in {built:.1f} ms; out of its window it takes {cost} "
-        f"(side by side: {idle['beside']:+.2%})"
+        f"(side by side: {idle['beside']:+.2%}); cutting and joining windows takes {report['window_share']:.1%} of a "
+        "transformer block"
     )
 
 

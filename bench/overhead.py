@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from torch import nn
 
 from bench.methods import METHODS
 from bench.speed import seconds_of
-from bench.unets import evaluate_at
+from bench.unets import conditioning, evaluate_at
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import COLUMNS, Record, append
 from lib_fewstep.hires import HiResSession
+from lib_fewstep.hires.plan import window_places
+from lib_fewstep.hires.windows import merge, partition, windowed
+from lib_fewstep.unet import blocks_of, inspect_unet
+from lib_fewstep.unet.topology import transformer_of
 
 STEPS = 50
 SIDE = 64
@@ -64,6 +69,31 @@ def out_of_window(unet: nn.Module, side: int) -> dict[str, float]:
     without, beside = (statistics.median(seconds[there]) for there in (False, True))
     call = statistics.median(taken)
     return {"us": 1e6 * call, "seconds": without, "share": call / without, "beside": beside / without - 1}
+
+
+def window_share(unet: nn.Module, side: int) -> float:
+    """What cutting tokens into windows and joining them takes of a transformer block in windows, by the medians.
+
+    The block is the first that MSW-MSA windows, at `side` latent pixels, with a shift.
+    """
+    topology = inspect_unet(unet)
+    place = next(iter(window_places(topology)))
+    size = topology.size_at(place, (side, side))
+    stack: Any = transformer_of(blocks_of(unet)[place])
+    block = stack.transformer_blocks[0]
+    width = block.attn1.to_q.in_features
+    weight = block.attn1.to_q.weight
+    tokens, context = weight.new_ones(1, size[0] * size[1], width), conditioning(unet, 1)["context"][0]
+    calls: dict[str, Callable[[], object]] = {
+        "block": partial(block, tokens, context=context),
+        "windows": lambda: merge(partition(tokens, size, 1), size, 1),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    with windowed([(block.attn1, 1)], size, print):
+        for _ in range(PAIRS):
+            for name, call in calls.items():
+                seconds[name].append(seconds_of(call, weight.device))
+    return statistics.median(seconds["windows"]) / statistics.median(seconds["block"])
 
 
 def record_cost() -> dict[str, float]:

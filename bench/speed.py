@@ -122,9 +122,14 @@ def measure(twins: Twins, side: int, steps: int, repeats: int, batch: int) -> di
 def _seconds(
     twins: Twins, where: dict[Key, tuple[str, int]], side: int, steps: int, repeats: int, batch: int
 ) -> dict[Key, float]:
-    """The median of each kind's seconds, all kinds in turn; a GPU, which tunes itself, has one turn before."""
+    """The median of each kind's seconds, all kinds in turn; a GPU, which tunes itself, has one turn before.
+
+    Ours and the reference's for the same step follow on each other.
+    """
     device = next(twins.unet.parameters()).device
-    calls = {key: _call(twins, key, *place, side, steps, batch) for key, place in where.items()}
+    kinds = list(dict.fromkeys(step for _, step in where))
+    order = sorted(where, key=lambda key: kinds.index(key[1]))
+    calls = {key: _call(twins, key, *where[key], side, steps, batch) for key in order}
     warm = int(device.type == "cuda")
     times: dict[Key, list[float]] = {key: [] for key in where}
     for _ in tqdm(range(warm + repeats), desc=f"{twins.layout.name} at {8 * side}x{8 * side}"):

@@ -13,7 +13,7 @@ from torch import nn
 from bench import __main__ as command
 from bench.memory import LiveMemory
 from bench.methods import METHODS, TOME, ready
-from bench.overhead import out_of_window
+from bench.overhead import out_of_window, window_share
 from bench.reference import diffusers_twin, evaluate_twin
 from bench.speed import THEIRS, measure, memory_of, runs, twins_of, work_of
 from bench.table import size_table
@@ -142,6 +142,10 @@ def test_the_command_writes_its_report(small, monkeypatch, tmp_path, capsys):
     assert report["models"]["SDXL"]["sizes"]["64"]["plain"]["seconds"] > 0
     assert report["record"]["evaluation_us"] > 0
     assert "a session is built, put in and removed in" in capsys.readouterr().out
+
+
+def test_windows_are_a_part_of_their_block(small):
+    assert 0 < window_share(small.unet, 16) < 1
 
 
 def test_an_idle_session_is_measured(small):
