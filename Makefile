@@ -2,6 +2,8 @@
 #   PYTHON  Python 3.10 or 3.11           TORCH  what to give pip for torch (see README: "Tests and demo")
 PYTHON ?= $(firstword $(foreach python,python3.11 python3.10 python3,$(if $(shell $(python) --version 2>/dev/null),$(python))))
 TORCH ?= torch==2.13.0
+#   SEED    the order of the tests; any number shuffles them anew
+SEED ?= 1
 VENV := .venv
 RUN := $(VENV)/bin/python
 
@@ -11,7 +13,7 @@ export MALLOC_TRIM_THRESHOLD_ := 8589934592
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test soak lint live live-ui live-servers links clean
+.PHONY: demo quality train bench test coverage mutants soak lint live live-ui live-servers links clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
@@ -28,7 +30,15 @@ bench: $(VENV)/test.done
 	$(RUN) -m bench --out bench/report.json
 
 test: $(VENV)/test.done
-	env -u WEBUI_URL $(RUN) -m pytest -n 2
+	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED)
+
+coverage: $(VENV)/test.done
+	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED) --cov
+
+mutants: $(VENV)/mutants.done
+	rm -rf mutants
+	$(RUN) -m mutmut run --max-children 2
+	$(RUN) -m mutmut results --all true | $(RUN) -m tools.mutants
 
 # Memory is what is counted, so the allocator gives back what is free.
 soak: $(VENV)/test.done
@@ -55,7 +65,7 @@ links: $(VENV)/test.done
 	$(RUN) -m tools.links
 
 clean:
-	rm -rf $(VENV) demo/out tests/browser/out
+	rm -rf $(VENV) demo/out tests/browser/out mutants
 
 $(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 10), (3, 11)) and f"{sys.executable} is Python {v[0]}.{v[1]}: set PYTHON to a Python 3.10 or 3.11")'
@@ -69,4 +79,8 @@ $(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nod
 	@echo "== set-up: what the tests need (gradio, the reference implementation, what drives the browser, the tools)"
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt
+	@touch $@
+
+$(VENV)/mutants.done: $(VENV)/test.done requirements/mutants.txt
+	$(RUN) -m pip install --quiet --no-deps -r requirements/mutants.txt
 	@touch $@

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +29,6 @@ HERE = Path(__file__).parent
 EXTENSION = HERE.parents[1]
 SENT = ("Prompt", "Negative prompt", "Steps", "Face restoration", "Seed")
 NO_INPUTS = (gr.Button, gr.HTML)
-START = 30
 
 
 class Site:
@@ -147,12 +145,7 @@ def served(host: standin.Host) -> Iterator[Site]:
         site.url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server = uvicorn.Server(uvicorn.Config(site.app(), log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        end = time.monotonic() + START
-        while not server.started:
-            if time.monotonic() > end or not thread.is_alive():
-                raise RuntimeError("the page's server did not start")
-            time.sleep(0.02)
+        thread.start()  # who asks before it is ready waits in the listener's queue
         try:
             yield site
         finally:

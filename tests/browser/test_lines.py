@@ -190,8 +190,8 @@ def test_the_last_of_quick_changes_counts(ui):
         for method in ("Deep Shrink", "HiDiffusion", "Deep Shrink"):
             ui.choose(hires("txt2img", "method"), method)
     with ui.hastily():
-        ui.set_number("txt2img_width", side * 3 // 2)
-        ui.page.wait_for_timeout(250)  # the server has been asked by now, and has not answered
+        with ui.page.expect_request("**/run/predict"):
+            ui.set_number("txt2img_width", side * 3 // 2)
         ui.set_number("txt2img_width", 2 * side)
     told(ui, "txt2img", "Deep Shrink", 2 * side, 2 * side)
     assert ui.is_shown(hires("txt2img", "d1"))

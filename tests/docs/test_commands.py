@@ -24,7 +24,7 @@ TARGETS = {name for names in re.findall(r"^([a-z][\w -]*):(?!=)", MAKEFILE, re.M
 VARIABLES = set(re.findall(r"\$\((\w+)\)", MAKEFILE))
 EVERY = dict.fromkeys(line for page in PAGES for line in commands(read(page)) if not line.startswith("[Few-Step]"))
 MADE = dict.fromkeys(line for line in EVERY if line.startswith("make "))
-OTHERS = ("ruff", "mypy", "pytest", "pip", "venv")
+OTHERS = ("ruff", "mypy", "pytest", "mutmut", "pip", "venv")
 """Programs of others, whose arguments `make lint test` itself proves."""
 
 SMALLEST = {
