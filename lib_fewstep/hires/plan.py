@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lib_fewstep.hires.deep_shrink import Shrinker
-from lib_fewstep.hires.raunet import Pool, strided, upsampling_to
-from lib_fewstep.hires.resize import Size, resize, size_of
+from lib_fewstep.hires.raunet import strided, upsampling_to
+from lib_fewstep.hires.resize import Size, halve, resize, size_of
 from lib_fewstep.hires.schedule import Shrink, Step
 from lib_fewstep.hires.windows import shift_of, windowed
 from lib_fewstep.unet import Place, Scaling, Topology
@@ -77,7 +77,7 @@ def _parts(blocks: Blocks, topology: Topology, step: Step, index: int, note: Cal
     if step.windows:
         yield _windows(blocks, topology, index, note)
     if step.pool:
-        yield _pool(topology)
+        yield {pool_place(topology): Scaling(after=(halve,))}
     yield skips.recorded()
     yield skips.met(blocks, step.shrink.scaler if step.shrink else "bicubic")
 
@@ -123,15 +123,6 @@ def _deep_shrink(topology: Topology, shrink: Shrink) -> Part:
     inward, outward = shrink_places(topology, shrink)
     shrinker = Shrinker(shrink, downsamples=inward.index in topology.downsamplers)
     return {inward: Scaling(before=(shrinker.down,)), outward: Scaling(before=(shrinker.up,))}
-
-
-def _pool(topology: Topology) -> Part:
-    place = pool_place(topology)
-    pool = Pool()
-    return {
-        place: Scaling(after=(pool.down,)),
-        Place("output", topology.partner(place.index)): Scaling(after=(pool.up,)),
-    }
 
 
 def _windows(blocks: Blocks, topology: Topology, index: int, note: Callable[[str], None]) -> Part:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from lib_fewstep.hires.resize import Size, halve, resize, size_of
+from lib_fewstep.hires.resize import Size, resize
 
 
 def strided(h: Tensor) -> Tensor:
@@ -41,20 +41,3 @@ def upsampling_to(upsampler: nn.Module, size: Callable[[], Size | None]) -> Iter
         del vars(upsampler)["forward"]
         if own is not None:
             vars(upsampler)["forward"] = own
-
-
-class Pool:
-    """A pool after one input block, and the way back after its partner."""
-
-    def __init__(self) -> None:
-        """Nothing is pooled yet."""
-        self._size: Size | None = None
-
-    def down(self, h: Tensor) -> Tensor:
-        """Half the size; the size that the feature map had is kept for the way back."""
-        self._size = size_of(h)
-        return halve(h)
-
-    def up(self, h: Tensor) -> Tensor:
-        """Bicubic, to exactly the size before `down`."""
-        return h if self._size is None else resize(h, self._size, "bicubic")

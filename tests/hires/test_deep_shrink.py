@@ -8,6 +8,8 @@ from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch.nn.functional import interpolate
 
 from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.hires.deep_shrink import Shrinker
+from lib_fewstep.hires.schedule import Shrink
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_cat
 
 STEPS = 10
@@ -96,3 +98,22 @@ def test_an_early_out_of_the_first_block_still_ends_at_the_latents_size():
     with HiResSession(unet, settings, (32, 32), STEPS) as session:
         session.at_step(0)
         assert call(unet, x, context).shape == x.shape
+
+
+@pytest.mark.parametrize("downsamples", [False, True])
+@pytest.mark.parametrize("size", [(17, 13), (5, 9), (1, 1)])
+def test_odd_sizes_come_back_exactly(size, downsamples):
+    shrinker = Shrinker(Shrink(3, 0.5, 2.0, scaler="bicubic", early_out=False), downsamples=downsamples)
+    h = torch.randn(1, 2, *size)
+    small = shrinker.down(h)
+    assert small.shape[-2:] == tuple(max(1, side // 2) for side in size)
+    halved = small[..., ::2, ::2] if downsamples else small
+    assert shrinker.up(halved).shape[-2:] == h[..., :: 1 + downsamples, :: 1 + downsamples].shape[-2:]
+
+
+def test_the_deepest_block_is_allowed():
+    for make, depth in ((sd1_unet, 12), (sdxl_unet, 9)):
+        report = HiResSession(
+            make(), HiResSettings(method="Deep Shrink", preset="Manual", d1=depth), (32, 32), STEPS
+        ).report
+        assert report.blocks["shrinking"][0] == f"input_blocks[{depth - 1}]"

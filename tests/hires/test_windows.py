@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ldm.modules.attention import CrossAttention
 
-from lib_fewstep.hires.windows import SHIFTS, merge, partition, shift_of
+from lib_fewstep.hires.windows import SHIFTS, merge, partition, shift_of, windowed
 
 sides = st.integers(1, 19)
 
@@ -49,3 +51,16 @@ def test_every_block_takes_every_shift_in_turn():
     for block in range(10):
         assert {shift_of(step, block) for step in range(SHIFTS)} == set(range(SHIFTS))
         assert all(shift_of(step, block) != shift_of(step, block + 1) for step in range(SHIFTS))
+
+
+@pytest.mark.parametrize("name", ["context", "mask"])
+def test_attention_that_looks_at_something_else_is_left_alone(name):
+    """What it would see is no window; who gave it is told of in a line."""
+    attention, tokens, notes = CrossAttention(8, heads=1, dim_head=8), torch.randn(1, 16, 8), []
+    given = {"context": torch.randn(1, 5, 8)} if name == "context" else {"mask": torch.ones(1, 16, dtype=torch.bool)}
+    alone = attention(tokens, **given)
+    with windowed([(attention, 1)], (4, 4), notes.append):
+        assert torch.equal(attention(tokens, **given), alone)
+        assert not torch.equal(attention(tokens), attention.forward(tokens))
+    assert len(notes) == 1
+    assert torch.equal(attention(tokens), attention.forward(tokens))

@@ -91,10 +91,12 @@ def test_a_stop_at_every_step(clean, kind, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_model_is_unloaded_at_every_step(clean, name):
     """The WebUI moves its weights away from the UNet's device; whatever comes of the image, the model comes back."""
+    unloaded = []
     for step in range(0, STOPS, 2):
-        during(name, step, lambda: post("unload-checkpoint", {}), steps=STEPS)
+        during(name, step, lambda: unloaded.append(post("unload-checkpoint", {}).status_code), steps=STEPS)
         assert post("reload-checkpoint", {}).status_code == 200
         assert same(made(name), clean[name])
+    assert set(unloaded) == {200}
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.permutations(REQUESTS, 2)))
