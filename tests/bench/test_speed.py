@@ -22,6 +22,7 @@ from lib_fewstep.unet import inspect_unet
 from tests.models import webui_attention, webui_cat
 
 SMALL = Layout("SDXL", LAYOUTS["SDXL"].reference_name, 1024, partial(SDXLUNet, 64, (1, 2), 64))
+STEPS = 5
 PARAMETERS = {"SD1.5": 859_520_964, "SDXL": 2_567_463_684}
 """Of the published checkpoints."""
 
@@ -99,15 +100,15 @@ def test_a_method_is_there_for_a_step_and_gone_afterwards(small, method):
 
 
 def test_a_run_is_the_sum_of_its_steps(small):
-    rows = measure(small, 8, 7, 1, 1)
+    rows = measure(small, 8, STEPS, 1, 1)
     assert set(rows) == {"plain", TOME, *METHODS, *(THEIRS + name for name in ("plain", *list(METHODS)[:3]))}
     assert all(cost["seconds"] > 0 for cost in rows.values())
     places = {"plain": ("plain", 0), "rad": ("RAU-Net", 0), "pool": ("RAU-Net", 1)}
-    work = {part: work_of(small, method, 8, 7, index, 1) for part, (method, index) in places.items()}
-    assert rows["plain"]["tflop"] == pytest.approx(7 * work["plain"])
-    assert rows["RAU-Net"]["tflop"] == pytest.approx(work["rad"] + work["pool"] + 5 * work["plain"])
-    assert rows["RAU-Net"]["mib"] == memory_of(small, "plain", 8, 7, 0, 1)
-    assert all(len(run) == 7 for run in runs(small.unet, 8, 7).values())
+    work = {part: work_of(small, method, 8, STEPS, index, 1) for part, (method, index) in places.items()}
+    assert rows["plain"]["tflop"] == pytest.approx(STEPS * work["plain"])
+    assert rows["RAU-Net"]["tflop"] == pytest.approx(work["rad"] + work["pool"] + (STEPS - 2) * work["plain"])
+    assert rows["RAU-Net"]["mib"] == memory_of(small, "plain", 8, STEPS, 0, 1)
+    assert all(len(run) == STEPS for run in runs(small.unet, 8, STEPS).values())
 
 
 def test_what_is_not_computed_has_its_work_all_the_same(small):

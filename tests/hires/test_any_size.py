@@ -10,10 +10,10 @@ import torch
 from lib_fewstep.hires import HiResSession, HiResSettings
 from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
 
-LARGEST_AREA = 700
+LARGEST_AREA = 400
 FAMILIES = {"SD1": (sd1_unet, 12), "SD2": (sd2_unet, 12), "SDXL": (sdxl_unet, 9)}
 
-SIZES = [(h, w) for h in range(2, 401) for w in range(2, 401) if h * w <= LARGEST_AREA]
+SIZES = [(h, w) for h in range(2, 201) for w in range(2, 201) if h * w <= LARGEST_AREA]
 
 
 def any_method(draw, depths):

@@ -112,6 +112,7 @@ def nothing_left(host, clean, *following):
     with unchanged(host):
         yield
         host.load_model("tiny")
+    assert {str(report.exception) for report in host.errors} <= {"planted", str(out_of_memory())}
     host.errors.clear()
     assert values(host.unet) == clean.weights
     for name in following or ("plain",):
