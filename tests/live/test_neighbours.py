@@ -35,7 +35,10 @@ def beside(name):
         post("options", {key: before[key] for key in settings})
 
 
-@pytest.mark.parametrize("size", [(256, 256), (264, 200)])
+EVEN, ODD = (256, 256), (264, 200)
+
+
+@pytest.mark.parametrize("size", [EVEN, ODD])
 @pytest.mark.parametrize("name", NEIGHBOURS)
 @pytest.mark.parametrize("method", METHODS)
 def test_both(method, name, size):
@@ -44,7 +47,8 @@ def test_both(method, name, size):
         both, _ = generate(METHODS[method], **fields)
         assert both[0].shape[:2] == size[::-1]
         assert same(generate(METHODS[method], **fields)[0], both)
-        assert not same(generate(**fields)[0], both)
+        yields = (method, size) == ("Deep Shrink", ODD) and name in ("token merging", "everything")
+        assert same(generate(**fields)[0], both) == yields, "who merges tokens divides sizes, so these must be even"
 
 
 @pytest.mark.parametrize("name", ["HyperTile", "token merging"])
