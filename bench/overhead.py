@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bench.methods import METHODS
-from bench.speed import seconds_of
+from bench.speed import medians_in_turn, seconds_of
 from bench.unets import conditioning, evaluate_at
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import COLUMNS, Record, append
@@ -48,7 +48,6 @@ def out_of_window(unet: nn.Module, side: int) -> dict[str, float]:
     without such a session, in turn, less 1: what the machine's noise leaves of it.
     """
     device = next(unet.parameters()).device
-    seconds: dict[bool, list[float]] = {False: [], True: []}
     taken = []
     with HiResSession(unet, METHODS["RAU-Net"], (side, side), STEPS) as session:
         session.at_step(0)
@@ -63,11 +62,9 @@ def out_of_window(unet: nn.Module, side: int) -> dict[str, float]:
             started = time.perf_counter()
             session.at_step(STEPS - 1)
             taken.append(time.perf_counter() - started)
-        for _ in range(PAIRS):
-            for there in (False, True):
-                seconds[there].append(seconds_of(partial(step, with_session=there), device))
-    without, beside = (statistics.median(seconds[there]) for there in (False, True))
-    call = statistics.median(taken)
+        calls = {there: partial(seconds_of, partial(step, with_session=there), device) for there in (False, True)}
+        seconds = medians_in_turn(calls, range(PAIRS))
+    without, beside, call = seconds[False], seconds[True], statistics.median(taken)
     return {"us": 1e6 * call, "seconds": without, "share": call / without, "beside": beside / without - 1}
 
 
@@ -88,12 +85,10 @@ def window_share(unet: nn.Module, side: int) -> float:
         "block": partial(block, tokens, context=context),
         "windows": lambda: merge(partition(tokens, size, 1), size, 1),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
     with windowed([(block.attn1, 1)], size, print):
-        for _ in range(PAIRS):
-            for name, call in calls.items():
-                seconds[name].append(seconds_of(call, weight.device))
-    return statistics.median(seconds["windows"]) / statistics.median(seconds["block"])
+        timed = {name: partial(seconds_of, call, weight.device) for name, call in calls.items()}
+        seconds = medians_in_turn(timed, range(PAIRS))
+    return seconds["windows"] / seconds["block"]
 
 
 def record_cost() -> dict[str, float]:

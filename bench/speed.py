@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from lib_fewstep.hires.schedule import Step
 TERA, MEBI = 1e12, 2**20
 THEIRS = "reference: "
 COMPARED = ("RAU-Net", "MSW-MSA", "HiDiffusion")
+Name = TypeVar("Name")
 Key = tuple[str, Step]
 """What is run, and which kind of step: methods that do the same on a step share its figures."""
 
@@ -84,6 +85,17 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
+def medians_in_turn(
+    calls: Mapping[Name, Callable[[], float]], rounds: Iterable[int], warm: int = 0
+) -> dict[Name, float]:
+    """The median of what each call measures, all in turn; the first `warm` rounds do not count."""
+    times: dict[Name, list[float]] = {name: [] for name in calls}
+    for _ in rounds:
+        for name, call in calls.items():
+            times[name].append(call())
+    return {name: statistics.median(measured[warm:]) for name, measured in times.items()}
+
+
 def work_of(twins: Twins, method: str, side: int, steps: int, index: int, batch: int) -> float:
     """Exact work of one evaluation in TFLOP: twice the multiplications of matrix products and convolutions."""
     with ready(twins.meta, method, side, steps, index), FlopCounterMode(display=False) as counter:
@@ -129,13 +141,10 @@ def _seconds(
     device = next(twins.unet.parameters()).device
     kinds = list(dict.fromkeys(step for _, step in where))
     order = sorted(where, key=lambda key: kinds.index(key[1]))
-    calls = {key: _call(twins, key, *where[key], side, steps, batch) for key in order}
+    calls = {key: partial(_call(twins, key, *where[key], side, steps, batch), device) for key in order}
     warm = int(device.type == "cuda")
-    times: dict[Key, list[float]] = {key: [] for key in where}
-    for _ in tqdm(range(warm + repeats), desc=f"{twins.layout.name} at {8 * side}x{8 * side}"):
-        for key, call in calls.items():
-            times[key].append(call(device))
-    return {key: statistics.median(measured[warm:]) for key, measured in times.items()}
+    rounds = tqdm(range(warm + repeats), desc=f"{twins.layout.name} at {8 * side}x{8 * side}")
+    return medians_in_turn(calls, rounds, warm)
 
 
 def _call(

@@ -61,6 +61,15 @@ def subclassed(modules: list[Any], forward: Callable[..., Tensor]) -> Iterator[N
             module.__class__ = type(module).__base__
 
 
+@contextmanager
+def hooked(modules: list[nn.Module], hook: Callable[..., Tensor]) -> Iterator[None]:
+    """A forward hook on each of the modules."""
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.callback(module.register_forward_hook(hook).remove)
+        yield
+
+
 def transformers(unet: nn.Module) -> list[Any]:
     return [module for module in unet.modules() if hasattr(module, "attn1")]
 
@@ -418,13 +427,8 @@ def louder(unet: nn.Module, _size: Size) -> Iterator[None]:
 
 @contextmanager
 def louder_by_hook(unet: nn.Module, _size: Size) -> Iterator[None]:
-    blocks = [getattr(unet, side)[index] for side, index in PATCHED]
-    handles = [block.register_forward_hook(lambda _block, _args, out: 1.5 * out) for block in blocks]
-    try:
+    with hooked([getattr(unet, side)[index] for side, index in PATCHED], lambda _block, _args, out: 1.5 * out):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # a map that a hook adds to what self-attention gives, a number for each token
@@ -436,15 +440,9 @@ def _ramp(tokens: Tensor) -> Tensor:
 
 @contextmanager
 def ramps(unet: nn.Module, _size: Size) -> Iterator[None]:
-    handles = [
-        block.attn1.register_forward_hook(lambda _attention, _args, out: out + _ramp(out))
-        for block in transformers(unet)
-    ]
-    try:
+    attentions = [block.attn1 for block in transformers(unet)]
+    with hooked(attentions, lambda _attention, _args, out: out + _ramp(out)):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

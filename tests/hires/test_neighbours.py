@@ -11,7 +11,7 @@ from torch import nn
 
 from lib_fewstep.hires import HiResSession, HiResSettings
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
-from tests.neighbours import NEIGHBOURS, WITHOUT_SMOOTHING, regions, token_merging
+from tests.neighbours import NEIGHBOURS, WITHOUT_SMOOTHING, own_attribute, regions, token_merging, transformers
 
 MAKES = {"SD1": sd1_unet, "SDXL": sdxl_unet}
 STEPS = 10
@@ -222,10 +222,10 @@ def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
 
 def test_attention_that_is_called_by_name_gets_windows():
     unet, size = sd1_unet(), (16, 24)
-    for block in unet.modules():
-        if hasattr(block, "attn1"):
-            vars(block)["_forward"] = by_name(block)
-    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+    with (
+        own_attribute(transformers(unet), "_forward", by_name),
+        HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session,
+    ):
         session.at_step(1)
         assert torch.equal(evaluated(unet, size), ours_alone("SD1", "HiDiffusion", size))
 

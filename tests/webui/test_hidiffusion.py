@@ -200,14 +200,18 @@ def test_unloading_the_script_cleans_the_model(host):
     assert describe(host.unet) == before
 
 
-def test_another_extensions_wrapper_around_the_launch_stays(host):
-    """On one sampler that serves several passes, each launch goes through both."""
-    room = sys.modules["lib_fewstep.webui.sampling_pass"]
+def job_of_a_bare_sampler(host):
     sampler_type = type(
         "Sampler", (), {"funcname": "sample_euler", "launch_sampling": lambda self, steps, func: func()}
     )
     p = host.job("txt2img", **BASE)
-    p.sampler, calls = sampler_type(), []
+    p.sampler = sampler_type()
+    return p
+
+
+def test_another_extensions_wrapper_around_the_launch_stays(host):
+    """On one sampler that serves several passes, each launch goes through both."""
+    room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
     own = p.sampler.launch_sampling
     wrapper = p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or own(steps, func)
     for _ in range(3):
@@ -219,13 +223,8 @@ def test_another_extensions_wrapper_around_the_launch_stays(host):
     assert calls == [5, 5, 5]
 
 
-def test_a_wrapper_that_comes_after_ours_and_stays_below_nothing(host):
-    room = sys.modules["lib_fewstep.webui.sampling_pass"]
-    sampler_type = type(
-        "Sampler", (), {"funcname": "sample_euler", "launch_sampling": lambda self, steps, func: func()}
-    )
-    p = host.job("txt2img", **BASE)
-    p.sampler, calls = sampler_type(), []
+def test_a_wrapper_that_comes_after_ours_is_called_once(host):
+    room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
     room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12)).attach()
     ours = p.sampler.launch_sampling
     p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or ours(steps, func)

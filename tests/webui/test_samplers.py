@@ -257,27 +257,12 @@ def test_a_host_that_keeps_noise_is_refused(unit, monkeypatch):
 @pytest.mark.parametrize("seed", range(1, 7))
 @pytest.mark.parametrize("cfg", [0.9999, 1.0, 1.0001])
 @pytest.mark.parametrize("prompt", ["a cat", "a cat AND a dog"])
-def test_what_tells_nothing_of_the_host_is_not_held_against_it(unit, listen_after, prompt, cfg, seed):
+def test_what_tells_nothing_of_the_host_is_not_held_against_it(unit, listen, prompt, cfg, seed):
     """Without guidance both readings of what the host keeps fit; AND and other extensions change what they are."""
     fields = {"sampler_name": "Euler CFG++", "prompt": prompt, "cfg_scale": cfg, "seed": seed, "steps": 1}
     made(unit, {"guidance": "lambda"}, **fields)
-    listen_after(lambda params: params.x.mul_(0.9))
+    listen(lambda params: params.x.mul_(0.9), "cfg_after_cfg")
     made(unit, {"guidance": "lambda"}, **fields)
-
-
-@pytest.fixture
-def listen_after(unit):
-    """A function that lets one listen to the images after guidance, for one test."""
-    callbacks = sys.modules["modules.script_callbacks"]
-    heard = []
-
-    def add(listener):
-        callbacks.on_cfg_after_cfg(listener)
-        heard.append(listener)
-
-    yield add
-    for listener in heard:
-        callbacks.remove_callbacks_for_function(listener)
 
 
 def test_a_host_that_keeps_nothing_is_refused(unit, monkeypatch):
