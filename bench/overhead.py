@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bench.methods import METHODS
-from bench.speed import medians_in_turn, seconds_of
+from bench.speed import in_turn, seconds_of
 from bench.unets import conditioning, evaluate_at
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import COLUMNS, Record, append
@@ -63,8 +63,9 @@ def out_of_window(unet: nn.Module, side: int) -> dict[str, float]:
             session.at_step(STEPS - 1)
             taken.append(time.perf_counter() - started)
         calls = {there: partial(seconds_of, partial(step, with_session=there), device) for there in (False, True)}
-        seconds = medians_in_turn(calls, range(PAIRS))
-    without, beside, call = seconds[False], seconds[True], statistics.median(taken)
+        seconds = in_turn(calls, range(PAIRS))
+    without, beside = statistics.median(seconds[False]), statistics.median(seconds[True])
+    call = statistics.median(taken)
     return {"us": 1e6 * call, "seconds": without, "share": call / without, "beside": beside / without - 1}
 
 
@@ -87,8 +88,8 @@ def window_share(unet: nn.Module, side: int) -> float:
     }
     with windowed([(block.attn1, 1)], size, print):
         timed = {name: partial(seconds_of, call, weight.device) for name, call in calls.items()}
-        seconds = medians_in_turn(timed, range(PAIRS))
-    return seconds["windows"] / seconds["block"]
+        seconds = in_turn(timed, range(PAIRS))
+    return statistics.median(seconds["windows"]) / statistics.median(seconds["block"])
 
 
 def record_cost() -> dict[str, float]:

@@ -85,15 +85,13 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def medians_in_turn(
-    calls: Mapping[Name, Callable[[], float]], rounds: Iterable[int], warm: int = 0
-) -> dict[Name, float]:
-    """The median of what each call measures, all in turn; the first `warm` rounds do not count."""
+def in_turn(calls: Mapping[Name, Callable[[], float]], rounds: Iterable[int], warm: int = 0) -> dict[Name, list[float]]:
+    """What each call measures in each round, all in turn; the first `warm` rounds do not count."""
     times: dict[Name, list[float]] = {name: [] for name in calls}
     for _ in rounds:
         for name, call in calls.items():
             times[name].append(call())
-    return {name: statistics.median(measured[warm:]) for name, measured in times.items()}
+    return {name: measured[warm:] for name, measured in times.items()}
 
 
 def work_of(twins: Twins, method: str, side: int, steps: int, index: int, batch: int) -> float:
@@ -112,29 +110,33 @@ def memory_of(twins: Twins, method: str, side: int, steps: int, index: int, batc
 
 
 def measure(twins: Twins, side: int, steps: int, repeats: int, batch: int) -> dict[str, Any]:
-    """Of whole runs at `side` latent pixels: medians of seconds, TFLOP, and the peak of the memory in MiB.
+    """Of whole runs at `side` latent pixels: seconds, TFLOP, and the peak of the memory in MiB.
 
-    With `repeats` = 0 nothing is computed and there are no seconds.
+    `seconds` sums the medians of each kind of step, `rounds` has the seconds of each round by itself. With
+    `repeats` = 0 nothing is computed and there are neither.
     """
     rows = runs(twins.unet, side, steps)
     where = places(rows)
     ours = {key: place for key, place in where.items() if key[0] != THEIRS}
     tflop = {key: work_of(twins, method, side, steps, index, batch) for key, (method, index) in ours.items()}
     memory = {key: memory_of(twins, method, side, steps, index, batch) for key, (method, index) in ours.items()}
-    seconds = _seconds(twins, where, side, steps, repeats, batch) if repeats else {}
+    taken = _seconds(twins, where, side, steps, repeats, batch) if repeats else {}
+    seconds = {key: statistics.median(rounds) for key, rounds in taken.items()}
     report: dict[str, Any] = {}
     for row, run in rows.items():
         report[row] = {}
         for name, cost, whole in (("seconds", seconds, sum), ("tflop", tflop, sum), ("mib", memory, max)):
             if all(key in cost for key in run):
                 report[row][name] = whole(cost[key] for key in run)
+        if taken:
+            report[row]["rounds"] = [sum(taken[key][turn] for key in run) for turn in range(repeats)]
     return report
 
 
 def _seconds(
     twins: Twins, where: dict[Key, tuple[str, int]], side: int, steps: int, repeats: int, batch: int
-) -> dict[Key, float]:
-    """The median of each kind's seconds, all kinds in turn; a GPU, which tunes itself, has one turn before.
+) -> dict[Key, list[float]]:
+    """Each kind's seconds in each round, all kinds in turn; a GPU, which tunes itself, has one turn before.
 
     Ours and the reference's for the same step follow on each other.
     """
@@ -144,7 +146,7 @@ def _seconds(
     calls = {key: partial(_call(twins, key, *where[key], side, steps, batch), device) for key in order}
     warm = int(device.type == "cuda")
     rounds = tqdm(range(warm + repeats), desc=f"{twins.layout.name} at {8 * side}x{8 * side}")
-    return medians_in_turn(calls, rounds, warm)
+    return in_turn(calls, rounds, warm)
 
 
 def _call(

@@ -41,15 +41,16 @@ def _warnings(rows: dict[str, Any]) -> list[str]:
             if ratio and ratio > 1:
                 lines.append(f"  {name} is {ratio - 1:.1%} {word} than plain")
         if name in COMPARED and "seconds" in cost:
-            ours, theirs = gains(rows, name)
-            lines.append(f"  {name}: {ours:.2f}x, the reference {theirs:.2f}x over its own plain model")
+            ours = _gain(rows["plain"], cost)
+            theirs = _gain(rows[f"{THEIRS}plain"], rows[THEIRS + name])
+            lines.append(f"  {name}: {ours}, the reference {theirs} over its own plain model")
     return lines
 
 
-def gains(rows: dict[str, Any], method: str) -> tuple[float, float]:
-    """A method's gain over the plain model, ours and the reference's."""
-    ours = rows["plain"]["seconds"] / rows[method]["seconds"]
-    return ours, rows[f"{THEIRS}plain"]["seconds"] / rows[THEIRS + method]["seconds"]
+def _gain(plain: dict[str, Any], method: dict[str, Any]) -> str:
+    """Of the medians, and in brackets the least and the most of the single rounds."""
+    single = [before / after for before, after in zip(plain["rounds"], method["rounds"], strict=True)]
+    return f"{plain['seconds'] / method['seconds']:.2f}x ({min(single):.2f} to {max(single):.2f})"
 
 
 def _ratio(first: dict[str, Any], second: dict[str, Any], what: str) -> float | None:

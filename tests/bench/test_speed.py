@@ -100,9 +100,10 @@ def test_a_method_is_there_for_a_step_and_gone_afterwards(small, method):
 
 
 def test_a_run_is_the_sum_of_its_steps(small):
-    rows = measure(small, 8, STEPS, 1, 1)
+    rows = measure(small, 8, STEPS, 2, 1)
     assert set(rows) == {"plain", TOME, *METHODS, *(THEIRS + name for name in ("plain", *list(METHODS)[:3]))}
     assert all(cost["seconds"] > 0 for cost in rows.values())
+    assert rows["plain"]["seconds"] == pytest.approx(sum(rows["plain"]["rounds"]) / 2), "one kind of step, two rounds"
     places = {"plain": ("plain", 0), "rad": ("RAU-Net", 0), "pool": ("RAU-Net", 1)}
     work = {part: work_of(small, method, 8, STEPS, index, 1) for part, (method, index) in places.items()}
     assert rows["plain"]["tflop"] == pytest.approx(STEPS * work["plain"])
@@ -119,19 +120,18 @@ def test_what_is_not_computed_has_its_work_all_the_same(small):
 
 
 def test_what_is_slower_larger_or_behind_is_said():
-    plain = {"seconds": 10.0, "tflop": 10.0, "mib": 100.0}
     rows = {
-        "plain": plain,
-        "RAU-Net": {"seconds": 5.0, "tflop": 4.0, "mib": 101.0},
-        "Deep Shrink": {"seconds": 11.0, "tflop": 9.0, "mib": 90.0},
-        f"{THEIRS}plain": {"seconds": 20.0},
-        f"{THEIRS}RAU-Net": {"seconds": 8.0},
+        "plain": {"seconds": 10.0, "rounds": [9.0, 10.0, 12.0], "tflop": 10.0, "mib": 100.0},
+        "RAU-Net": {"seconds": 5.0, "rounds": [5.0, 4.0, 6.0], "tflop": 4.0, "mib": 101.0},
+        "Deep Shrink": {"seconds": 11.0, "rounds": [11.0, 11.0, 11.0], "tflop": 9.0, "mib": 90.0},
+        f"{THEIRS}plain": {"seconds": 20.0, "rounds": [20.0, 19.0, 21.0]},
+        f"{THEIRS}RAU-Net": {"seconds": 8.0, "rounds": [8.0, 7.0, 10.0]},
     }
     table = size_table("any", rows)
     assert "80%" in table
     assert "RAU-Net is 1.0% larger than plain" in table
     assert "Deep Shrink is 10.0% slower than plain" in table
-    assert "RAU-Net: 2.00x, the reference 2.50x over its own plain model" in table
+    assert "RAU-Net: 2.00x (1.80 to 2.50), the reference 2.50x (2.10 to 2.71) over its own plain model" in table
 
 
 def test_the_command_writes_its_report(small, monkeypatch, tmp_path, capsys):
