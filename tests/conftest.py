@@ -1,4 +1,4 @@
-"""One thread a worker, and tests against a running WebUI only when they are asked for."""
+"""One thread a worker, no draws by chance or clock, and tests against a running WebUI only when they are asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+settings.register_profile(
+    "the same everywhere",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("the same everywhere")
 
 collect_ignore = [] if "WEBUI_URL" in os.environ else ["live"]
 

@@ -11,16 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib_fewstep.compare.prompts import LARGEST_FILE, MOST_CFG, MOST_SEED, MOST_STEPS, read_prompts
 from lib_fewstep.compare.record import COLUMNS, Record, append
 from lib_fewstep.options import SettingError
 
-FUZZED = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZED = settings(max_examples=150)
 FRAME = pd.DataFrame({"prompt": ["a cat", "a dog"], "seed": [1, 2], "cfg": [7.5, 8], "sampler": ["Euler", "8"]})
 COLUMNS_OF_SETS = list(FRAME)
 

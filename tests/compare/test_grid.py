@@ -198,7 +198,7 @@ def test_long_names_do_not_reach_the_images():
     assert (np.asarray(sheet)[:, -grid.MARGIN + 4 :] == paper).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(codec="utf-8"), max_size=80), st.integers(20, 300), st.integers(1, 4))
 def test_wrapped_lines_fit(text, width, most):
     lines = wrapped(text, 13, width, most)

@@ -146,7 +146,7 @@ def faulted(unet, family, method, size, fault):
         raised.append(error)
     assert [error for error in happened if error] == raised
     assert happened or fault.place not in IN_EVERY_EVALUATION
-    assert all(vars(block).get("fewstep_scaling", Scaling()) == Scaling() for block in kept)
+    assert all(getattr(block, "fewstep_scaling", Scaling()) == Scaling() for block in kept)
 
 
 def image(unet, method, size):
@@ -190,7 +190,7 @@ nans = st.builds(Fault, st.none(), steps, st.sampled_from(["after a module", "af
 sessions = st.lists(st.tuples(methods, errors | nans), min_size=1, max_size=2)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.sampled_from(list(MAKES)), sizes, sessions, st.none() | methods)
 def test_random_plans(family, size, sessions, following):
     """Sessions one after the other, each with a fault of its own."""

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
@@ -18,9 +18,7 @@ from lib_fewstep.sampling.prior import save as save_prior
 
 GOOD = save({"mean": torch.zeros(4), "std": torch.ones(4)})
 PRIOR = Prior(torch.zeros(4), torch.ones(4))
-FUZZED = settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZED = settings(max_examples=200)
 
 
 def read(path):

@@ -18,7 +18,7 @@ COND = Mixture(((0.2, -0.3, 0.3), (0.8, 0.9, 0.5)))
 
 
 @given(st.floats(5, 15), st.floats(0, 0.99), st.floats(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_step_of_euler_is_a_step_with_greater_guidance(sigma, kept, strength):
     """With lambda / (1 - sigma' / sigma) exactly."""
     sigmas = torch.tensor([sigma, kept * sigma], dtype=torch.float64)

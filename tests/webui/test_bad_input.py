@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from fastapi import HTTPException
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 from safetensors.torch import save_file
@@ -80,13 +80,7 @@ PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 VALUES = st.sampled_from([*HUGE, *LONG]) | st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=2), max_leaves=4
 )
-FUZZED = settings(
-    max_examples=8,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+FUZZED = settings(max_examples=8)
 
 
 def costly(value):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -408,9 +408,7 @@ class TestRefusals:
         [True, 0.5, 1, "TCD", "DMD2", "lambda", [999, 499], "999 499", ["steps"], [9.0], "YOSO 1 step"]
     )
 
-    @hypothesis_settings(
-        max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-    )
+    @hypothesis_settings(max_examples=400)
     @given(settings=st.dictionaries(NAMES, JSON | NESTED | NEAR, max_size=4) | JSON.filter(lambda v: v is not None))
     def test_any_json_makes_an_image_or_a_sentence(self, unit, settings):
         for fields in ({"sampler_name": "TCD", "steps": 2}, IMAGE | EULER | {"steps": 2}):
