@@ -129,11 +129,11 @@ def _windows(blocks: Blocks, topology: Topology, index: int, note: Callable[[str
     part: Part = {}
     ordinal = 0
     for place, depth in window_places(topology).items():
-        stack: Any = transformer_of(blocks[place]).transformer_blocks  # type: ignore[union-attr]
+        stack: Any = getattr(transformer_of(blocks[place]), "transformer_blocks", ())
         shifted = [
             (transformer.attn1, shift_of(index, ordinal + i))
             for i, transformer in enumerate(list(stack)[:depth])
-            if hasattr(transformer, "attn1")
+            if isinstance(getattr(transformer, "attn1", None), nn.Module)
         ]
         if len(shifted) < depth:
             note(f"window attention left a transformer block of {place} alone: another extension has exchanged it")

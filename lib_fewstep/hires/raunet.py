@@ -23,7 +23,8 @@ def strided(h: Tensor) -> Tensor:
 def upsampling_to(upsampler: nn.Module, size: Callable[[], Size | None]) -> Iterator[None]:
     """One nearest resize straight to `size`, then the upsampler's convolution, in place of the fixed factor 2.
 
-    Where the size is not known (None), the factor stays.
+    Where the size is not known (None), the factor stays; a `forward` of another extension's on the upsampler runs as
+    it is, and what comes out is resized.
     """
     doubled = upsampler.forward
     own = vars(upsampler).get("forward")
@@ -32,6 +33,8 @@ def upsampling_to(upsampler: nn.Module, size: Callable[[], Size | None]) -> Iter
         wanted = size()
         if wanted is None or wanted == (2 * h.shape[-2], 2 * h.shape[-1]):
             return doubled(h)  # type: ignore[no-any-return]
+        if own is not None:
+            return resize(doubled(h), wanted, "nearest")
         return upsampler.conv(resize(h, wanted, "nearest"))  # type: ignore[operator, no-any-return]
 
     vars(upsampler)["forward"] = forward

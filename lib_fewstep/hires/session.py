@@ -12,7 +12,18 @@ from lib_fewstep.hires.schedule import PIXELS_PER_LATENT, Schedule, Step, make_s
 from lib_fewstep.hires.settings import HiResSettings, ModelHints
 from lib_fewstep.hires.token_counts import counting_tokens
 from lib_fewstep.options import SettingError
-from lib_fewstep.unet import Place, Scaler, Topology, blocks_of, in_place, inspect_unet, install, remove, take_out
+from lib_fewstep.unet import (
+    Place,
+    Scaler,
+    Topology,
+    blocks_of,
+    in_place,
+    inspect_unet,
+    install,
+    remove,
+    rescale,
+    take_out,
+)
 
 
 @dataclass
@@ -105,19 +116,28 @@ class HiResSession:
         steps = self.schedule.steps
         if not 0 <= index < len(steps):
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
+        if steps[index].active and not (self._scalers and in_place(self.unet, self._scalers)):
+            self._take_out()
+            self._follow_exchanges()
         step = self._beside_others(steps[index])
         if not step.active:
             self._take_out()
             return
         scalings = plan.scalings(self._blocks, self._topology, step, index, self._note)
-        if self._scalers and in_place(self.unet, self._scalers):
+        if self._scalers:
             for place, scaler in self._scalers.items():
-                vars(scaler)["fewstep_scaling"] = scalings[place]
+                rescale(scaler, scalings[place])
         else:
-            self._take_out()
             self._scalers = install(self.unet, scalings)
         if index not in self.report.active_steps:
             self.report.active_steps += (index,)
+
+    def _follow_exchanges(self) -> None:
+        """Work on the blocks that are there now; one around which another extension has put its own is the same."""
+        remove(self.unet)
+        for place, block in blocks_of(self.unet).items():
+            if self._blocks[place] not in block.modules():
+                self._blocks[place] = block
 
     def _beside_others(self, step: Step) -> Step:
         """Where somebody tells a feature map's size from the number of its tokens, Deep Shrink may only halve it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,18 +19,20 @@ def counting_tokens(blocks: Iterable[nn.Module]) -> str | None:
     know the size of the image, and take every feature map for a half, a quarter, ... of it.
     """
     transformers = (transformer_of(block) for block in blocks)
-    stacks: Iterable[Any] = (transformer.transformer_blocks for transformer in transformers if transformer is not None)
-    names = (_counting(written(transformer)) for stack in stacks for transformer in stack)
-    return next((name for name in names if name is not None), None)
+    modules = (module for transformer in transformers if transformer is not None for module in transformer.modules())
+    return next((name for name in map(_counting, modules) if name is not None), None)
 
 
-def _counting(transformer: Any) -> str | None:
+def _counting(transformer: nn.Module) -> str | None:
     if type(transformer).__name__ == "ToMeBlock":
         return "token merging (tomesd)"
-    if not hasattr(transformer, "attn2"):
+    attention = getattr(transformer, "attn2", None)
+    if not isinstance(attention, nn.Module):
         return None
-    attention = written(transformer.attn2)
-    forward = vars(attention).get("forward")
+    attention = written(attention)
+    forward: Any = vars(attention).get("forward")
     if forward is None or getattr(forward, "__func__", None) is type(attention).forward:
         return None
+    while isinstance(forward, functools.partial):
+        forward = forward.func
     return f"{forward.__module__}, which replaces the forward of cross-attention"

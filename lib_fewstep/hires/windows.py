@@ -70,16 +70,23 @@ class _WindowHook:
     def before(
         self, _module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        tokens, *others = args or (kwargs["x"],)
-        given = [value for value in (*others, kwargs.get("context"), kwargs.get("mask")) if value is not None]
-        self.in_windows = not given and tokens.shape[1] == self.size[0] * self.size[1]
-        if not self.in_windows:
-            self.note(
-                f"window attention left a block alone: another extension gives it {tokens.shape[1]} tokens for a "
-                f"feature map of {self.size[1]}x{self.size[0]}"
-            )
+        others = {name: value for name, value in kwargs.items() if name != "x"}
+        tokens: Any
+        tokens, *more = args or (kwargs.get("x"),)
+        given = self._given(tokens, [*more, *others.values()])
+        self.in_windows = given is None
+        if given is not None:
+            self.note(f"window attention left a block alone: another extension gives it {given}")
             return args, kwargs
-        return (partition(tokens, self.size, self.shift),), {name: kwargs[name] for name in kwargs if name != "x"}
+        return (partition(tokens, self.size, self.shift), *more), others
+
+    def _given(self, tokens: Any, others: list[Any]) -> str | None:
+        """What attention gets besides or instead of the tokens of the feature map."""
+        if not isinstance(tokens, Tensor) or any(isinstance(value, Tensor) or value for value in others):
+            return "more than the tokens of a feature map, or calls it in a way of its own"
+        if tokens.shape[1] != self.size[0] * self.size[1]:
+            return f"{tokens.shape[1]} tokens for a feature map of {self.size[1]}x{self.size[0]}"
+        return None
 
     def after(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return merge(output, self.size, self.shift) if self.in_windows else output

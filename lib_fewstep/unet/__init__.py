@@ -1,6 +1,6 @@
 """What a loaded UNet is, and how to change it and put it back."""
 
-from lib_fewstep.unet.scaler import Around, Change, Scaler, Scaling
+from lib_fewstep.unet.scaler import Around, Change, Scaler, Scaling, rescale
 from lib_fewstep.unet.swapper import Place, blocks_of, in_place, install, remove, take_out
 from lib_fewstep.unet.topology import Attention, Topology, UnsupportedModel, inspect_unet
 
@@ -18,5 +18,6 @@ __all__ = [
     "inspect_unet",
     "install",
     "remove",
+    "rescale",
     "take_out",
 ]

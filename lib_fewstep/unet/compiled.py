@@ -34,6 +34,6 @@ def _uncompiled(module: nn.Module) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if vars(module).get("_compiled_call_impl") is not None:
         changes["_compiled_call_impl"] = None
-    if written(module) is not module:
+    if "forward" in vars(module) and written(module) is not module:
         changes["forward"] = written(module)
     return changes

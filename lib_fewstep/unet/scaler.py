@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, SupportsIndex
 
 from torch import Tensor, nn
@@ -35,21 +34,23 @@ class Scaling:
 class Scaler:
     """Stands where a block of the UNet stood.
 
-    `Scaler(block, scaling)` is an instance of the block's own class that shares the block's children, parameters,
-    buffers and tables of hooks, so that names, iteration, indexing and in-place weight loading work as on the block
-    itself. Hooks run when the block runs, and see the block; one that is registered on the stand-in is the block's,
-    and so is a `forward` that is set on it.
+    `Scaler(block, scaling)` is an instance of the block's own class, and its attributes *are* the block's, in one and
+    the same dictionary: names, iteration, indexing and in-place weight loading work as on the block itself, and what
+    others set on the stand-in (a `forward`, a hook, a mark of their own) is the block's and stays with it. Hooks run
+    when the block runs, and see the block.
     """
+
+    __slots__ = ("fewstep_block", "fewstep_scaling")
 
     fewstep_block: nn.Module
     fewstep_scaling: Scaling
 
     def __new__(cls, block: nn.Module, scaling: Scaling) -> Scaler:
         """A stand-in for `block`; the block itself is not changed."""
-        made: type[Any] = _scaler_class(type(block))  # type: ignore[arg-type]  # a class is hashable
-        scaler: Scaler = object.__new__(made)
-        shared = {name: value for name, value in vars(block).items() if name != "forward"}
-        vars(scaler).update(shared, fewstep_block=block, fewstep_scaling=scaling)
+        scaler: Scaler = object.__new__(_scaler_class(type(block)))
+        object.__setattr__(scaler, "__dict__", vars(block))
+        object.__setattr__(scaler, "fewstep_block", block)
+        rescale(scaler, scaling)
         return scaler
 
     def __init__(self, block: nn.Module, scaling: Scaling) -> None:
@@ -60,45 +61,45 @@ class Scaler:
         return _itself, (self.fewstep_block,)
 
     @property
-    def forward(self) -> Any:
-        """The block's own; who exchanges it exchanges the block's, and that stays when the stand-in goes."""
-        return self.fewstep_block.forward
+    def __class__(self) -> Any:
+        """The block's own, for who makes another one of the same class, and who exchanges it."""
+        return self.fewstep_block.__class__
 
-    @forward.setter
-    def forward(self, value: Any) -> None:
-        self.fewstep_block.forward = value
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        self.fewstep_block.__class__ = value
 
-    @forward.deleter
-    def forward(self) -> None:
-        del self.fewstep_block.forward
-
-    def __call__(self, h: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Run the block on a changed feature map; called as the block is: `(h, emb, context)`.
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the block on a changed feature map; called as the block is: `(x, emb, context)`.
 
         The hooks are the block's, which runs them itself.
         """
         scaling = self.fewstep_scaling
         for change in scaling.before:
-            h = change(h)
+            x = change(x)
         with ExitStack() as contexts:
             if scaling.around:
                 contexts.enter_context(as_written(self.fewstep_block))
             for around in scaling.around:
-                contexts.enter_context(around(h))
-            h = self.fewstep_block(h, *args, **kwargs)
+                contexts.enter_context(around(x))
+            x = self.fewstep_block(x, *args, **kwargs)
         for change in scaling.after:
-            h = change(h)
-        return h
+            x = change(x)
+        return x
+
+
+def rescale(scaler: Scaler, scaling: Scaling) -> None:
+    """Give a stand-in something else to do; plain assignment would be the block's class's own, if it has one."""
+    object.__setattr__(scaler, "fewstep_scaling", scaling)
 
 
 def _itself(block: nn.Module) -> nn.Module:
     return block
 
 
-@cache
-def _scaler_class(block: Hashable) -> type[Any]:
-    """A class for stand-ins of blocks of the class `block`."""
-    assert isinstance(block, type)
+def _scaler_class(block: type[Any]) -> type[Any]:
+    """The class for stand-ins of blocks of the class `block`, which lives no longer than it is used."""
     if issubclass(block, Scaler):
         return block
-    return type(f"Scaler[{block.__name__}]", (Scaler, block), {"__module__": __name__})
+    known = (kind for kind in block.__subclasses__() if kind.__bases__ == (Scaler, block))
+    return next(known, None) or type(f"Scaler[{block.__name__}]", (Scaler, block), {"__module__": __name__})

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from lib_fewstep.unet.scaler import Scaler, Scaling
+from lib_fewstep.unet.scaler import Scaler, Scaling, rescale
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _put(unet: nn.Module, place: Place, block: nn.Module | Scaler) -> None:
 
 
 def _is_stand_in(module: nn.Module | Scaler) -> bool:
-    return "fewstep_block" in vars(module)
+    return hasattr(module, "fewstep_block")
 
 
 def _stand_ins(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
@@ -91,13 +91,13 @@ def _stand_ins(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
         if child is not None:
             if _is_stand_in(child):
                 yield parent, name, child
-            yield from _stand_ins(vars(child).get("fewstep_block", child))
+            yield from _stand_ins(getattr(child, "fewstep_block", child))
 
 
 def _retire(stand_in: nn.Module | Scaler) -> nn.Module:
     """Tell a stand-in, or several on top of each other, to do nothing any more; the block behind them."""
     module: Any = stand_in
     while _is_stand_in(module):
-        vars(module)["fewstep_scaling"] = Scaling()
-        module = vars(module)["fewstep_block"]
+        rescale(module, Scaling())
+        module = module.fewstep_block
     return module  # type: ignore[no-any-return]

@@ -101,8 +101,8 @@ def upsampler_of(block: nn.Module) -> nn.Module | None:
 
 
 def transformer_of(block: nn.Module) -> nn.Module | None:
-    """The spatial transformer inside a block, or None."""
-    return next((child for child in written(block).children() if hasattr(child, "transformer_blocks")), None)
+    """The spatial transformer inside a block, also one that somebody has put into a box of his own, or None."""
+    return next((module for module in block.modules() if hasattr(module, "transformer_blocks")), None)
 
 
 def _block_lists(unet: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

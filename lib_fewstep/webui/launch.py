@@ -26,15 +26,14 @@ class AroundPass:
         stale: AroundPass | None = sampler.pop(self.attribute, None)
         if stale is not None:
             stale._detach()
-        self._below: Callable[..., Any] = self._p.sampler.launch_sampling
-        self._others_launch = sampler.get("launch_sampling")
+        self._others_launch: Callable[..., Any] | None = sampler.get("launch_sampling")
         sampler.update({"launch_sampling": self.launch, self.attribute: self})
 
     def launch(self, steps: int, func: Callable[[], Any]) -> Any:
         """Sample `steps` steps in between; what is raised here reaches the user."""
         self._steps = steps
         self._detach()
-        if vars(self._p.sampler).get(self.attribute) is not self:  # a later one has taken its place
+        if vars(self._p.sampler).setdefault(self.attribute, self) is not self:  # a later one has taken its place
             return self._below(steps, func)
         try:
             self.start()
@@ -42,6 +41,12 @@ class AroundPass:
         finally:
             self.close()
             vars(self._p.sampler).pop(self.attribute, None)
+
+    def _below(self, steps: int, func: Callable[[], Any]) -> Any:
+        """What would run without the wrapper, now: another's own wrapper, or what the sampler's class has."""
+        if self._others_launch is not None:
+            return self._others_launch(steps, func)
+        return type(self._p.sampler).launch_sampling(self._p.sampler, steps, func)
 
     def start(self) -> None:
         """Before the first step."""

@@ -57,7 +57,17 @@ class SamplingPass(AroundPass):
         self._first_timestep: float | None = None
 
     def at_step(self, denoiser: Any, sigma: Any) -> None:
-        """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`."""
+        """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`.
+
+        An error ends the session: the host reports it, and the rest of the pass is the plain model's.
+        """
+        try:
+            self._get_ready(denoiser, sigma)
+        except Exception:
+            self.close()
+            raise
+
+    def _get_ready(self, denoiser: Any, sigma: Any) -> None:
         if self._session is None:
             return
         if self._session.unet is not host.loaded_unet():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from contextlib import ExitStack
 from functools import cache
 
@@ -10,6 +12,9 @@ import torch
 from torch import nn
 
 from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.hires.raunet import upsampling_to
+from lib_fewstep.hires.token_counts import counting_tokens
+from lib_fewstep.unet import remove
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
 from tests.neighbours import NEIGHBOURS, WITHOUT_SMOOTHING, own_attribute, regions, token_merging, transformers
 
@@ -193,14 +198,14 @@ def test_a_forward_that_was_taken_from_a_stand_in_is_put_back_on_the_block():
 
 
 class Wrapped(nn.Module):
-    """A transformer block in a box of its own."""
+    """A block in a box of its own."""
 
     def __init__(self, block):
         super().__init__()
         self.inner = block
 
-    def forward(self, x, context=None):
-        return self.inner(x, context=context)
+    def forward(self, x, *args, **kwargs):
+        return self.inner(x, *args, **kwargs)
 
 
 @pytest.mark.parametrize("wrapped", [(0,), (0, 1)])
@@ -218,6 +223,77 @@ def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
     ]
     assert not near(ours, ours_alone("SDXL", "HiDiffusion", size))
     assert not near(ours, run(unet, METHODS["HiDiffusion"] | {"window_attention": False}, size))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("wrap", [lambda _, twin: twin, lambda block, _: Wrapped(block)], ids=["copy", "box"])
+@pytest.mark.parametrize("started", [False, True])
+def test_blocks_that_are_exchanged_between_steps_are_followed(method, wrap, started):
+    """By copies, which have windows and sizes of their own, or by boxes around them."""
+    unet, size = sd1_unet(), (17, 13)
+    with HiResSession(unet, HiResSettings(**METHODS[method]), size, STEPS) as session:
+        if started:
+            session.at_step(0)
+        blocks = {side: getattr(unet, f"{side}_blocks") for side in ("input", "output")}
+        for side, twins in (("input", copy.deepcopy(unet.input_blocks)), ("output", copy.deepcopy(unet.output_blocks))):
+            for index in (1, 2, 5):
+                blocks[side][index] = wrap(blocks[side][index], twins[index])
+        session.at_step(1)
+        assert near(evaluated(unet, size), ours_alone("SD1", method, size))
+    assert remove(unet) == 0
+    assert torch.equal(evaluated(unet, size), plain("SD1", size))
+
+
+def test_windows_act_inside_of_a_boxed_block():
+    """One that was there before: the model is known for what it is, and all of it is windowed."""
+    unet, size = sd1_unet(), (16, 24)
+    for index in (1, 2):
+        unet.input_blocks[index] = Wrapped(unet.input_blocks[index])
+    assert near(run(unet, METHODS["HiDiffusion"], size), ours_alone("SD1", "HiDiffusion", size))
+
+
+def test_those_who_count_tokens_are_found_in_boxes_and_behind_partials():
+    unet, size = sd1_unet(), (17, 13)
+    for block in transformers(unet):
+        block.attn2.forward = functools.partial(block.attn2.forward)
+    for stack in [module for module in unet.modules() if hasattr(module, "transformer_blocks")]:
+        stack.transformer_blocks[0] = Wrapped(stack.transformer_blocks[0])
+    with HiResSession(unet, HiResSettings(**METHODS["Deep Shrink"]), size, STEPS) as session:
+        session.at_step(1)
+    assert session.report.active_steps == ()
+    assert session.report.notes[0].startswith(
+        "shrinking yields to ldm.modules.attention, which replaces the forward of cross-attention"
+    )
+
+
+def test_no_cross_attention_counts_nothing():
+    unet = sd1_unet()
+    for block in transformers(unet):
+        block.attn2 = None
+    assert counting_tokens([*unet.input_blocks, *unet.output_blocks]) is None
+
+
+def test_a_transformer_block_without_self_attention_is_left_alone():
+    unet, size = sd1_unet(), (16, 24)
+    block = unet.input_blocks[1][1].transformer_blocks[0]
+    block.attn1, block._forward = None, lambda x, context=None: x
+    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+        session.at_step(1)
+        assert evaluated(unet, size).isfinite().all()
+    assert session.report.notes == [
+        "window attention left a transformer block of input_blocks[1] alone: another extension has exchanged it"
+    ]
+
+
+@pytest.mark.parametrize("size", [(5, 7), (8, 8), None])
+def test_an_upsamplers_own_forward_acts(size):
+    """The sizes that RAU-Net has for it follow."""
+    upsampler, h = sd1_unet().output_blocks[8][-1], torch.randn(1, 64, 4, 4)
+    own = upsampler.forward
+    louder = upsampler.forward = lambda h: 1.5 * own(h)
+    with upsampling_to(upsampler, lambda: size):
+        assert torch.equal(upsampler(h), torch.nn.functional.interpolate(1.5 * own(h), size or (8, 8), mode="nearest"))
+    assert vars(upsampler)["forward"] is louder
 
 
 def test_attention_that_is_called_by_name_gets_windows():

@@ -53,14 +53,45 @@ def test_every_block_takes_every_shift_in_turn():
         assert all(shift_of(step, block) != shift_of(step, block + 1) for step in range(SHIFTS))
 
 
-@pytest.mark.parametrize("name", ["context", "mask"])
+class Attention(CrossAttention):
+    """Takes more than the one of the original implementation, as that of SDXL's does."""
+
+    def forward(self, x, context=None, mask=None, bias=0.0, times=0):
+        return super().forward(x, context, mask) + bias + times
+
+
+GIVEN = {"context": torch.ones(1, 5, 8), "mask": torch.ones(1, 16) > 0, "bias": torch.arange(16.0)[:, None], "times": 2}
+
+
+@pytest.mark.parametrize("name", GIVEN)
 def test_attention_that_looks_at_something_else_is_left_alone(name):
     """What it would see is no window; who gave it is told of in a line."""
-    attention, tokens, notes = CrossAttention(8, heads=1, dim_head=8), torch.randn(1, 16, 8), []
-    given = {"context": torch.randn(1, 5, 8)} if name == "context" else {"mask": torch.ones(1, 16, dtype=torch.bool)}
+    attention, tokens, notes = Attention(8, heads=1, dim_head=8), torch.randn(1, 16, 8), []
+    given = {name: GIVEN[name]}
     alone = attention(tokens, **given)
     with windowed([(attention, 1)], (4, 4), notes.append):
         assert torch.equal(attention(tokens, **given), alone)
         assert not torch.equal(attention(tokens), attention.forward(tokens))
     assert len(notes) == 1
+    assert notes[0].startswith("window attention left a block alone: another extension gives it more than the tokens")
     assert torch.equal(attention(tokens), attention.forward(tokens))
+
+
+def test_attention_that_calls_its_tokens_otherwise_is_left_alone():
+    class Renamed(CrossAttention):
+        def forward(self, hidden_states):
+            return super().forward(hidden_states)
+
+    attention, tokens, notes = Renamed(8, heads=1, dim_head=8), torch.randn(1, 16, 8), []
+    with windowed([(attention, 1)], (4, 4), notes.append):
+        assert torch.equal(attention(hidden_states=tokens), attention.forward(tokens))
+    assert len(notes) == 1
+
+
+def test_tokens_that_are_not_those_of_the_map_are_left_alone():
+    attention, tokens, notes = CrossAttention(8, heads=1, dim_head=8), torch.randn(1, 12, 8), []
+    with windowed([(attention, 1)], (4, 4), notes.append):
+        assert torch.equal(attention(tokens, context=None, mask=None), attention.forward(tokens))
+    assert notes == [
+        "window attention left a block alone: another extension gives it 12 tokens for a feature map of 4x4"
+    ]

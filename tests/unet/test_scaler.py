@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import sys
+import types
+import weakref
 
 import pytest
 import torch
 
 from lib_fewstep.unet import Place, Scaler, Scaling, install, remove
+from lib_fewstep.unet.compiled import as_written
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet
 
 MAKES = [sd1_unet, sdxl_unet]
@@ -56,7 +60,8 @@ def test_it_looks_like_the_block(make):
         assert len(scaler) == len(block)
         assert scaler[0] is block[0]
         assert scaler[-1] is block[-1]
-        assert repr(scaler).split("(", 1)[1] == repr(block).split("(", 1)[1]
+        assert repr(scaler[:1]) == repr(block[:1])
+        assert repr(scaler) == repr(block)
         remove(unet)
         assert blocks[place.index] is block
 
@@ -99,7 +104,7 @@ def test_installing_twice_and_removing_twice_is_harmless():
     before = describe(unet)
     install(unet, everywhere(unet))
     install(unet, everywhere(unet))
-    assert all("fewstep_block" not in vars(vars(block)["fewstep_block"]) for block in unet.input_blocks)
+    assert not any(hasattr(block.fewstep_block, "fewstep_block") for block in unet.input_blocks)
     assert remove(unet) == 24
     assert remove(unet) == 0
     assert describe(unet) == before
@@ -189,3 +194,92 @@ def test_a_copy_of_a_model_with_stand_ins_works():
     twin = copy.deepcopy(unet)
     assert remove(twin) == 0
     assert torch.equal(call(twin, latents((16, 16)), contexts()), plain)
+
+
+def test_the_classs_own_forward_can_be_called():
+    """As a method that is bound to the instance does which goes on to its class's."""
+    unet = sd1_unet()
+    plain = call(unet, latents((16, 16)), contexts())
+    install(unet, everywhere(unet))
+    for block in unet.input_blocks:
+        block.forward = types.MethodType(lambda self, *args: type(self).forward(self, *args), block)
+    assert torch.equal(call(unet, latents((16, 16)), contexts()), plain)
+    remove(unet)
+    assert torch.equal(call(unet, latents((16, 16)), contexts()), plain)
+
+
+def test_a_block_can_be_called_by_name():
+    unet = sd1_unet()
+    given = {"emb": torch.randn(1, 128), "context": torch.randn(1, 7, 64)}
+    scaler, x = Scaler(unet.input_blocks[1], Scaling(after=(lambda x: 2 * x,))), torch.randn(1, 32, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(scaler(x=x, **given), 2 * unet.input_blocks[1](x, **given))
+
+
+def doubling(module, _args, output):
+    return 2 * output
+
+
+def marked(block):
+    """Another extension's, which knows by a mark of its own whether it is there."""
+    if not hasattr(block, "_original"):
+        block._original = block.forward
+        block.forward = lambda *args: 2 * block._original(*args)
+
+
+def unmarked(block):
+    block.forward = block._original
+    del block._original
+
+
+def test_what_others_set_on_a_stand_in_is_the_blocks():
+    unet = sd1_unet()
+    plain = call(unet, latents((16, 16)), contexts())
+    for _ in range(3):
+        install(unet, everywhere(unet))
+        marked(unet.input_blocks[1])
+        once = call(unet, latents((16, 16)), contexts())
+        remove(unet)
+        assert torch.equal(call(unet, latents((16, 16)), contexts()), once), "it has stayed"
+    assert not torch.equal(once, plain)
+    install(unet, everywhere(unet))
+    unmarked(unet.input_blocks[1])
+    assert torch.equal(call(unet, latents((16, 16)), contexts()), plain)
+    remove(unet)
+    assert torch.equal(call(unet, latents((16, 16)), contexts()), plain)
+    assert not hasattr(unet.input_blocks[1], "_original")
+
+
+def test_whatever_changes_on_a_stand_in_changes_the_block():
+    unet = sd1_unet()
+    install(unet, everywhere(unet))
+    stand_in, block = unet.input_blocks[1], unet.input_blocks[1].fewstep_block
+    other, handle = type("Other", (type(block),), {}), stand_in.register_forward_hook(doubling)
+    stand_in.add_module("more", torch.nn.Identity())
+    unet.train(mode=not unet.training)
+    stand_in.__class__ = other
+    remove(unet)
+    assert unet.input_blocks[1] is block
+    assert type(block) is other
+    assert list(block._modules) == ["0", "1", "more"]
+    assert all(module.training == unet.training for module in unet.modules())
+    assert list(block._forward_hooks.values()) == [doubling]
+    handle.remove()
+    assert not block._forward_hooks
+
+
+def test_a_class_that_somebody_made_is_not_kept():
+    kind = type("Made", (torch.nn.Sequential,), {})
+    Scaler(kind(), Scaling())
+    known = weakref.ref(kind)
+    del kind
+    gc.collect()
+    assert known() is None
+
+
+def test_a_module_that_looks_compiled_and_is_not_is_left_alone():
+    unet = sd1_unet()
+    block = unet.input_blocks[1]
+    block._modules["_orig_mod"] = torch.nn.Identity()
+    with as_written(block):
+        assert "forward" not in vars(block)

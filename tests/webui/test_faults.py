@@ -219,6 +219,24 @@ def test_in_our_own_callbacks(host, clean, monkeypatch, room, name, times, statu
             assert len(host.errors) == (status == 200)
 
 
+def test_after_an_error_at_a_step_the_rest_of_the_pass_is_the_plain_models(host, clean, monkeypatch):
+    session, calls, seen = sys.modules["lib_fewstep.hires.session"].HiResSession, itertools.count(), []
+    own = session.at_step
+
+    def fails(*args):
+        if next(calls) == 1:
+            raise out_of_memory()
+        return own(*args)
+
+    with nothing_left(host, clean), monkeypatch.context() as patched:
+        patched.setattr(session, "at_step", fails)
+        blocks = host.unet.input_blocks
+        watch = host.unet.register_forward_pre_hook(lambda *_: seen.append(hasattr(blocks[0], "fewstep_block")))
+        assert answer(host, "HiDiffusion").status == 200
+        watch.remove()
+    assert seen == [True, False, False]
+
+
 @pytest.mark.parametrize("kind", ["cfg_denoiser", "cfg_denoised", "cfg_after_cfg"])
 def test_in_somebody_elses_callback(host, clean, stopped, kind):
     """The host swallows an Exception, and the image is as ever; anything else ends the pass."""

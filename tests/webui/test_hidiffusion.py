@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -232,6 +233,28 @@ def test_a_wrapper_that_comes_after_ours_is_called_once(host):
     assert calls == [5]
 
 
+def test_a_change_of_the_samplers_class_after_ours_acts(host, monkeypatch):
+    room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
+    room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12)).attach()
+    own = type(p.sampler).launch_sampling
+    changed = lambda self, steps, func: calls.append(steps) or own(self, steps, func)  # noqa: E731
+    monkeypatch.setattr(type(p.sampler), "launch_sampling", changed)
+    assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
+    assert calls == [5]
+
+
+def test_a_wrapper_that_launches_twice_has_both_in_a_session(host):
+    room, p = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host)
+    room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12)).attach()
+    ours = p.sampler.launch_sampling
+
+    def in_a_session():
+        return room.host.on_sampler_of(SimpleNamespace(denoiser=SimpleNamespace(sampler=p.sampler)), "fewstep_pass")
+
+    assert all(ours(5, in_a_session) is not None for _ in range(2))
+    assert "fewstep_pass" not in vars(p.sampler)
+
+
 def test_split_cond_and_uncond_agree_with_batched(host):
     together = txt2img(host, [ON])
     apart = txt2img(host, [ON], override_settings={"batch_cond_uncond": False})
@@ -256,7 +279,7 @@ def test_a_refiner_of_another_layout_is_followed(log):
         assert describe(unet) == before
         assert not host.errors
         assert any("nothing is done: the SDXL refiner" in line for line in log())
-        assert not any("fewstep_block" in vars(block) for block in host.unet.input_blocks)
+        assert not any(hasattr(block, "fewstep_block") for block in host.unet.input_blocks)
 
 
 BAD = [
