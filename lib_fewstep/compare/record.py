@@ -82,24 +82,31 @@ def append(records: Iterable[Record], path: Path) -> None:
     new = not path.exists() or path.stat().st_size == 0
     if not new:
         _check_head(path)
+        _close_torn_row(path)
     # a model's name may come from a file name that is no UTF-8
     with path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
-        elif _is_torn(path):
-            file.write("\r\n")  # a row that was cut off stays by itself
         writer.writerows(dataclasses.asdict(record) for record in records)
 
 
-def _is_torn(path: Path) -> bool:
-    with path.open("rb") as file:
+def _close_torn_row(path: Path) -> None:
+    """End a last line that was cut off, also within a quoted text or a character, so that it stays by itself."""
+    with path.open("rb+") as file:
         file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"
+        if file.read() == b"\n":
+            return
+        file.seek(0)
+        rows = file.read()
+        row = rows[rows.rfind(b"\n") + 1 :]
+        file.seek(len(rows) - len(row))
+        file.truncate()
+        file.write(row.decode("utf-8", errors="ignore").encode() + b'"' * (rows.count(b'"') % 2) + b"\r\n")
 
 
 def _check_head(path: Path) -> None:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
         head = next(csv.reader(file), [])
     if tuple(head) != COLUMNS:
         raise SettingError(f"{path} has other columns than the record ({', '.join(COLUMNS)}): move it away.")

@@ -77,7 +77,7 @@ def load(path: Path) -> Prior:
     """Read statistics that `save` wrote. Raises SettingError for anything else."""
     try:
         tensors = load_file(_statistics_file(path))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, AttributeError) as error:  # the last for a precision that this torch lacks
         raise SettingError(f"prior = {path.name} is not allowed: it is no safetensors file ({error}).") from None
     mean, std = tensors.get("mean"), tensors.get("std")
     if mean is None or std is None or mean.dim() != 1 or mean.shape != std.shape:

@@ -398,7 +398,7 @@ def _words(path: Path) -> dict[str, str]:
     """What a file of a language says; nothing where it cannot be read, which the WebUI reports itself."""
     try:
         words = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     known = words.items() if isinstance(words, dict) else ()
     return {text: said for text, said in known if said and isinstance(said, str)}

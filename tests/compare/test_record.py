@@ -68,3 +68,20 @@ def test_a_model_whose_file_name_is_no_utf_8_is_written(tmp_path):
     append([record(model="mod\udce9le")], path)
     with path.open(encoding="utf-8", newline="") as file:
         assert [row["model"] for row in csv.DictReader(file)] == ["mod\\udce9le"]
+
+
+@pytest.mark.parametrize("model", ["model", 'a, "b"', "模型"])
+def test_a_row_that_was_cut_off_takes_no_other_along(tmp_path, model):
+    """Wherever it was cut: in a number, in a quoted text, in a character, in the end of the line."""
+    path, whole = tmp_path / "record.csv", record(model=model, seed=7)
+    append([whole], path)
+    once = path.read_bytes()
+    head = once.index(b"\n") + 1
+    for length in range(head + 1, len(once)):
+        path.write_bytes(once[:length])
+        append([whole], path)
+        append([whole], path)
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [found["model"] for found in rows[1:]] == [model, model]
+        assert [found["seed"] for found in rows[1:]] == ["7", "7"]

@@ -92,6 +92,16 @@ BAD = {
 }
 
 
+def test_a_precision_that_this_torch_lacks_is_refused(tmp_path, monkeypatch):
+    """As those of newer formats on the WebUI's torch 2.1."""
+    path = tmp_path / "prior.safetensors"
+    statistics = {"mean": torch.zeros(4), "std": torch.ones(4)}
+    save_file({**statistics, "another": torch.zeros(4, dtype=torch.int8)}, path)
+    monkeypatch.delattr(torch, "int8")
+    with pytest.raises(SettingError, match="it is no safetensors file"):
+        load(path)
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_file_is_refused_in_one_sentence(kind, tmp_path):
     path = tmp_path / "prior.safetensors"

@@ -333,14 +333,16 @@ class TestChinese:
             assert re.search("[\u4e00-\u9fff]", rest)
             assert not re.search("[A-Za-z]{2,}", rest), text
 
-    def test_other_files_of_the_language_do_no_harm(self, unit, monkeypatch, tmp_path):
+    @pytest.mark.parametrize(
+        "places", ["{nam}", "{name.upper}", "{name[0]}", "{name:>99999999999}", "{name!r}", "{", "{}", "{name:{name}}"]
+    )
+    def test_other_files_of_the_language_do_no_harm(self, unit, monkeypatch, tmp_path, places):
         words = {
             "broken": "{",
             "list": "[]",
             "empty": json.dumps({"No model is loaded yet.": "", "unit": "word", "{sampler}": 3}),
-            "places": json.dumps(
-                {'No preset is needed, as far as the name of the checkpoint "{name}" tells.': "{nam}"}
-            ),
+            "deep": "[" * 100_000,
+            "places": json.dumps({NO_PRESET: places}),
         }
         for name, text in words.items():
             (tmp_path / f"{name}.json").write_text(text)
@@ -365,6 +367,7 @@ class TestChinese:
         assert [text for text, said in CHINESE.items() if not re.search("[\u4e00-\u9fff]", said)] == NO_WORDS
 
 
+NO_PRESET = 'No preset is needed, as far as the name of the checkpoint "{name}" tells.'
 PROPER = ("CFG", "T1", "T2", "RAU-Net", "HiDiffusion", "lambda", "cfg/12.5")
 NO_WORDS = [
     "{before}, {part}",

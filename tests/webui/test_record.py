@@ -209,16 +209,6 @@ def test_a_setting_that_is_no_switch_is_off_and_said(host, log, value):
     assert any(line.startswith("fewstep_record = ") and line.endswith("Until then it is False.") for line in log())
 
 
-def test_a_row_that_was_cut_off_takes_no_other_along(host):
-    run(host, **ON)
-    whole = file(host).read_bytes()
-    file(host).write_bytes(whole[:-20])
-    run(host, **ON)
-    head, cut, new = csv.reader(file(host).read_text().splitlines())
-    assert len(cut) <= len(head) == len(new)
-    assert new != cut
-
-
 def test_a_file_that_is_no_table_is_left_alone(host, log):
     file(host).parent.mkdir(parents=True, exist_ok=True)
     file(host).write_bytes(b"\xff\xfe\x00time")
