@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 RESULT = re.compile(r"^\s*(?P<module>(?P<package>lib_fewstep\.\w+)\.\w+)\.\S+: (?P<status>.+)$")
+PACKAGES = {"lib_fewstep.unet", "lib_fewstep.hires"}
 NOTICED = {"killed", "timeout", "segfault"}
 """A change that makes the tests run for ever, or takes the process down, is noticed, too."""
 
@@ -23,8 +24,9 @@ def main() -> None:
     parser.add_argument("--goal", type=float, default=0.85, help="the share to be noticed (default: 0.85)")
     goal = parser.parse_args().goal
     found = results(sys.stdin)
-    if found.empty:
-        sys.exit("no results: run `mutmut run` first")
+    missing = PACKAGES - set(found["package"])
+    if missing:
+        sys.exit(f"no results of {', '.join(sorted(missing))}: run `mutmut run` first")
     packages = shares(found, "package")
     sys.stdout.write(shares(found, "module").to_string(formatters={"share": "{:.0%}".format}) + "\n")
     sys.stdout.write(packages.to_string(formatters={"share": "{:.1%}".format}) + "\n")

@@ -32,7 +32,14 @@ def test_noticed_is_what_a_test_or_the_clock_has_ended(monkeypatch, capsys):
     assert ["lib_fewstep.hires", "2", "1", "50.0%"] in rows
 
 
-@pytest.mark.parametrize(("lines", "goal", "words"), [(LINES, 0.51, "fewer than 51%"), ("", 0.5, "no results")])
+CASES = [
+    (LINES, 0.51, "fewer than 51%"),
+    ("", 0.5, "no results of lib_fewstep.hires, lib_fewstep.unet"),
+    (LINES.replace("hires", "unet"), 0.5, "no results of lib_fewstep.hires"),
+]
+
+
+@pytest.mark.parametrize(("lines", "goal", "words"), CASES)
 def test_what_falls_short_ends_with_an_error(monkeypatch, capsys, lines, goal, words):
     with pytest.raises(SystemExit, match=words):
         printed(monkeypatch, capsys, lines, goal)
