@@ -106,7 +106,10 @@ class _Skips:
         skip = self._topology.partner(index) - 1
 
         def around(_: Tensor) -> AbstractContextManager[None]:
-            return upsampling_to(upsampler, lambda: self._sizes.get(skip))  # type: ignore[arg-type]
+            return upsampling_to(upsampler, lambda: self._sizes.get(skip), unused)  # type: ignore[arg-type]
+
+        def unused() -> None:
+            self._note(f"another extension runs something else than the upsampler of {Place('output', index)}")
 
         def fit(h: Tensor) -> Tensor:
             if skip not in self._sizes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,27 +21,24 @@ def strided(h: Tensor) -> Tensor:
 
 
 @contextmanager
-def upsampling_to(upsampler: nn.Module, size: Callable[[], Size | None]) -> Iterator[None]:
-    """One nearest resize straight to `size`, then the upsampler's convolution, in place of the fixed factor 2.
+def upsampling_to(upsampler: nn.Module, size: Callable[[], Size | None], unused: Callable[[], None]) -> Iterator[None]:
+    """The upsampler's convolution gets one nearest resize straight to `size`, in place of the fixed factor 2.
 
-    Where the size is not known (None), the factor stays; a `forward` of another extension's on the upsampler runs as
-    it is, and what comes out is resized.
+    The upsampler runs as it is, whoever has changed it: the nearest resize of what it has doubled is the same, to the
+    bit, as that of its input. Where the size is not known (None), the factor stays. `unused` is called where the
+    convolution has not run.
     """
-    doubled = upsampler.forward
-    own = vars(upsampler).get("forward")
+    ran = False
 
-    def forward(h: Tensor) -> Tensor:
-        wanted = size()
-        if wanted is None or wanted == (2 * h.shape[-2], 2 * h.shape[-1]):
-            return doubled(h)  # type: ignore[no-any-return]
-        if own is not None:
-            return resize(doubled(h), wanted, "nearest")
-        return upsampler.conv(resize(h, wanted, "nearest"))  # type: ignore[operator, no-any-return]
+    def straight(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal ran
+        ran, wanted = True, size()
+        return args if wanted is None else (resize(args[0], wanted, "nearest"), *args[1:])
 
-    vars(upsampler)["forward"] = forward
+    handle = upsampler.conv.register_forward_pre_hook(straight)  # type: ignore[union-attr]
     try:
         yield
     finally:
-        del vars(upsampler)["forward"]
-        if own is not None:
-            vars(upsampler)["forward"] = own
+        handle.remove()
+    if not ran:
+        unused()

@@ -117,7 +117,6 @@ class HiResSession:
         if not 0 <= index < len(steps):
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
         if steps[index].active and not (self._scalers and in_place(self.unet, self._scalers)):
-            self._take_out()
             self._follow_exchanges()
         step = self._beside_others(steps[index])
         if not step.active:
@@ -134,19 +133,22 @@ class HiResSession:
 
     def _follow_exchanges(self) -> None:
         """Work on the blocks that are there now; one around which another extension has put its own is the same."""
-        remove(self.unet)
-        for place, block in blocks_of(self.unet).items():
-            if self._blocks[place] not in block.modules():
-                self._blocks[place] = block
+        if self._scalers:
+            self._take_out()
+            remove(self.unet)
+        there = blocks_of(self.unet)
+        for place, block in self._blocks.items():
+            if block not in there[place].modules():
+                self._blocks[place] = there[place]
 
     def _beside_others(self, step: Step) -> Step:
         """Where somebody tells a feature map's size from the number of its tokens, Deep Shrink may only halve it."""
         shrink = step.shrink
-        counting = None if shrink is None else counting_tokens(self._blocks.values())
-        if shrink is None or counting is None:
+        if shrink is None:
             return step
         size = self._topology.size_at(plan.shrink_places(self._topology, shrink)[0], self.report.latent_size)
-        if shrink.halves(size):
+        counting = None if shrink.halves(size) else counting_tokens(self._blocks.values())
+        if counting is None:
             return step
         settings = self.schedule.settings
         constant = replace(shrink, down=settings.downscale or 1.0, up=settings.upscale or 1.0)

@@ -26,13 +26,13 @@ def counting_tokens(blocks: Iterable[nn.Module]) -> str | None:
 def _counting(transformer: nn.Module) -> str | None:
     if type(transformer).__name__ == "ToMeBlock":
         return "token merging (tomesd)"
-    attention = getattr(transformer, "attn2", None)
-    if not isinstance(attention, nn.Module):
+    attention = transformer._modules.get("attn2")
+    if attention is None:
         return None
     attention = written(attention)
     forward: Any = vars(attention).get("forward")
-    if forward is None or getattr(forward, "__func__", None) is type(attention).forward:
-        return None
     while isinstance(forward, functools.partial):
         forward = forward.func
+    if forward is None or getattr(forward, "__func__", None) is type(attention).forward:
+        return None
     return f"{forward.__module__}, which replaces the forward of cross-attention"

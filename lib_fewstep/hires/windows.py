@@ -49,27 +49,30 @@ def windowed(shifted: list[tuple[nn.Module, int]], size: Size, note: Callable[[s
     """Each self-attention sees windows of its `size` (height, width) tokens, with the shift that is given with it.
 
     A self-attention whose tokens are not those of the feature map, because another extension merged or extended
-    them, is left alone, and `note` is told.
+    them, is left alone, and `note` is told; also of one that is not called at all.
     """
     with ExitStack() as hooks:
-        for attention, shift in shifted:
-            hook = _WindowHook(size, shift, note)
+        inside = [_WindowHook(size, shift, note) for _, shift in shifted]
+        for (attention, _), hook in zip(shifted, inside, strict=True):
             for handle in (  # next to the call: other hooks see all tokens, before and after it
                 attention.register_forward_pre_hook(hook.before, with_kwargs=True),
                 attention.register_forward_hook(hook.after, prepend=True),
             ):
                 hooks.callback(handle.remove)
         yield
+        if not all(hook.called for hook in inside):
+            note("window attention left a block alone: another extension runs something else in its place")
 
 
 class _WindowHook:
     def __init__(self, size: Size, shift: int, note: Callable[[str], None]) -> None:
         self.size, self.shift, self.note = size, shift, note
-        self.in_windows = False
+        self.in_windows = self.called = False
 
     def before(
         self, _module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        self.called = True
         others = {name: value for name, value in kwargs.items() if name != "x"}
         tokens: Any
         tokens, *more = args or (kwargs.get("x"),)
@@ -82,7 +85,7 @@ class _WindowHook:
 
     def _given(self, tokens: Any, others: list[Any]) -> str | None:
         """What attention gets besides or instead of the tokens of the feature map."""
-        if not isinstance(tokens, Tensor) or any(isinstance(value, Tensor) or value for value in others):
+        if not isinstance(tokens, Tensor) or not all(_says_nothing(value) for value in others):
             return "more than the tokens of a feature map, or calls it in a way of its own"
         if tokens.shape[1] != self.size[0] * self.size[1]:
             return f"{tokens.shape[1]} tokens for a feature map of {self.size[1]}x{self.size[0]}"
@@ -90,6 +93,11 @@ class _WindowHook:
 
     def after(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return merge(output, self.size, self.shift) if self.in_windows else output
+
+
+def _says_nothing(value: object) -> bool:
+    """Whether an argument is one that attention has where it looks at its tokens alone: None, 0 or False."""
+    return value is None or (isinstance(value, (int, float)) and not value)
 
 
 def _offsets(grid: Tensor, shift: int) -> tuple[int, int]:

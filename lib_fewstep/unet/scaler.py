@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -60,14 +61,19 @@ class Scaler:
         """A copy of a model with stand-ins has the blocks themselves."""
         return _itself, (self.fewstep_block,)
 
+    def __copy__(self) -> nn.Module:
+        """A copy of the block."""
+        return copy.copy(self.fewstep_block)
+
     @property
     def __class__(self) -> Any:
-        """The block's own, for who makes another one of the same class, and who exchanges it."""
+        """The block's own, for who makes another one of the same class; who exchanges it exchanges both."""
         return self.fewstep_block.__class__
 
     @__class__.setter
     def __class__(self, value: Any) -> None:
         self.fewstep_block.__class__ = value
+        vars(object)["__class__"].__set__(self, _scaler_class(value))
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on a changed feature map; called as the block is: `(x, emb, context)`.

@@ -82,16 +82,18 @@ def _put(unet: nn.Module, place: Place, block: nn.Module | Scaler) -> None:
 
 
 def _is_stand_in(module: nn.Module | Scaler) -> bool:
-    return hasattr(module, "fewstep_block")
+    return hasattr(type(module), "fewstep_block")  # not of the module: others' wrappers hand on what they do not have
 
 
 def _stand_ins(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
     """Every stand-in below a module, with its parent and its name there; what it stands for is searched too."""
     for name, child in list(parent._modules.items()):
         if child is not None:
+            below: Any = child
             if _is_stand_in(child):
                 yield parent, name, child
-            yield from _stand_ins(getattr(child, "fewstep_block", child))
+                below = below.fewstep_block
+            yield from _stand_ins(below)
 
 
 def _retire(stand_in: nn.Module | Scaler) -> nn.Module:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
 
-from lib_fewstep.unet.compiled import written
 from lib_fewstep.unet.swapper import Place
 
 Family = Literal["SD1", "SD2", "SDXL", "SDXL refiner"]
@@ -95,14 +94,20 @@ def inspect_unet(unet: nn.Module) -> Topology:
 
 
 def upsampler_of(block: nn.Module) -> nn.Module | None:
-    """The upsampler inside an output block (its last child), or None."""
-    children = list(written(block).children())
-    return children[-1] if children and isinstance(getattr(children[-1], "conv", None), nn.Conv2d) else None
+    """The upsampler inside an output block, or None."""
+    return next((module for module in _inside(block) if isinstance(module._modules.get("conv"), nn.Conv2d)), None)
 
 
 def transformer_of(block: nn.Module) -> nn.Module | None:
-    """The spatial transformer inside a block, also one that somebody has put into a box of his own, or None."""
-    return next((module for module in block.modules() if hasattr(module, "transformer_blocks")), None)
+    """The spatial transformer inside a block, or None."""
+    return next((module for module in _inside(block) if "transformer_blocks" in module._modules), None)
+
+
+def _inside(block: nn.Module) -> Iterator[nn.Module]:
+    """A block's children, and theirs: another extension, or `torch.compile`, may have put the block into a box."""
+    for child in block.children():
+        yield child
+        yield from child.children()
 
 
 def _block_lists(unet: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -117,9 +122,8 @@ def _block_lists(unet: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def _is_downsampler(block: nn.Module) -> bool:
-    child = next(written(block).children(), None)
-    convolution = getattr(child, "op", None)
-    return isinstance(convolution, nn.Conv2d) and convolution.stride == (2, 2)
+    convolutions = (module._modules.get("op") for module in _inside(block))
+    return any(isinstance(found, nn.Conv2d) and found.stride == (2, 2) for found in convolutions)
 
 
 def _attention(side: Literal["input", "output"], blocks: Iterable[nn.Module]) -> Iterable[Attention]:
@@ -130,8 +134,7 @@ def _attention(side: Literal["input", "output"], blocks: Iterable[nn.Module]) ->
 
 
 def _input_channels(block: nn.Module) -> int:
-    convolution = next(written(block).children(), None)
-    return int(getattr(convolution, "in_channels", 0))
+    return next((module.in_channels for module in _inside(block) if isinstance(module, nn.Conv2d)), 0)
 
 
 def _family(unet: nn.Module, downsamplers: tuple[int, ...], inputs: list[nn.Module]) -> Family:

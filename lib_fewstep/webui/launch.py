@@ -33,7 +33,7 @@ class AroundPass:
         """Sample `steps` steps in between; what is raised here reaches the user."""
         self._steps = steps
         self._detach()
-        if vars(self._p.sampler).setdefault(self.attribute, self) is not self:  # a later one has taken its place
+        if vars(self._p.sampler).get(self.attribute) is not self:  # a later one has taken its place
             return self._below(steps, func)
         try:
             self.start()
@@ -44,9 +44,12 @@ class AroundPass:
 
     def _below(self, steps: int, func: Callable[[], Any]) -> Any:
         """What would run without the wrapper, now: another's own wrapper, or what the sampler's class has."""
+        sampler = self._p.sampler
         if self._others_launch is not None:
             return self._others_launch(steps, func)
-        return type(self._p.sampler).launch_sampling(self._p.sampler, steps, func)
+        if "launch_sampling" in vars(sampler):  # of one that has come after ours, and calls it
+            return type(sampler).launch_sampling(sampler, steps, func)
+        return sampler.launch_sampling(steps, func)
 
     def start(self) -> None:
         """Before the first step."""

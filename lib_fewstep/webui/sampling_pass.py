@@ -59,12 +59,13 @@ class SamplingPass(AroundPass):
     def at_step(self, denoiser: Any, sigma: Any) -> None:
         """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`.
 
-        An error ends the session: the host reports it, and the rest of the pass is the plain model's.
+        An error, which the host reports, ends the session.
         """
         try:
             self._get_ready(denoiser, sigma)
         except Exception:
             self.close()
+            log.warning("%s stops: the rest of the pass is the plain model's.", self._settings.method)
             raise
 
     def _get_ready(self, denoiser: Any, sigma: Any) -> None:

@@ -197,7 +197,7 @@ def test_a_forward_that_was_taken_from_a_stand_in_is_put_back_on_the_block():
     assert torch.equal(evaluated(unet, (17, 13)), plain("SD1", (17, 13)))
 
 
-class Wrapped(nn.Module):
+class Box(nn.Module):
     """A block in a box of its own."""
 
     def __init__(self, block):
@@ -214,7 +214,7 @@ def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
     unet, size = sdxl_unet(), (16, 24)
     stack = unet.input_blocks[4][1].transformer_blocks
     for index in wrapped:
-        stack[index] = Wrapped(stack[index])
+        stack[index] = Box(stack[index])
     with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
         session.at_step(1)
         ours = evaluated(unet, size)
@@ -226,7 +226,7 @@ def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("wrap", [lambda _, twin: twin, lambda block, _: Wrapped(block)], ids=["copy", "box"])
+@pytest.mark.parametrize("wrap", [lambda _, twin: twin, lambda block, _: Box(block), lambda _, twin: Box(twin)])
 @pytest.mark.parametrize("started", [False, True])
 def test_blocks_that_are_exchanged_between_steps_are_followed(method, wrap, started):
     """By copies, which have windows and sizes of their own, or by boxes around them."""
@@ -236,7 +236,7 @@ def test_blocks_that_are_exchanged_between_steps_are_followed(method, wrap, star
             session.at_step(0)
         blocks = {side: getattr(unet, f"{side}_blocks") for side in ("input", "output")}
         for side, twins in (("input", copy.deepcopy(unet.input_blocks)), ("output", copy.deepcopy(unet.output_blocks))):
-            for index in (1, 2, 5):
+            for index in (1, 2, 5, 8):
                 blocks[side][index] = wrap(blocks[side][index], twins[index])
         session.at_step(1)
         assert near(evaluated(unet, size), ours_alone("SD1", method, size))
@@ -244,26 +244,38 @@ def test_blocks_that_are_exchanged_between_steps_are_followed(method, wrap, star
     assert torch.equal(evaluated(unet, size), plain("SD1", size))
 
 
-def test_windows_act_inside_of_a_boxed_block():
-    """One that was there before: the model is known for what it is, and all of it is windowed."""
+def test_all_acts_inside_of_boxed_blocks():
+    """They were there before: the model is known for what it is."""
     unet, size = sd1_unet(), (16, 24)
-    for index in (1, 2):
-        unet.input_blocks[index] = Wrapped(unet.input_blocks[index])
+    for blocks in (unet.input_blocks, unet.output_blocks):
+        for index in (0, 1, 2, 3, 8):
+            blocks[index] = Box(blocks[index])
     assert near(run(unet, METHODS["HiDiffusion"], size), ours_alone("SD1", "HiDiffusion", size))
 
 
 def test_those_who_count_tokens_are_found_in_boxes_and_behind_partials():
     unet, size = sd1_unet(), (17, 13)
     for block in transformers(unet):
-        block.attn2.forward = functools.partial(block.attn2.forward)
+        block.attn2.forward = functools.partial(regional, block.attn2.forward)
     for stack in [module for module in unet.modules() if hasattr(module, "transformer_blocks")]:
-        stack.transformer_blocks[0] = Wrapped(stack.transformer_blocks[0])
+        stack.transformer_blocks[0] = Box(stack.transformer_blocks[0])
     with HiResSession(unet, HiResSettings(**METHODS["Deep Shrink"]), size, STEPS) as session:
         session.at_step(1)
     assert session.report.active_steps == ()
     assert session.report.notes[0].startswith(
-        "shrinking yields to ldm.modules.attention, which replaces the forward of cross-attention"
+        "shrinking yields to tests.hires.test_neighbours, which replaces the forward of cross-attention"
     )
+
+
+def regional(original, *args, **kwargs):
+    return original(*args, **kwargs)
+
+
+def test_a_partial_of_cross_attentions_own_forward_is_nobodys():
+    unet = sd1_unet()
+    for block in transformers(unet):
+        handed_on(block.attn2)
+    assert counting_tokens([*unet.input_blocks, *unet.output_blocks]) is None
 
 
 def test_no_cross_attention_counts_nothing():
@@ -285,15 +297,78 @@ def test_a_transformer_block_without_self_attention_is_left_alone():
     ]
 
 
-@pytest.mark.parametrize("size", [(5, 7), (8, 8), None])
+def handed_on(upsampler):
+    """A `forward` of its own that changes nothing, as a hook of accelerate's leaves it."""
+    upsampler.forward = functools.partial(upsampler.forward)
+
+
+def compiled_upsampler(upsampler):
+    upsampler.compile(backend="eager")
+
+
+@pytest.mark.parametrize("change", [handed_on, compiled_upsampler])
+@pytest.mark.parametrize("size", [(16, 24), (17, 13)])
+def test_an_upsampler_that_another_has_changed_runs_as_it_is(change, size):
+    unet = sd1_unet()
+    for block in (unet.output_blocks[2], unet.output_blocks[8]):
+        change(block[-1])
+    assert torch.equal(run(unet, METHODS["HiDiffusion"], size), ours_alone("SD1", "HiDiffusion", size))
+
+
+@pytest.mark.parametrize("size", [(5, 7), (8, 8), (17, 16), None])
 def test_an_upsamplers_own_forward_acts(size):
-    """The sizes that RAU-Net has for it follow."""
-    upsampler, h = sd1_unet().output_blocks[8][-1], torch.randn(1, 64, 4, 4)
+    """Twice what it would give: by hand, one resize from the input to the size, and the convolution."""
+    upsampler, h, unused = sd1_unet().output_blocks[8][-1], torch.randn(1, 64, 4, 4), []
     own = upsampler.forward
-    louder = upsampler.forward = lambda h: 1.5 * own(h)
-    with upsampling_to(upsampler, lambda: size):
-        assert torch.equal(upsampler(h), torch.nn.functional.interpolate(1.5 * own(h), size or (8, 8), mode="nearest"))
-    assert vars(upsampler)["forward"] is louder
+    upsampler.forward = lambda h: 2 * own(h)
+    expected = 2 * upsampler.conv(nn.functional.interpolate(h, size or (8, 8), mode="nearest"))
+    with upsampling_to(upsampler, lambda: size, lambda: unused.append(1)):
+        assert torch.equal(upsampler(h), expected)
+    assert torch.equal(upsampler(h), 2 * own(h))
+    with upsampling_to(upsampler, lambda: size, lambda: unused.append(1)):
+        pass
+    assert unused == [1]
+
+
+class Lookalike(nn.Module):
+    """A block that runs something else than what it holds."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.held, self.runs = block, [copy.deepcopy(block)]
+
+    def forward(self, *args, **kwargs):
+        return self.runs[0](*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("side", "index", "note"),
+    [
+        ("input", 1, "window attention left a block alone: another extension runs something else in its place"),
+        ("output", 8, "another extension runs something else than the upsampler of output_blocks[8]"),
+    ],
+)
+@pytest.mark.parametrize("started", [False, True])
+def test_a_block_that_does_not_run_what_it_holds_is_told_of(side, index, note, started):
+    unet, size = sd1_unet(), (17, 13)
+    blocks = getattr(unet, f"{side}_blocks")
+    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+        if started:
+            session.at_step(0)
+            evaluated(unet, size, 0)
+            assert session.report.notes == []
+        blocks[index] = Lookalike(blocks[index])
+        session.at_step(1)
+        evaluated(unet, size)
+    assert session.report.notes == [note]
+
+
+def test_an_extra_block_is_left_alone():
+    unet, size = sd1_unet(), (16, 24)
+    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+        unet.output_blocks.append(nn.Identity())
+        session.at_step(1)
+        assert not any(hasattr(type(block), "fewstep_block") for block in (unet.output_blocks[-1],))
 
 
 def test_attention_that_is_called_by_name_gets_windows():

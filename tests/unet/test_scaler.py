@@ -254,18 +254,67 @@ def test_whatever_changes_on_a_stand_in_changes_the_block():
     unet = sd1_unet()
     install(unet, everywhere(unet))
     stand_in, block = unet.input_blocks[1], unet.input_blocks[1].fewstep_block
-    other, handle = type("Other", (type(block),), {}), stand_in.register_forward_hook(doubling)
-    stand_in.add_module("more", torch.nn.Identity())
+    other, handle = (
+        type("Other", (type(block),), {"more": lambda self: "more"}),
+        stand_in.register_forward_hook(doubling),
+    )
+    stand_in.add_module("last", torch.nn.Identity())
     unet.train(mode=not unet.training)
     stand_in.__class__ = other
+    assert stand_in.more() == "more"
+    assert type(stand_in) is not other
     remove(unet)
     assert unet.input_blocks[1] is block
     assert type(block) is other
-    assert list(block._modules) == ["0", "1", "more"]
+    assert list(block._modules) == ["0", "1", "last"]
     assert all(module.training == unet.training for module in unet.modules())
     assert list(block._forward_hooks.values()) == [doubling]
     handle.remove()
     assert not block._forward_hooks
+
+
+def test_a_shallow_copy_is_another_block():
+    block = sd1_unet().input_blocks[1]
+    copied = copy.copy(Scaler(block, Scaling()))
+    assert type(copied) is type(block)
+    assert copied is not block
+
+
+def test_a_wrapper_that_hands_on_what_it_does_not_have_is_none_of_ours():
+    class Wrapper(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *args):
+            return 3 * self.inner(*args)
+
+        def __getattr__(self, name):
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(self.inner, name)
+
+    unet = sd1_unet()
+    block = unet.input_blocks[1]
+    install(unet, everywhere(unet))
+    stand_in = unet.input_blocks[1]
+    wrapper = unet.input_blocks[1] = Wrapper(stand_in)
+    assert remove(unet) == 24
+    assert unet.input_blocks[1] is wrapper
+    assert wrapper.inner is block
+    assert stand_in.fewstep_scaling == Scaling()
+    assert "fewstep_scaling" not in vars(wrapper)
+
+
+def test_a_module_with_an_answer_to_everything_is_none_of_ours():
+    class Answers(torch.nn.Identity):
+        def __getattr__(self, name):
+            return None
+
+    unet = sd1_unet()
+    unet.input_blocks[1].append(Answers())
+    assert remove(unet) == 0
 
 
 def test_a_class_that_somebody_made_is_not_kept():
