@@ -62,7 +62,7 @@ def take_out(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> None:
 def remove(unet: nn.Module) -> int:
     """Put every block back, and say how many there were.
 
-    Stand-ins are known by what they carry and not by their class, so those of an earlier import of this package
+    Stand-ins are known by what their class has and not by which it is, so those of an earlier import of this package
     are found too, also inside what another extension has wrapped around them. One that somebody keeps elsewhere
     does nothing any more.
     """
