@@ -119,6 +119,8 @@ class _Skips:
             return resize(h, self._sizes[skip], mode)
 
         upsampler = upsampler_of(blocks[Place("output", index)])
+        if upsampler is None and index in self._topology.upsamplers:
+            unused()
         return Scaling(around=(around,) if upsampler is not None else (), after=(fit,))
 
 

@@ -331,25 +331,30 @@ def test_an_upsamplers_own_forward_acts(size):
 
 
 class Lookalike(nn.Module):
-    """A block that runs something else than what it holds."""
+    """A block that runs something else than what it holds, or shows nothing of what it runs."""
 
-    def __init__(self, block):
+    def __init__(self, block, holds):
         super().__init__()
-        self.held, self.runs = block, [copy.deepcopy(block)]
+        self.held, self.runs = block if holds else None, [copy.deepcopy(block)]
 
     def forward(self, *args, **kwargs):
         return self.runs[0](*args, **kwargs)
 
 
+EXCHANGED = "another extension has exchanged it"
+
+
 @pytest.mark.parametrize(
-    ("side", "index", "note"),
+    ("side", "index", "holds", "note"),
     [
-        ("input", 1, "window attention left a block alone: another extension runs something else in its place"),
-        ("output", 8, "another extension runs something else than the upsampler of output_blocks[8]"),
+        ("input", 1, True, "window attention left a block alone: another extension runs something else in its place"),
+        ("input", 1, False, f"window attention left a transformer block of input_blocks[1] alone: {EXCHANGED}"),
+        ("output", 8, True, "another extension runs something else than the upsampler of output_blocks[8]"),
+        ("output", 5, False, "another extension runs something else than the upsampler of output_blocks[5]"),
     ],
 )
 @pytest.mark.parametrize("started", [False, True])
-def test_a_block_that_does_not_run_what_it_holds_is_told_of(side, index, note, started):
+def test_a_block_that_does_not_run_what_it_holds_is_told_of(side, index, holds, note, started):
     unet, size = sd1_unet(), (17, 13)
     blocks = getattr(unet, f"{side}_blocks")
     with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
@@ -357,7 +362,7 @@ def test_a_block_that_does_not_run_what_it_holds_is_told_of(side, index, note, s
             session.at_step(0)
             evaluated(unet, size, 0)
             assert session.report.notes == []
-        blocks[index] = Lookalike(blocks[index])
+        blocks[index] = Lookalike(blocks[index], holds)
         session.at_step(1)
         evaluated(unet, size)
     assert session.report.notes == [note]
@@ -368,7 +373,7 @@ def test_an_extra_block_is_left_alone():
     with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
         unet.output_blocks.append(nn.Identity())
         session.at_step(1)
-        assert not any(hasattr(type(block), "fewstep_block") for block in (unet.output_blocks[-1],))
+        assert type(unet.output_blocks[-1]) is nn.Identity
 
 
 def test_attention_that_is_called_by_name_gets_windows():
