@@ -351,3 +351,12 @@ def test_a_session_inside_a_session():
         outer.at_step(1)
         assert torch.equal(call(unet, x, context, 899), expected[1])
     assert describe(unet) == before
+
+
+def test_stand_ins_stay_over_steps_that_follow_on_each_other():
+    unet = sd1_unet()
+    with HiResSession(unet, HiResSettings(preset="Paper"), (16, 24), 10) as session:
+        session.at_step(1)
+        first = list(unet.input_blocks)
+        session.at_step(2)
+        assert all(now is before for now, before in zip(unet.input_blocks, first, strict=True))

@@ -12,7 +12,7 @@ import weakref
 import pytest
 import torch
 
-from lib_fewstep.unet import Place, Scaler, Scaling, install, remove
+from lib_fewstep.unet import Place, Scaler, Scaling, in_place, install, remove
 from lib_fewstep.unet.compiled import as_written
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet
 
@@ -108,6 +108,15 @@ def test_installing_twice_and_removing_twice_is_harmless():
     assert remove(unet) == 24
     assert remove(unet) == 0
     assert describe(unet) == before
+
+
+def test_stand_ins_are_in_place_until_one_is_exchanged():
+    unet = sd1_unet()
+    scalers = install(unet, everywhere(unet))
+    assert in_place(unet, scalers)
+    unet.input_blocks[3] = unet.input_blocks[3].fewstep_block
+    assert not in_place(unet, scalers)
+    assert in_place(unet, {place: scaler for place, scaler in scalers.items() if place != Place("input", 3)})
 
 
 def test_a_place_that_does_not_exist_installs_nothing():
