@@ -78,11 +78,16 @@ def test_auto_acts_above_the_trained_size_only_and_says_so(topology, size, hints
     assert any(step.active for step in schedule.steps) == acts
     assert (schedule.reason is None) == acts
     if not acts:
-        assert f"{8 * size[1]}x{8 * size[0]} is not above 1.6 times" in schedule.reason
+        limit = trained or hints.get("trained_size") or (512 if hints.get("turbo") else topology.trained_size)
+        assert schedule.reason == (
+            f"{8 * size[1]}x{8 * size[0]} is not above 1.6 times the area that the model was trained for "
+            f'({limit}x{limit}); preset "Paper" acts at any size'
+        )
 
 
 PASSES = [
     ("Auto", "first", 1.0, True),
+    ("Auto", "first", 0.3, True),
     ("Auto", "hires", 0.49, False),
     ("Auto", "hires", 0.5, True),
     ("Auto", "img2img", 0.49, False),
@@ -103,7 +108,13 @@ PASSES = [
 def test_passes(passes, pass_, denoise, acts):
     hints = ModelHints(pass_=pass_, denoise=denoise)
     schedule = make_schedule(HiResSettings(passes=passes), SD1, (128, 128), 20, hints)
-    assert (schedule.reason is None) == acts
+    reasons = {
+        "Auto": f"at denoising strength {denoise} the composition is already fixed; "
+        'passes "Auto" acts from 0.5 up, "All" always',
+        "First": 'this is the hires pass and passes is "First"',
+        "Hires": 'this is not the hires pass and passes is "Hires"',
+    }
+    assert schedule.reason == (None if acts else reasons[passes])
 
 
 @pytest.mark.parametrize(
@@ -123,23 +134,38 @@ def test_nothing_is_done_for_a_reason(settings, topology, reason):
     assert reason in schedule.reason
 
 
+STILL_RUNS = "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
+
+
 @pytest.mark.parametrize(
     ("settings", "size", "note"),
     [
-        ({"t2": 0.3}, (256, 256), "t2 sets nothing in aggressive mode"),
-        ({"aggressive": True}, (512, 512), "aggressive sets nothing here"),
+        (
+            {"t2": 0.3},
+            (256, 256),
+            "t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps",
+        ),
+        (
+            {"aggressive": True},
+            (512, 512),
+            "aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo",
+        ),
         ({"raunet": False, "t1": 0.3}, (256, 256), "while raunet is off nothing is set by t1"),
-        ({"method": "Deep Shrink", "s1": 0.4, "s2": 0.3}, (256, 256), "s2 sets nothing"),
-        ({"method": "Deep Shrink", "s1": 0.35}, (256, 256), "s2 sets nothing"),
-        ({"t1": 0.1}, (256, 256), "t1 sets nothing in aggressive mode"),
+        ({"method": "Deep Shrink", "s1": 0.4, "s2": 0.3}, (256, 256), "s2 sets nothing where it is not above s1"),
+        ({"method": "Deep Shrink", "s1": 0.35}, (256, 256), "s2 sets nothing where it is not above s1"),
+        ({"t1": 0.1}, (256, 256), STILL_RUNS),
         ({"d1": 4, "early_out": True}, (256, 256), "under HiDiffusion nothing is set by d1, early_out"),
         ({"method": "Deep Shrink", "t1": 0.3}, (256, 256), "under Deep Shrink nothing is set by t1"),
-        ({"t1": 0.01, "aggressive": False}, (256, 256), "RAU-Net changes none of the 20 steps"),
+        (
+            {"t1": 0.01, "aggressive": False},
+            (256, 256),
+            "RAU-Net changes none of the 20 steps: its thresholds end before the first",
+        ),
     ],
 )
 def test_idle_settings_are_named(settings, size, note):
     schedule = make_schedule(HiResSettings(preset="Paper", **settings), SDXL, size, 20, ModelHints())
-    assert any(note in said for said in schedule.notes)
+    assert note in schedule.notes
 
 
 def test_deep_shrink_stages_and_factors():

@@ -360,3 +360,13 @@ def test_stand_ins_stay_over_steps_that_follow_on_each_other():
         first = list(unet.input_blocks)
         session.at_step(2)
         assert all(now is before for now, before in zip(unet.input_blocks, first, strict=True))
+
+
+def test_on_a_step_without_a_method_the_blocks_themselves_are_there():
+    unet = sd1_unet()
+    before = [*unet.input_blocks, *unet.output_blocks]
+    with HiResSession(unet, HiResSettings(preset="Paper", window_attention=False), (16, 24), 10) as session:
+        session.at_step(1)
+        session.at_step(9)
+        after = [*unet.input_blocks, *unet.output_blocks]
+        assert all(now is own for now, own in zip(after, before, strict=True))
