@@ -134,6 +134,7 @@ def test_nothing_is_done_for_a_reason(settings, topology, reason):
     assert reason in schedule.reason
 
 
+NONE = "RAU-Net changes none of the 20 steps: its thresholds end before the first"
 STILL_RUNS = "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
 
 
@@ -156,11 +157,8 @@ STILL_RUNS = "t1 sets nothing in aggressive mode up to 8/50 of the steps, where 
         ({"t1": 0.1}, (256, 256), STILL_RUNS),
         ({"d1": 4, "early_out": True}, (256, 256), "under HiDiffusion nothing is set by d1, early_out"),
         ({"method": "Deep Shrink", "t1": 0.3}, (256, 256), "under Deep Shrink nothing is set by t1"),
-        (
-            {"t1": 0.01, "aggressive": False},
-            (256, 256),
-            "RAU-Net changes none of the 20 steps: its thresholds end before the first",
-        ),
+        ({"t1": 0.01, "aggressive": False}, (256, 256), NONE),
+        ({"t1": 0.01, "aggressive": False, "window_attention": False}, (256, 256), NONE),
     ],
 )
 def test_idle_settings_are_named(settings, size, note):
