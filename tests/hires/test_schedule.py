@@ -95,6 +95,7 @@ PASSES = [
     ("Auto", "inpaint", 0.3, False),
     ("All", "hires", 0.1, True),
     ("All", "inpaint", 0.1, True),
+    ("All", "inpaint", 0.0, True),
     ("First", "first", 1.0, True),
     ("First", "img2img", 0.2, True),
     ("First", "hires", 0.9, False),
