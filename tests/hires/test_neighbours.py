@@ -271,6 +271,11 @@ def regional(original, *args, **kwargs):
     return original(*args, **kwargs)
 
 
+def handed_on(module):
+    """A `forward` of its own that changes nothing, as a hook of accelerate's leaves it."""
+    module.forward = functools.partial(module.forward)
+
+
 def test_a_partial_of_cross_attentions_own_forward_is_nobodys():
     unet = sd1_unet()
     for block in transformers(unet):
@@ -295,11 +300,6 @@ def test_a_transformer_block_without_self_attention_is_left_alone():
     assert session.report.notes == [
         "window attention left a transformer block of input_blocks[1] alone: another extension has exchanged it"
     ]
-
-
-def handed_on(upsampler):
-    """A `forward` of its own that changes nothing, as a hook of accelerate's leaves it."""
-    upsampler.forward = functools.partial(upsampler.forward)
 
 
 def compiled_upsampler(upsampler):

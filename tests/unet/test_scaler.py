@@ -263,10 +263,8 @@ def test_whatever_changes_on_a_stand_in_changes_the_block():
     unet = sd1_unet()
     install(unet, everywhere(unet))
     stand_in, block = unet.input_blocks[1], unet.input_blocks[1].fewstep_block
-    other, handle = (
-        type("Other", (type(block),), {"more": lambda self: "more"}),
-        stand_in.register_forward_hook(doubling),
-    )
+    other = type("Other", (type(block),), {"more": lambda self: "more"})
+    handle = stand_in.register_forward_hook(doubling)
     stand_in.add_module("last", torch.nn.Identity())
     unet.train(mode=not unet.training)
     stand_in.__class__ = other
