@@ -8,16 +8,16 @@ from contextlib import contextmanager
 import tomesd
 from torch import nn
 
-from lib_fewstep.hires import HiResSession, HiResSettings
-from lib_fewstep.hires.schedule import Step
+from lib_fewstep.highres import HighResSession, HighResSettings
+from lib_fewstep.highres.schedule import Step
 from lib_fewstep.unet import inspect_unet
 
-PLAIN = HiResSettings(enabled=False)
+PLAIN = HighResSettings(enabled=False)
 METHODS = {
-    "RAU-Net": HiResSettings(preset="Paper", window_attention=False),
-    "MSW-MSA": HiResSettings(preset="Paper", raunet=False),
-    "HiDiffusion": HiResSettings(preset="Paper"),
-    "Deep Shrink": HiResSettings(preset="Paper", method="Deep Shrink"),
+    "RAU-Net": HighResSettings(preset="Paper", window_attention=False),
+    "MSW-MSA": HighResSettings(preset="Paper", raunet=False),
+    "HiDiffusion": HighResSettings(preset="Paper"),
+    "Deep Shrink": HighResSettings(preset="Paper", method="Deep Shrink"),
 }
 TOME = "ToMe 0.5"
 """Token merging at half of the tokens, its authors' default, where HiDiffusion has its windows, on every step."""
@@ -26,7 +26,7 @@ TOME = "ToMe 0.5"
 def steps_of(method: str, unet: nn.Module, side: int, steps: int) -> tuple[Step, ...]:
     """What a method does on each step of a run at `side` latent pixels."""
     settings = METHODS.get(method, PLAIN)
-    return HiResSession(unet, settings, (side, side), steps).schedule.steps
+    return HighResSession(unet, settings, (side, side), steps).schedule.steps
 
 
 @contextmanager
@@ -51,6 +51,6 @@ def ready(unet: nn.Module, method: str, side: int, steps: int, index: int) -> It
         with token_merging(unet, 2**largest):
             yield
         return
-    with HiResSession(unet, METHODS.get(method, PLAIN), (side, side), steps) as session:
+    with HighResSession(unet, METHODS.get(method, PLAIN), (side, side), steps) as session:
         session.at_step(index)
         yield

@@ -18,9 +18,9 @@ from bench.speed import in_turn, seconds_of
 from bench.unets import conditioning, evaluate_at
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import COLUMNS, Record, append
-from lib_fewstep.hires import HiResSession
-from lib_fewstep.hires.plan import window_places
-from lib_fewstep.hires.windows import merge, partition, windowed
+from lib_fewstep.highres import HighResSession
+from lib_fewstep.highres.plan import window_places
+from lib_fewstep.highres.windows import merge, partition, windowed
 from lib_fewstep.unet import blocks_of, inspect_unet
 from lib_fewstep.unet.topology import transformer_of
 
@@ -35,7 +35,7 @@ def session_ms(unet: nn.Module) -> float:
     taken = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        with HiResSession(unet, METHODS["HiDiffusion"], (SIDE, SIDE), STEPS) as session:
+        with HighResSession(unet, METHODS["HiDiffusion"], (SIDE, SIDE), STEPS) as session:
             session.at_step(0)
         taken.append(1000 * (time.perf_counter() - started))
     return statistics.median(taken)
@@ -49,7 +49,7 @@ def out_of_window(unet: nn.Module, side: int) -> dict[str, float]:
     """
     device = next(unet.parameters()).device
     taken = []
-    with HiResSession(unet, METHODS["RAU-Net"], (side, side), STEPS) as session:
+    with HighResSession(unet, METHODS["RAU-Net"], (side, side), STEPS) as session:
         session.at_step(0)
         session.at_step(STEPS - 1)
 

@@ -23,7 +23,7 @@ from bench.memory import LiveMemory
 from bench.methods import METHODS, TOME, ready, steps_of
 from bench.reference import at_step, diffusers_twin, evaluate_twin, reference
 from bench.unets import Layout, conditioning, evaluate, evaluate_at, latent
-from lib_fewstep.hires.schedule import Step
+from lib_fewstep.highres.schedule import Step
 
 TERA, MEBI = 1e12, 2**20
 THEIRS = "reference: "

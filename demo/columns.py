@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from demo.scenes import TRAINED_SIDE
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 
 DOUBLE = (2 * TRAINED_SIDE, 2 * TRAINED_SIDE)
 WIDE = (24, 40)
-HIDIFFUSION = HiResSettings(method="HiDiffusion", preset="Manual", t1=0.4, t2=0.0)
-DEEP_SHRINK = HiResSettings(method="Deep Shrink", preset="Manual", d1=3, d2=4, s1=0.15, s2=0.3)
+HIDIFFUSION = HighResSettings(method="HiDiffusion", preset="Manual", t1=0.4, t2=0.0)
+DEEP_SHRINK = HighResSettings(method="Deep Shrink", preset="Manual", d1=3, d2=4, s1=0.15, s2=0.3)
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Column:
     key: str
     title: str
     size: tuple[int, int]
-    settings: HiResSettings | None = None
+    settings: HighResSettings | None = None
 
 
 COLUMNS = (
@@ -39,5 +39,5 @@ def chosen_settings() -> dict[str, dict[str, Any]]:
     return {column.key: _given(column.settings) for column in COLUMNS if column.settings is not None}
 
 
-def _given(settings: HiResSettings) -> dict[str, Any]:
+def _given(settings: HighResSettings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if value is not None}

@@ -14,7 +14,7 @@ from demo.columns import COLUMNS, Column
 from demo.generate import STEPS, Generation, generate
 from demo.judge import Seen, is_exact, judge
 from demo.scenes import all_kinds, prompt_for
-from lib_fewstep.hires import Report
+from lib_fewstep.highres import Report
 
 CHUNK = 6
 """Images generated at once. Columns take turns chunk by chunk, so that their seconds are measured alike."""

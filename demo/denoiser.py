@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from demo.schedule import TRAIN_STEPS, training_sigmas
-from lib_fewstep.hires import HiResSession
+from lib_fewstep.highres import HighResSession
 
 
 class NoiseLevels:
@@ -41,7 +41,7 @@ class GuidedDenoiser:
     """
 
     def __init__(
-        self, unet: nn.Module, context: Tensor, cond_scale: float, sigmas: Tensor, session: HiResSession | None = None
+        self, unet: nn.Module, context: Tensor, cond_scale: float, sigmas: Tensor, session: HighResSession | None = None
     ) -> None:
         """`context` holds the prompts and as many empty ones, `sigmas` (n + 1,) is the run's falling schedule."""
         self.inner_model = NoiseLevels()

@@ -16,7 +16,7 @@ from demo.denoiser import GuidedDenoiser
 from demo.scenes import TRAINED_SIDE
 from demo.schedule import training_sigmas
 from lib_fewstep.compare.meter import Meter
-from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints, Report
+from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints, Report
 from lib_fewstep.sampling import trailing_timesteps
 from lib_fewstep.sampling.steps import Callback, Run
 
@@ -101,7 +101,7 @@ def generate(
     prompts: list[str],
     seeds: list[int],
     size: tuple[int, int] = (TRAINED_SIDE, TRAINED_SIDE),
-    settings: HiResSettings | None = None,
+    settings: HighResSettings | None = None,
     *,
     steps: int = STEPS,
     guidance: float = GUIDANCE,
@@ -111,7 +111,7 @@ def generate(
 
     `guidance` is what the denoiser guides with, lambda for a CFG++ sampler. A sampler that adds noise gets each image's
     from that image's seed. Raises UnknownPromptError for a prompt outside the vocabulary, ValueError for unlike numbers
-    of prompts and seeds, and what `HiResSession` raises for settings that cannot work.
+    of prompts and seeds, and what `HighResSession` raises for settings that cannot work.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
@@ -120,7 +120,9 @@ def generate(
     noise, meter = seeded_noise(seeds, size), Meter(torch.device("cpu"))
     start = noise() * float(sigmas[0])
     adds_noise = "noise_sampler" in inspect.signature(sampler).parameters
-    hires = None if settings is None else HiResSession(model.unet, settings, latent_size=size, steps=steps, hints=HINTS)
+    hires = (
+        None if settings is None else HighResSession(model.unet, settings, latent_size=size, steps=steps, hints=HINTS)
+    )
     with hires or nullcontext() as session:
         guided = GuidedDenoiser(model.unet, context, guidance, sigmas, session)
         meter.start(model.unet)

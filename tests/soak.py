@@ -26,7 +26,7 @@ import torch
 
 from demo import checkpoint
 from lib_fewstep.compare.settings import METHODS
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import Option, options_of
 from lib_fewstep.sampling.settings import FewStepSettings
 from tests.models import describe
@@ -149,7 +149,7 @@ def value_of(option: Option, shown: Any, draw: Random) -> Any:
 
 def hires(draw: Random) -> dict[str, Any]:
     """Settings of HiDiffusion, mostly such that it acts at the small sizes."""
-    options = options_of(HiResSettings)
+    options = options_of(HighResSettings)
     names = draw.sample([name for name in options if name not in ("enabled", "trained_size")], draw.randrange(4))
     drawn = {name: value_of(options[name], options[name].manual, draw) for name in names}
     return {"trained_size": 64, "preset": "Paper", **drawn}

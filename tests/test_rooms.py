@@ -15,13 +15,13 @@ MAY_IMPORT = {
     "lib_fewstep/options.py": set(sys.stdlib_module_names),
     "lib_fewstep/unet": SHIPPED,
     "lib_fewstep/sentences.py": set(sys.stdlib_module_names),
-    "lib_fewstep/hires": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options", "lib_fewstep.sentences"},
+    "lib_fewstep/highres": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/sampling": SHIPPED | {"numpy", "safetensors", "tqdm", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/compare": SHIPPED
     | {"numpy", "PIL", "matplotlib", "skimage", "pandas", "lib_fewstep.options"}
     | {"cloudpickle", "dask", "distributed", "requests", "tqdm", "yaml"},  # of requirements-cluster.txt
     "lib_fewstep/webui": SHIPPED
-    | {"lib_fewstep.unet", "lib_fewstep.hires", "lib_fewstep.sampling", "lib_fewstep.compare"}
+    | {"lib_fewstep.unet", "lib_fewstep.highres", "lib_fewstep.sampling", "lib_fewstep.compare"}
     | {"lib_fewstep.options", "lib_fewstep.sentences"}
     | {"modules", "gradio", "fastapi", "numpy", "pandas", "PIL"},
     "scripts": {"lib_fewstep.webui"},
@@ -58,7 +58,7 @@ def test_every_room_is_listed():
 def test_the_torch_rooms_need_torch_alone():
     """In a fresh interpreter: what they bring in besides torch's own imports is the standard library."""
     script = (
-        "import sys, torch; before = set(sys.modules); import lib_fewstep.unet, lib_fewstep.hires; "
+        "import sys, torch; before = set(sys.modules); import lib_fewstep.unet, lib_fewstep.highres; "
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     )
     loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

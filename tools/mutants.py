@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 RESULT = re.compile(r"^\s*(?P<module>(?P<package>lib_fewstep\.\w+)\.\w+)\.\S+: (?P<status>.+)$")
-PACKAGES = {"lib_fewstep.unet", "lib_fewstep.hires"}
+PACKAGES = {"lib_fewstep.unet", "lib_fewstep.highres"}
 NOTICED = {"killed", "timeout", "segfault"}
 """A change that makes the tests run for ever, or takes the process down, is noticed, too."""
 

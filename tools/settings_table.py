@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_fewstep.compare.settings import ComparisonSettings
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import Option, option_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS, Preset
@@ -61,7 +61,7 @@ def _row(preset: Preset, say: Say) -> str:
 
 
 TABLES: dict[str, Callable[[Say], str]] = {
-    "settings": lambda say: settings_table(HiResSettings, say),
+    "settings": lambda say: settings_table(HighResSettings, say),
     "comparison settings": lambda say: settings_table(ComparisonSettings, say),
     "few-step settings": lambda say: settings_table(FewStepSettings, say),
     "webui settings": lambda say: settings_table(PageSettings, say, prefix="fewstep_"),

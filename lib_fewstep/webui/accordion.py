@@ -9,15 +9,15 @@ from typing import Any
 import gradio as gr
 from modules.ui_components import InputAccordion
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import Option, SettingError, options_of
 from lib_fewstep.webui import host
-from lib_fewstep.webui.arguments import hires_settings, ui_value
+from lib_fewstep.webui.arguments import highres_settings, ui_value
 from lib_fewstep.webui.forecast import forecast
 from lib_fewstep.webui.page_passes import FIELDS, passes_of
 from lib_fewstep.webui.tab_accordion import TabAccordion, refresh_button, refresh_on
 
-_OPTIONS = options_of(HiResSettings)
+_OPTIONS = options_of(HighResSettings)
 _METHODS = _OPTIONS["method"].choices
 _IN_A_ROW = 3
 _PICTURE_TABS = (
@@ -30,7 +30,7 @@ _FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps"}
 """Fields of Few-Step's accordion, which set the number of steps."""
 
 
-class HiResAccordion(TabAccordion):
+class HighResAccordion(TabAccordion):
     """The components of one tab, and the line that says what will happen at the tab's size."""
 
     def make(self, tab: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _line(tab: str, held: dict[str, Any]) -> str:
         return ""
     try:
         own = [held[name] for name in _OPTIONS if name != "enabled"]
-        return forecast(hires_settings([True, *own]), passes_of(tab, held))
+        return forecast(highres_settings([True, *own]), passes_of(tab, held))
     except SettingError as refusal:
         return html.escape(str(refusal))
 

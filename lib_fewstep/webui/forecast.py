@@ -6,9 +6,9 @@ import html
 from collections.abc import Iterator, Sequence
 from functools import reduce
 
-from lib_fewstep.hires import HiResSettings
-from lib_fewstep.hires.schedule import PIXELS_PER_LATENT
-from lib_fewstep.hires.session import Report
+from lib_fewstep.highres import HighResSettings
+from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
+from lib_fewstep.highres.session import Report
 from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui import host
 from lib_fewstep.webui.language import in_language
@@ -16,7 +16,7 @@ from lib_fewstep.webui.page_passes import PagePass
 from lib_fewstep.webui.planning import planned_session
 
 
-def forecast(settings: HiResSettings, passes: Sequence[PagePass]) -> str:
+def forecast(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
     """What will happen in each pass, as HTML in the page's language."""
     told = [_of_pass(settings, page_pass) for page_pass in passes]
     if not told:
@@ -26,7 +26,7 @@ def forecast(settings: HiResSettings, passes: Sequence[PagePass]) -> str:
     return "<br>".join(html.escape(in_language(sentence)) for sentence in told)
 
 
-def _of_pass(settings: HiResSettings, page_pass: PagePass) -> str:
+def _of_pass(settings: HighResSettings, page_pass: PagePass) -> str:
     if host.loaded_unet() is None:
         return Sentence("No model is loaded yet.")
     width, height = (side // PIXELS_PER_LATENT for side in page_pass.size)

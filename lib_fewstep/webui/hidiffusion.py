@@ -10,8 +10,8 @@ from modules import script_callbacks, scripts
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import remove
 from lib_fewstep.webui import host
-from lib_fewstep.webui.accordion import HiResAccordion
-from lib_fewstep.webui.arguments import hires_settings
+from lib_fewstep.webui.accordion import HighResAccordion
+from lib_fewstep.webui.arguments import highres_settings
 from lib_fewstep.webui.axes import add_when_there, values_of
 from lib_fewstep.webui.hires_axes import AXES, hires_axes, with_axes
 from lib_fewstep.webui.infotext import PASTED, infotext
@@ -23,7 +23,7 @@ class HiDiffusionScript(scripts.Script):
 
     def __init__(self) -> None:
         """One per tab; the accordion waits for the tab's own fields."""
-        self._accordion = HiResAccordion()
+        self._accordion = HighResAccordion()
 
     def title(self) -> str:
         """The name of the script in the API's `alwayson_scripts`."""
@@ -49,7 +49,7 @@ class HiDiffusionScript(scripts.Script):
         clean_up()
         set_job(p, None)
         try:
-            settings = with_axes(hires_settings(args, partial(host.setting, "passes")), values_of(p, AXES))
+            settings = with_axes(highres_settings(args, partial(host.setting, "passes")), values_of(p, AXES))
         except SettingError as refusal:
             set_job(p, Job(None, refusal))
             return

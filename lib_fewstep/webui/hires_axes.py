@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_fewstep.compare.settings import NO_METHOD
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.webui import host
 from lib_fewstep.webui.arguments import ui_value
 from lib_fewstep.webui.axes import choices, confirming, from_axis, kind, leave, or_refuse, values_of
 
 AXES = "HiDiffusion"
-_OPTIONS = options_of(HiResSettings)
+_OPTIONS = options_of(HighResSettings)
 _NAMES = (
     "method",
     "preset",
@@ -40,7 +40,7 @@ def hires_axes(xyz: Any) -> list[Any]:
     return [_axis(xyz, name) for name in _NAMES]
 
 
-def with_axes(settings: HiResSettings, values: Mapping[str, Any]) -> HiResSettings:
+def with_axes(settings: HighResSettings, values: Mapping[str, Any]) -> HighResSettings:
     """The settings of a plot's cell: an axis switches its method on, over what the page or the API says.
 
     Settings that are switched off count for nothing. Raises SettingError for axes of both methods without one that
@@ -50,8 +50,8 @@ def with_axes(settings: HiResSettings, values: Mapping[str, Any]) -> HiResSettin
         return settings
     method = values.get("method") or _method_of(values)
     if method == NO_METHOD:
-        return HiResSettings(enabled=False)
-    used = settings if settings.enabled else HiResSettings()
+        return HighResSettings(enabled=False)
+    used = settings if settings.enabled else HighResSettings()
     return dataclasses.replace(used, **{**values, "method": method or used.method})
 
 
@@ -74,13 +74,13 @@ def _axis(xyz: Any, name: str) -> Any:
 
     def read(value: Any) -> Any:
         checked = from_axis(shown, value)
-        with_axes(HiResSettings(), {name: checked})
+        with_axes(HighResSettings(), {name: checked})
         return checked
 
     def apply(p: Any, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
         leave(p, AXES, **{name: read(value)})
         if _label("method") not in host.plotted_axes():
-            or_refuse(label, with_axes, HiResSettings(), values_of(p, AXES))
+            or_refuse(label, with_axes, HighResSettings(), values_of(p, AXES))
 
     return xyz.AxisOption(
         label,

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib_fewstep.hires import ModelHints
-from lib_fewstep.hires.settings import Pass
+from lib_fewstep.highres import ModelHints
+from lib_fewstep.highres.settings import Pass
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.log import log

@@ -7,23 +7,23 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import Option, options_of
 from lib_fewstep.webui.arguments import ALWAYS_READ, ui_value
 from lib_fewstep.webui.kohya import in_own_words
 
-_OPTIONS = options_of(HiResSettings)
+_OPTIONS = options_of(HighResSettings)
 MARK = _OPTIONS["method"].infotext
 """The key that is always there when the method ran."""
 
 
-def infotext(settings: HiResSettings, resolved: HiResSettings | None = None) -> dict[str, str]:
+def infotext(settings: HighResSettings, resolved: HighResSettings | None = None) -> dict[str, str]:
     """What the infotext says of enabled settings: the method, and whatever is not at its default.
 
     Where values of a method were given, the preset is called Manual, because the page reads such values under it
     alone, and they are those of `resolved`: what the pass really used in the place of None.
     """
-    defaults, own = HiResSettings(), [name for name, option in _OPTIONS.items() if option.group == settings.method]
+    defaults, own = HighResSettings(), [name for name, option in _OPTIONS.items() if option.group == settings.method]
     manual = settings.preset == "Manual" or any(getattr(settings, name) != getattr(defaults, name) for name in own)
     said = {name: getattr(settings, name) for name in ALWAYS_READ if name != "enabled"}
     said |= {"preset": "Manual"} if manual else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 
 _MARK = "DSHF_s1"
@@ -33,5 +33,5 @@ def in_own_words(parameters: Mapping[str, str]) -> Mapping[str, str]:
     said |= {name: parameters[key] for key, name in _SETTINGS.items() if key in parameters}
     if parameters.get("DSHF_one") in _PASSES:
         said["passes"] = _PASSES[parameters["DSHF_one"]]
-    options = options_of(HiResSettings)
+    options = options_of(HighResSettings)
     return {**{options[name].infotext: value for name, value in said.items()}, **parameters}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lib_fewstep.compare.settings import MOST_CELLS
-from lib_fewstep.hires.settings import PASSES
+from lib_fewstep.highres.settings import PASSES
 from lib_fewstep.options import SettingError, check, option, shown
 from lib_fewstep.sampling.settings import GUIDANCES
 from lib_fewstep.webui.log import LEVELS

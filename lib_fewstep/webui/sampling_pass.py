@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.webui import host
 from lib_fewstep.webui.infotext import infotext
@@ -25,9 +25,9 @@ class Job:
     `active_steps` are those on which the method acted, counted from 0, of each pass of the batch.
     """
 
-    settings: HiResSettings | None
+    settings: HighResSettings | None
     refusal: ValueError | None = None
-    used: HiResSettings | None = None
+    used: HighResSettings | None = None
     active_steps: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
 
 
@@ -53,7 +53,7 @@ class SamplingPass(AroundPass):
         """A pass of the processing object `p` at a latent size (height, width)."""
         super().__init__(p)
         self._job, self._latent_size = job, latent_size
-        self._session: HiResSession | None = None
+        self._session: HighResSession | None = None
         self._first_timestep: float | None = None
 
     def at_step(self, denoiser: Any, sigma: Any) -> None:
@@ -122,13 +122,13 @@ class SamplingPass(AroundPass):
     def _say_in_infotext(self) -> None:
         """The settings once a pass has used them; nothing as long as none has."""
         parameters = self._p.extra_generation_params
-        for option in options_of(HiResSettings).values():
+        for option in options_of(HighResSettings).values():
             parameters.pop(option.infotext, None)
         if self._job.used is not None:
             parameters.update(infotext(self._settings, self._job.used))
 
     @property
-    def _settings(self) -> HiResSettings:
+    def _settings(self) -> HighResSettings:
         assert self._job.settings is not None
         return self._job.settings
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 from tests.browser.page import WebUI
 
 TABS = ("txt2img", "img2img")
 BOTH_TABS = pytest.mark.parametrize("tab", TABS)
-HIRES = options_of(HiResSettings)
+HIRES = options_of(HighResSettings)
 METHODS = HIRES["method"].choices
 OF_METHOD = {method: [name for name, option in HIRES.items() if option.group == method] for method in METHODS}
 SAMPLING = ("preset", "guidance", "gamma", "timesteps", "prior_statistics", "prior_save")

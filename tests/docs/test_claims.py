@@ -10,7 +10,7 @@ import torch
 
 from demo.schedule import training_sigmas
 from lib_fewstep import sampling
-from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
+from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
 from lib_fewstep.sampling import calibrated, trailing_timesteps
 from tests.docs.pages import PAGES, READMES, blocks, name_of, read
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
@@ -62,7 +62,9 @@ def _of_pass(line):
         return None
     method, family, width, height, steps, kind = found.groups()
     size, hints = (int(height) // 8, int(width) // 8), ModelHints(pass_=kind)
-    return f"[Few-Step] {HiResSession(UNETS[family](), HiResSettings(method=method), size, int(steps), hints).report}"
+    return (
+        f"[Few-Step] {HighResSession(UNETS[family](), HighResSettings(method=method), size, int(steps), hints).report}"
+    )
 
 
 def _of_lambda(line):
@@ -83,7 +85,7 @@ def test_the_readme_shows_lines_of_the_console(page):
 
 @each_readme
 def test_the_library_example_runs(page):
-    (example,) = (block.text for block in blocks(read(page)) if "HiResSession" in block.text)
+    (example,) = (block.text for block in blocks(read(page)) if "HighResSession" in block.text)
     unet, called = sd1_unet(), []
     for written, small in (("(128, 128)", "(88, 88)"), ("steps=20", "steps=2"), ("range(20)", "range(2)")):
         assert written in example

@@ -105,7 +105,7 @@ def test_the_method(tmp_path):
         {"alwayson_scripts": {"HiDiffusion": {"args": [settings]}}, "width": 64, "height": 64},
         "HiDiffusion method: Dilation, HiDiffusion preset: Manual, HiDiffusion dilation stop: 0.5",
         {"Method": "Dilation", "Dilation stop": 0.5},
-        *("tests/hires/test_settings.py", "tests/test_rooms.py", "tests/compare/test_curves.py"),
+        *("tests/highres/test_settings.py", "tests/test_rooms.py", "tests/compare/test_curves.py"),
     )
 
 

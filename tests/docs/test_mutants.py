@@ -13,8 +13,8 @@ LINES = """
     lib_fewstep.unet.scaler.x_run__mutmut_1: killed
     lib_fewstep.unet.scaler.xǁScalerǁ__call____mutmut_2: survived
     lib_fewstep.unet.swapper.x_put__mutmut_1: timeout
-    lib_fewstep.hires.plan.x_scalings__mutmut_1: no tests
-    lib_fewstep.hires.plan.x_scalings__mutmut_2: killed
+    lib_fewstep.highres.plan.x_scalings__mutmut_1: no tests
+    lib_fewstep.highres.plan.x_scalings__mutmut_2: killed
 """
 
 
@@ -29,13 +29,13 @@ def test_noticed_is_what_a_test_or_the_clock_has_ended(monkeypatch, capsys):
     rows = printed(monkeypatch, capsys, LINES, 0.5)
     assert ["lib_fewstep.unet.scaler", "2", "1", "50%"] in rows
     assert ["lib_fewstep.unet", "3", "2", "66.7%"] in rows
-    assert ["lib_fewstep.hires", "2", "1", "50.0%"] in rows
+    assert ["lib_fewstep.highres", "2", "1", "50.0%"] in rows
 
 
 CASES = [
     (LINES, 0.51, "fewer than 51%"),
-    ("", 0.5, "no results of lib_fewstep.hires, lib_fewstep.unet"),
-    (LINES.replace("hires", "unet"), 0.5, "no results of lib_fewstep.hires"),
+    ("", 0.5, "no results of lib_fewstep.highres, lib_fewstep.unet"),
+    (LINES.replace("hires", "unet"), 0.5, "no results of lib_fewstep.highres"),
 ]
 
 

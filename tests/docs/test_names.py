@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lib_fewstep import sampling
-from lib_fewstep.hires import HiResSettings
-from lib_fewstep.hires.settings import METHODS
+from lib_fewstep.highres import HighResSettings
+from lib_fewstep.highres.settings import METHODS
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.presets import PRESETS
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read, spans
@@ -82,7 +82,7 @@ def test_every_sampler_and_schedule_is_among_the_methods():
 
 def test_the_protocol_names_what_there_is():
     """Axes, presets and the methods' settings."""
-    text, options = prose(read(ACCEPTANCE)), options_of(HiResSettings).values()
+    text, options = prose(read(ACCEPTANCE)), options_of(HighResSettings).values()
     axes = set(re.findall(r"`\[HiDiffusion\] ([^`]+)`", text))
     assert axes
     assert axes <= {option.label for option in options}

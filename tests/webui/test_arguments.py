@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_fewstep.hires import HiResSettings, ModelHints
-from lib_fewstep.hires.schedule import make_schedule
+from lib_fewstep.highres import HighResSettings, ModelHints
+from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.unet import inspect_unet
-from lib_fewstep.webui.arguments import ALWAYS_READ, hires_settings, ui_value
+from lib_fewstep.webui.arguments import ALWAYS_READ, highres_settings, ui_value
 from lib_fewstep.webui.infotext import infotext, pasted
 from tests.models import sd1_unet, sdxl_unet
 
-OPTIONS = options_of(HiResSettings)
+OPTIONS = options_of(HighResSettings)
 UI = [ui_value(name) for name in OPTIONS]
 
 
@@ -23,28 +23,28 @@ def ui(**changes):
 
 
 def test_the_uis_values_are_off_and_else_the_defaults():
-    assert hires_settings(UI) == HiResSettings(enabled=False)
-    assert hires_settings([]) == HiResSettings(enabled=False)
-    assert hires_settings(ui(enabled=True)) == HiResSettings()
+    assert highres_settings(UI) == HighResSettings(enabled=False)
+    assert highres_settings([]) == HighResSettings(enabled=False)
+    assert highres_settings(ui(enabled=True)) == HighResSettings()
 
 
 def test_a_dict_wins_over_the_preset():
     args = [{"preset": "Auto", "t1": 0.3, "raunet": False}]
-    assert hires_settings(args) == HiResSettings(t1=0.3, raunet=False)
+    assert highres_settings(args) == HighResSettings(t1=0.3, raunet=False)
 
 
 def test_positional_values_are_read_under_manual_only():
     given = {"enabled": True, "t1": 0.9, "d1": 5.0, "raunet": False, "aggressive": False}
-    assert hires_settings(ui(**given)) == HiResSettings()
-    manual = hires_settings(ui(preset="Manual", **given))
+    assert highres_settings(ui(**given)) == HighResSettings()
+    manual = highres_settings(ui(preset="Manual", **given))
     assert (manual.t1, manual.raunet, manual.aggressive) == (0.9, False, False)
     assert manual.d1 is None, "that is the other method's"
-    assert hires_settings(ui(preset="Manual", method="Deep Shrink", **given)).d1 == 5
+    assert highres_settings(ui(preset="Manual", method="Deep Shrink", **given)).d1 == 5
 
 
 def test_zero_pixels_mean_the_models_own_size():
-    assert hires_settings(ui(enabled=True, trained_size=0)).trained_size is None
-    assert hires_settings(ui(enabled=True, trained_size=768.0)).trained_size == 768
+    assert highres_settings(ui(enabled=True, trained_size=0)).trained_size is None
+    assert highres_settings(ui(enabled=True, trained_size=768.0)).trained_size == 768
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_zero_pixels_mean_the_models_own_size():
 )
 def test_refusals(args, sentence):
     with pytest.raises(SettingError, match=sentence):
-        hires_settings(args)
+        highres_settings(args)
 
 
 def test_defaults_are_never_written():
-    assert infotext(HiResSettings()) == {"HiDiffusion method": "HiDiffusion"}
-    assert infotext(hires_settings(ui(enabled=True, preset="Manual"))) == {
+    assert infotext(HighResSettings()) == {"HiDiffusion method": "HiDiffusion"}
+    assert infotext(highres_settings(ui(enabled=True, preset="Manual"))) == {
         "HiDiffusion method": "HiDiffusion",
         "HiDiffusion preset": "Manual",
     }
@@ -93,11 +93,11 @@ VALUES = {
 def test_what_the_ui_has_set_is_pasted_back(values):
     """Whatever the UI's values mean, the pasted infotext means the same."""
     values["enabled"] = True
-    settings = hires_settings(ui(**values))
+    settings = highres_settings(ui(**values))
     parameters = infotext(settings)
     again = [pasted(name, parameters) for name in OPTIONS]
     relevant = {name for name, option in OPTIONS.items() if option.group in ("", settings.method)}
-    restored = hires_settings(again)
+    restored = highres_settings(again)
     assert {name: getattr(restored, name) for name in relevant} == {name: getattr(settings, name) for name in relevant}
 
 
@@ -106,10 +106,10 @@ def test_what_the_ui_has_set_is_pasted_back(values):
 @pytest.mark.parametrize("make", [sd1_unet, sdxl_unet, lambda: sdxl_unet(in_channels=9)])
 def test_values_that_were_given_by_name_make_the_same_schedule_when_pasted(given, size, make):
     topology, hints = inspect_unet(make()), ModelHints()
-    settings = HiResSettings.from_dict({"trained_size": 64} | given)
+    settings = HighResSettings.from_dict({"trained_size": 64} | given)
     schedule = make_schedule(settings, topology, size, 50, hints)
     parameters = infotext(settings, schedule.settings)
-    restored = hires_settings([pasted(name, parameters) for name in OPTIONS])
+    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
     assert make_schedule(restored, topology, size, 50, hints).steps == schedule.steps
 
 

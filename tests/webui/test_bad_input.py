@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 from safetensors.torch import save_file
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
 from lib_fewstep.webui.comparison_arguments import OPTIONS, page_value
@@ -193,15 +193,15 @@ def ask(host, script, args, **fields):
 class TestFields:
     """Every field, as the API takes it: by name, and by place in the list of the page's values."""
 
-    @pytest.mark.parametrize("name", options_of(HiResSettings))
+    @pytest.mark.parametrize("name", options_of(HighResSettings))
     @fuzzed(VALUES)
     def test_hidiffusion_by_name(self, host, name, value):
         answered(ask(host, "HiDiffusion", [{"trained_size": 64, name: value}]), name)
 
-    @pytest.mark.parametrize("place", range(len(options_of(HiResSettings))))
+    @pytest.mark.parametrize("place", range(len(options_of(HighResSettings))))
     @fuzzed(VALUES)
     def test_hidiffusion_by_place(self, host, place, value):
-        names = list(options_of(HiResSettings))
+        names = list(options_of(HighResSettings))
         ui = sys.modules["lib_fewstep.webui.arguments"].ui_value
         args = [True, *map(ui, names[1:])]
         args[names.index("preset")] = "Manual"
@@ -378,7 +378,7 @@ class TestPage:
     def test_hidiffusions_line(self, host, text):
         room = sys.modules["lib_fewstep.webui.accordion"]
         held = dict.fromkeys(["width", "height", "steps", "denoising_strength"], 64) | {"hr-checkbox": False}
-        own = {name: sys.modules["lib_fewstep.webui.arguments"].ui_value(name) for name in options_of(HiResSettings)}
+        own = {name: sys.modules["lib_fewstep.webui.arguments"].ui_value(name) for name in options_of(HighResSettings)}
         said = room._line("txt2img", own | held | {"few_step": True, "timesteps": text})
         assert "timesteps = " in said
         assert not Tags(said).found

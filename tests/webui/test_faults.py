@@ -189,8 +189,8 @@ def test_in_the_scripts_own_methods(host, clean, monkeypatch, hook, first):
 @pytest.mark.parametrize(
     ("room", "name", "times", "status"),
     [
-        ("hires.session", "HiResSession.__enter__", 1, 500),
-        ("hires.session", "HiResSession.at_step", 3, 200),
+        ("highres.session", "HighResSession.__enter__", 1, 500),
+        ("highres.session", "HighResSession.at_step", 3, 200),
         ("webui.recording", "RecordedPass.evaluated", 3, 200),
         ("compare.meter", "Meter._before", 3, 500),
         ("compare.meter", "Meter._after", 3, 500),
@@ -220,7 +220,7 @@ def test_in_our_own_callbacks(host, clean, monkeypatch, room, name, times, statu
 
 
 def test_after_an_error_at_a_step_the_rest_of_the_pass_is_the_plain_models(host, clean, monkeypatch):
-    session, calls, seen = sys.modules["lib_fewstep.hires.session"].HiResSession, itertools.count(), []
+    session, calls, seen = sys.modules["lib_fewstep.highres.session"].HighResSession, itertools.count(), []
     own = session.at_step
 
     def fails(*args):

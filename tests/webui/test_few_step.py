@@ -546,10 +546,10 @@ class TestInversion:
         assert same(plain, made(unit))
 
     def test_hidiffusion_counts_the_images_own_steps(self, monkeypatch):
-        from lib_fewstep.hires import HiResSession
+        from lib_fewstep.highres import HighResSession
 
-        seen, original = [], HiResSession.at_step
-        monkeypatch.setattr(HiResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
+        seen, original = [], HighResSession.at_step
+        monkeypatch.setattr(HighResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
         with standin.webui("sd1", SCRIPTS) as host:
             request = request_of(self.ON, **self.FIELDS | {"width": 64, "height": 64})
             request["alwayson_scripts"]["HiDiffusion"] = {"args": [{"preset": "Paper"}]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.unet import Place, Scaling, install
 from lib_fewstep.webui.arguments import ui_value
@@ -84,10 +84,10 @@ def test_samplers(host, sampler):
 def test_the_method_acts_on_the_steps_that_it_names(host, sampler, monkeypatch):
     """Of 10 steps RAU-Net takes the first 4, whether a step is one evaluation or two."""
     seen = []
-    from lib_fewstep.hires import HiResSession
+    from lib_fewstep.highres import HighResSession
 
-    original = HiResSession.at_step
-    monkeypatch.setattr(HiResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
+    original = HighResSession.at_step
+    monkeypatch.setattr(HighResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
     txt2img(host, [ON], sampler_name=sampler, steps=10)
     assert sorted(set(seen)) == list(range(10))
     assert seen == sorted(seen)
@@ -97,10 +97,10 @@ def test_the_method_acts_on_the_steps_that_it_names(host, sampler, monkeypatch):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_kind_of_progress_stays_within_the_pass(host, sampler, monkeypatch):
     seen = []
-    from lib_fewstep.hires import HiResSession
+    from lib_fewstep.highres import HighResSession
 
-    original = HiResSession.at_step
-    monkeypatch.setattr(HiResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
+    original = HighResSession.at_step
+    monkeypatch.setattr(HighResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
     txt2img(host, [ON], sampler_name=sampler, steps=7)
     assert seen[0] == 0
     assert 5 <= seen[-1] <= 6
@@ -215,7 +215,7 @@ def test_another_extensions_wrapper_around_the_launch_stays(host):
     own = p.sampler.launch_sampling
     wrapper = p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or own(steps, func)
     for _ in range(3):
-        running = room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12))
+        running = room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12))
         room.SamplingPass(room.Job(None), p, (10, 12)).attach()  # one that never launches
         running.attach()
         assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
@@ -225,7 +225,7 @@ def test_another_extensions_wrapper_around_the_launch_stays(host):
 
 def test_a_wrapper_that_comes_after_ours_is_called_once(host):
     room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
-    room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12)).attach()
+    room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     ours = p.sampler.launch_sampling
     p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or ours(steps, func)
     assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
@@ -234,7 +234,7 @@ def test_a_wrapper_that_comes_after_ours_is_called_once(host):
 
 def test_a_change_of_the_samplers_class_after_ours_acts(host, monkeypatch):
     room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
-    room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12)).attach()
+    room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     own = type(p.sampler).launch_sampling
     changed = lambda self, steps, func: calls.append(steps) or own(self, steps, func)  # noqa: E731
     monkeypatch.setattr(type(p.sampler), "launch_sampling", changed)
@@ -252,7 +252,7 @@ def test_a_sampler_behind_a_proxy_is_launched(host):
 
     room, p = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host)
     p.sampler = Proxy(p.sampler)
-    room.SamplingPass(room.Job(HiResSettings(preset="Paper")), p, (10, 12)).attach()
+    room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
 
 
@@ -351,7 +351,7 @@ def test_window_attention_yields_to_others_by_name(host, log, options, rival):
 def test_paste(host):
     result = txt2img(host, [{"method": "Deep Shrink", "preset": "Manual", "d1": 4, "early_out": True, "passes": "All"}])
     pasted = host.paste("txt2img", result.infotexts[0])
-    labels = {option.label: name for name, option in options_of(HiResSettings).items()}
+    labels = {option.label: name for name, option in options_of(HighResSettings).items()}
     ours = {labels[label]: value for label, value in pasted.items() if label in labels}
     set_here = {"method": "Deep Shrink", "preset": "Manual", "d1": 4, "early_out": True, "passes": "All"}
     assert ours == {name: ui_value(name) for name in labels.values() if name != "enabled"} | set_here
@@ -362,7 +362,9 @@ def test_the_page(host):
     for tab in ("txt2img", "img2img"):
         labels = host.tabs[tab].labels
         assert "HiDiffusion" in labels
-        assert {option.label for name, option in options_of(HiResSettings).items() if name != "enabled"} <= set(labels)
+        assert {option.label for name, option in options_of(HighResSettings).items() if name != "enabled"} <= set(
+            labels
+        )
         assert not host.tabs[tab].duplicate_labels
         assert set(host.tabs[tab].components_by_elem_id) >= {_elem("method", tab), _elem("d1", tab)}
 

@@ -9,7 +9,7 @@ import sys
 import gradio as gr
 import pytest
 
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 from tests.webui import standin
 from tests.webui.exact import SCRIPTS, same
@@ -276,7 +276,7 @@ class TestKohyasInfotext:
             f"{key}: {value}" for key, value in {"Steps": "20", "Sampler": "Euler", "Seed": "1", **KOHYA}.items()
         )
         script = host.tabs[tab].runner.script("HiDiffusion")
-        names = dict(zip(map(id, script.controls), options_of(HiResSettings), strict=True))
+        names = dict(zip(map(id, script.controls), options_of(HighResSettings), strict=True))
         changes = infotext.paste(f"a cat\n{said}", host.tabs[tab].fields)
         filled = {names[id(component)]: value for component, value in changes if id(component) in names}
         assert filled.pop("raunet") is True, "what Deep Shrink does not use is as the page shows it first"
@@ -319,7 +319,7 @@ def test_what_is_sent_from_tab_to_tab_is_the_same_in_both(host):
             sent.setdefault(title, []).append((own, [type(c) for c, f in script.infotext_fields if f in own]))
     for title, (left, right) in sent.items():
         assert left == right, title
-    assert len(sent["HiDiffusion"][0][0]) == len(options_of(HiResSettings))
+    assert len(sent["HiDiffusion"][0][0]) == len(options_of(HighResSettings))
     assert gr.File not in sent["Few-Step"][0][1]
 
 

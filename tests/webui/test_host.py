@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib_fewstep.hires import ModelHints
+from lib_fewstep.highres import ModelHints
 from lib_fewstep.options import options_of
 from tests.webui import standin
 
@@ -137,6 +137,6 @@ def test_the_callback_ignores_a_denoiser_that_is_not_there():
 
 def test_every_setting_has_a_place_in_the_page():
     with standin.webui("sd1", SCRIPTS) as host:
-        settings = sys.modules["lib_fewstep.hires"].HiResSettings
+        settings = sys.modules["lib_fewstep.highres"].HighResSettings
         labels = {option.label for name, option in options_of(settings).items() if name != "enabled"}
         assert labels <= set(host.tabs["txt2img"].labels)

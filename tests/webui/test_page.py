@@ -15,7 +15,7 @@ import gradio as gr
 import pytest
 
 from lib_fewstep.compare.settings import ComparisonSettings
-from lib_fewstep.hires import HiResSettings
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS
@@ -305,7 +305,7 @@ def texts_of_the_page(host):
 
 def texts_of_the_tables():
     """What the README's tables say of settings and presets, in words."""
-    classes = (HiResSettings, FewStepSettings, ComparisonSettings, PageSettings)
+    classes = (HighResSettings, FewStepSettings, ComparisonSettings, PageSettings)
     options = [option for settings in classes for option in options_of(settings).values()]
     listed = {option.values for option in options if option.values and len(option.values) <= LONGEST}
     said = {text for option in options for text in (option.label, option.help)}
@@ -318,7 +318,7 @@ def host_scripts():
 
 def names(host):
     """What is called the same in every language: methods, samplers, presets, ways to resize."""
-    own = options_of(HiResSettings)
+    own = options_of(HighResSettings)
     samplers = {sampler.name for sampler in sys.modules["modules.sd_samplers"].all_samplers}
     return {*own["method"].choices, *own["scaler"].choices, *samplers, *PRESETS, *PROPER}
 

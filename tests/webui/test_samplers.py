@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from lib_fewstep.hires import HiResSession
+from lib_fewstep.highres import HighResSession
 from lib_fewstep.sampling.presets import PRESETS
 from tests.models import describe
 from tests.webui import standin
@@ -314,8 +314,8 @@ class TestHiDiffusion:
         before, plain = describe(host.unet), host.api.txt2img(fields)
         evaluations = len(host.probe.calls)
         seen = []
-        original = HiResSession.at_step
-        monkeypatch.setattr(HiResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
+        original = HighResSession.at_step
+        monkeypatch.setattr(HighResSession, "at_step", lambda self, i: seen.append(i) or original(self, i))
         for method in ("HiDiffusion", "Deep Shrink"):
             seen.clear()
             settings = {"method": method, "preset": "Paper"}

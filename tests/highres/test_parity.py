@@ -12,9 +12,9 @@ import torch
 from ldm.modules.attention import CrossAttention
 
 from bench.reference import diffusers_twin, reference
-from lib_fewstep.hires import HiResSession, HiResSettings, ModelHints
-from lib_fewstep.hires.plan import window_places
-from lib_fewstep.hires.windows import shift_of
+from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
+from lib_fewstep.highres.plan import window_places
+from lib_fewstep.highres.windows import shift_of
 from lib_fewstep.unet import inspect_unet
 from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
 
@@ -107,10 +107,10 @@ def run_raunet(name, size, special, monkeypatch, steps=STEPS):
         playground=special.get("playground", False),
         controlnet=special.get("controlnet", False),
     )
-    settings = HiResSettings(preset="Paper", window_attention=False, aggressive=special.get("aggressive"))
+    settings = HighResSettings(preset="Paper", window_attention=False, aggressive=special.get("aggressive"))
     x, context = latents(size, batch=1, channels=channels), contexts(1)
     whole = all(side % 2 ** len(inspect_unet(unet).downsamplers) == 0 for side in size)
-    with webui_cat() as cat, HiResSession(unet, settings, size, steps, hints) as session:
+    with webui_cat() as cat, HighResSession(unet, settings, size, steps, hints) as session:
         for step in range(steps):
             session.at_step(step)
             ours, theirs = call(unet, x, context, timestep(step)), call_twin(twin, x, context, timestep(step))
@@ -129,9 +129,9 @@ def test_windows_with_the_same_shifts(name, size, raunet):
     unet = LAYOUTS[name]()
     twin = reference(unet, NAMES[name], STEPS, raunet=raunet)
     blocks = sum(window_places(inspect_unet(unet)).values())
-    settings = HiResSettings(preset="Paper", raunet=raunet)
+    settings = HighResSettings(preset="Paper", raunet=raunet)
     x, context = latents(size, batch=1), contexts(1)
-    with webui_cat() as cat, HiResSession(unet, settings, size, STEPS, ModelHints(turbo="Turbo" in name)) as session:
+    with webui_cat() as cat, HighResSession(unet, settings, size, STEPS, ModelHints(turbo="Turbo" in name)) as session:
         for step in range(STEPS):
             session.at_step(step)
             ours = call(unet, x, context, timestep(step))
@@ -146,7 +146,7 @@ def test_of_deep_stacks_the_first_two_transformer_blocks_are_windowed():
     unet, x, context = sdxl_unet(depth=10), latents((16, 16), batch=1), contexts(1)
     twin = reference(unet, NAMES["SDXL"], STEPS)
     assert set(window_places(inspect_unet(unet)).values()) == {2}
-    with HiResSession(unet, HiResSettings(preset="Paper"), (16, 16), STEPS) as session:
+    with HighResSession(unet, HighResSettings(preset="Paper"), (16, 16), STEPS) as session:
         for step in range(STEPS):
             session.at_step(step)
             ours = call(unet, x, context, timestep(step))
@@ -160,7 +160,7 @@ def test_odd_windows_depart_from_the_reference_towards_full_attention(name, size
     unet, x, context = LAYOUTS[name](), latents(size, batch=1), contexts(1)
     twin = reference(unet, NAMES[name], STEPS, raunet=False)
     blocks = sum(window_places(inspect_unet(unet)).values())
-    with webui_cat(), HiResSession(unet, HiResSettings(preset="Paper", raunet=False), size, STEPS) as session:
+    with webui_cat(), HighResSession(unet, HighResSettings(preset="Paper", raunet=False), size, STEPS) as session:
         session.at_step(0)
         ours = call(unet, x, context)
     with drawn_shifts([shift_of(0, block) for block in range(blocks)]):

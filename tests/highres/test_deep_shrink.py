@@ -7,9 +7,9 @@ import torch
 from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch.nn.functional import interpolate
 
-from lib_fewstep.hires import HiResSession, HiResSettings
-from lib_fewstep.hires.deep_shrink import Shrinker
-from lib_fewstep.hires.schedule import Shrink
+from lib_fewstep.highres import HighResSession, HighResSettings
+from lib_fewstep.highres.deep_shrink import Shrinker
+from lib_fewstep.highres.schedule import Shrink
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_cat
 
 STEPS = 10
@@ -58,7 +58,7 @@ CASES = [
 def test_by_hand(make, depth, changes):
     unet, x, context = make(), latents((32, 64), batch=1), contexts(1)
     how = {"mode": "bicubic", "up": 2.0, "early_out": False} | changes
-    settings = HiResSettings(
+    settings = HighResSettings(
         method="Deep Shrink",
         preset="Paper",
         d1=depth,
@@ -71,7 +71,7 @@ def test_by_hand(make, depth, changes):
     )
     with torch.no_grad():
         expected = by_hand(unet, x, context, depth=depth, down=0.5, **how)
-    with webui_cat() as cat, HiResSession(unet, settings, (32, 64), STEPS) as session:
+    with webui_cat() as cat, HighResSession(unet, settings, (32, 64), STEPS) as session:
         session.at_step(0)
         assert torch.allclose(call(unet, x, context), expected, rtol=0, atol=1e-6)
     assert cat.resized == 0
@@ -79,11 +79,11 @@ def test_by_hand(make, depth, changes):
 
 def test_both_stages_act_one_after_the_other():
     unet, x, context = sd1_unet(), latents((32, 32), batch=1), contexts(1)
-    settings = HiResSettings(method="Deep Shrink", preset="Paper", d1=3, d2=5, s1=0.2, s2=0.5, smooth_scaling=False)
+    settings = HighResSettings(method="Deep Shrink", preset="Paper", d1=3, d2=5, s1=0.2, s2=0.5, smooth_scaling=False)
     with torch.no_grad():
         first, second = (by_hand(unet, x, context, depth=d, down=0.5, up=2.0, mode="bicubic") for d in (3, 5))
     plain = call(unet, x, context)
-    with HiResSession(unet, settings, (32, 32), STEPS) as session:
+    with HighResSession(unet, settings, (32, 32), STEPS) as session:
         for step in range(STEPS):
             session.at_step(step)
             expected = first if step < 2 else second if step < 5 else plain
@@ -94,8 +94,8 @@ def test_both_stages_act_one_after_the_other():
 def test_an_early_out_of_the_first_block_still_ends_at_the_latents_size():
     """There the published algorithm never scales back, and the host gets an image of another size."""
     unet, x, context = sdxl_unet(), latents((32, 32), batch=1), contexts(1)
-    settings = HiResSettings(method="Deep Shrink", preset="Paper", d1=1, s1=0.5, early_out=True)
-    with HiResSession(unet, settings, (32, 32), STEPS) as session:
+    settings = HighResSettings(method="Deep Shrink", preset="Paper", d1=1, s1=0.5, early_out=True)
+    with HighResSession(unet, settings, (32, 32), STEPS) as session:
         session.at_step(0)
         assert call(unet, x, context).shape == x.shape
 
@@ -113,7 +113,7 @@ def test_odd_sizes_come_back_exactly(size, downsamples):
 
 def test_the_deepest_block_is_allowed():
     for make, depth in ((sd1_unet, 12), (sdxl_unet, 9)):
-        report = HiResSession(
-            make(), HiResSettings(method="Deep Shrink", preset="Manual", d1=depth), (32, 32), STEPS
+        report = HighResSession(
+            make(), HighResSettings(method="Deep Shrink", preset="Manual", d1=depth), (32, 32), STEPS
         ).report
         assert report.blocks["shrinking"][0] == f"input_blocks[{depth - 1}]"

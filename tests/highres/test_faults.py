@@ -16,7 +16,7 @@ from ldm.modules.attention import CrossAttention
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from lib_fewstep.hires import HiResSession, HiResSettings, plan
+from lib_fewstep.highres import HighResSession, HighResSettings, plan
 from lib_fewstep.unet import Scaling, blocks_of, swapper
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, values, webui_cat
 
@@ -27,12 +27,12 @@ MAKES = {
 SIZES = [(8, 8), (9, 7), (6, 12), (11, 10)]
 STEPS = 5
 METHODS = [
-    HiResSettings(preset="Paper", t1=0.6, t2=0.4, aggressive=False),
-    HiResSettings(preset="Paper", t1=1.0, aggressive=True),
-    HiResSettings(preset="Paper", t1=1.0, window_attention=False),
-    HiResSettings(preset="Paper", raunet=False),
-    HiResSettings(preset="Paper", method="Deep Shrink", s1=0.4, s2=0.8),
-    HiResSettings(preset="Paper", method="Deep Shrink", s1=1.0, early_out=True, upscale=2.5),
+    HighResSettings(preset="Paper", t1=0.6, t2=0.4, aggressive=False),
+    HighResSettings(preset="Paper", t1=1.0, aggressive=True),
+    HighResSettings(preset="Paper", t1=1.0, window_attention=False),
+    HighResSettings(preset="Paper", raunet=False),
+    HighResSettings(preset="Paper", method="Deep Shrink", s1=0.4, s2=0.8),
+    HighResSettings(preset="Paper", method="Deep Shrink", s1=1.0, early_out=True, upscale=2.5),
 ]
 
 
@@ -134,7 +134,7 @@ def faulted(unet, family, method, size, fault):
     """A session into which the fault comes; what it raises comes out, and its stand-ins do nothing any more."""
     raised, kept = [], []
     try:
-        with HiResSession(unet, method, size, STEPS) as session:
+        with HighResSession(unet, method, size, STEPS) as session:
             for step in range(fault.step):
                 session.at_step(step)
             kept += blocks_of(unet).values()
@@ -153,7 +153,7 @@ def image(unet, method, size):
     """What the first evaluation of a session makes; without a method, the model's own."""
     if method is None:
         return call(unet, latents(size, 1), contexts(1))
-    with HiResSession(unet, method, size, STEPS) as session:
+    with HighResSession(unet, method, size, STEPS) as session:
         session.at_step(0)
         return call(unet, latents(size, 1), contexts(1))
 

@@ -17,7 +17,7 @@ Pass = Literal["first", "hires", "img2img", "inpaint"]
 
 
 @dataclass(frozen=True)
-class HiResSettings:
+class HighResSettings:
     """Which method runs, when and how strongly.
 
     `None` stands for the preset's value. Every value is checked on construction; SettingError (a ValueError) names
@@ -202,12 +202,12 @@ class HiResSettings:
         check(self)
 
     @staticmethod
-    def from_dict(values: object) -> HiResSettings:
+    def from_dict(values: object) -> HighResSettings:
         """Settings from the API's dict; Deep Shrink's `only_one_pass` is accepted for `passes`.
 
         Raises SettingError for unknown names, for wrong values and for anything that is no dict.
         """
-        return from_mapping(HiResSettings, values, {"only_one_pass": _only_one_pass})
+        return from_mapping(HighResSettings, values, {"only_one_pass": _only_one_pass})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lib_fewstep.hires.settings import HiResSettings, ModelHints
+from lib_fewstep.highres.settings import HighResSettings, ModelHints
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Topology
@@ -66,7 +66,7 @@ class Schedule:
     """
 
     steps: tuple[Step, ...]
-    settings: HiResSettings
+    settings: HighResSettings
     reason: Sentence | None = None
     notes: tuple[Sentence, ...] = ()
 
@@ -86,7 +86,7 @@ class Band:
 
 
 def make_schedule(
-    settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], steps: int, hints: ModelHints
+    settings: HighResSettings, topology: Topology, latent_size: tuple[int, int], steps: int, hints: ModelHints
 ) -> Schedule:
     """What happens on each of the `steps` that this pass executes at `latent_size` (height, width).
 
@@ -110,14 +110,14 @@ def make_schedule(
 
 
 def resolve(
-    settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], hints: ModelHints
-) -> HiResSettings:
+    settings: HighResSettings, topology: Topology, latent_size: tuple[int, int], hints: ModelHints
+) -> HighResSettings:
     """The settings with the preset's values in the place of None, for this model and size.
 
     Raises SettingError for a depth beyond the model.
     """
     default = band(topology, latent_size, hints)
-    values = {name: option.manual for name, option in options_of(HiResSettings).items() if option.group}
+    values = {name: option.manual for name, option in options_of(HighResSettings).items() if option.group}
     values |= {"t1": default.t1, "t2": default.t2, "aggressive": default.aggressive}
     resolved = replace(settings, **{name: value for name, value in values.items() if getattr(settings, name) is None})
     if resolved.aggressive and not default.may_be_aggressive:
@@ -128,7 +128,7 @@ def resolve(
     return resolved
 
 
-def trained_size(settings: HiResSettings, topology: Topology, hints: ModelHints) -> int:
+def trained_size(settings: HighResSettings, topology: Topology, hints: ModelHints) -> int:
     """The side in pixels that the model is taken to be trained for: the user's, the hint's or the layout's."""
     turbo = _TURBO_TRAINED_SIZE if hints.turbo else None
     return settings.trained_size or hints.trained_size or turbo or topology.trained_size
@@ -160,7 +160,7 @@ def _check_pass(latent_size: tuple[int, int], steps: int) -> None:
 
 
 def _why_not(
-    settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], steps: int, hints: ModelHints
+    settings: HighResSettings, topology: Topology, latent_size: tuple[int, int], steps: int, hints: ModelHints
 ) -> Sentence | None:
     _check_pass(latent_size, steps)
     if topology.family == "SDXL refiner":
@@ -184,7 +184,7 @@ def _why_not_this_pass(passes: str, hints: ModelHints) -> Sentence | None:
 
 
 def _why_not_this_size(
-    settings: HiResSettings, topology: Topology, latent_size: tuple[int, int], hints: ModelHints
+    settings: HighResSettings, topology: Topology, latent_size: tuple[int, int], hints: ModelHints
 ) -> Sentence | None:
     trained = trained_size(settings, topology, hints)
     height, width = (PIXELS_PER_LATENT * side for side in latent_size)
@@ -200,7 +200,7 @@ def _why_not_this_size(
     )
 
 
-def _hidiffusion(resolved: HiResSettings, topology: Topology, steps: int) -> tuple[Step, ...]:
+def _hidiffusion(resolved: HighResSettings, topology: Topology, steps: int) -> tuple[Step, ...]:
     rad, pool = _raunet_spans(resolved, topology, steps)
     return tuple(
         Step(
@@ -212,7 +212,7 @@ def _hidiffusion(resolved: HiResSettings, topology: Topology, steps: int) -> tup
     )
 
 
-def _raunet_spans(resolved: HiResSettings, topology: Topology, steps: int) -> tuple[range, range]:
+def _raunet_spans(resolved: HighResSettings, topology: Topology, steps: int) -> tuple[range, range]:
     """The steps of the strided downsampler and those of the pool."""
     assert resolved.t1 is not None
     assert resolved.t2 is not None
@@ -226,12 +226,12 @@ def _raunet_spans(resolved: HiResSettings, topology: Topology, steps: int) -> tu
 
 
 def _idle_settings(
-    settings: HiResSettings, resolved: HiResSettings, topology: Topology, plan: tuple[Step, ...]
+    settings: HighResSettings, resolved: HighResSettings, topology: Topology, plan: tuple[Step, ...]
 ) -> Iterable[Sentence]:
     """A sentence for every setting that was given and sets nothing."""
-    options = options_of(HiResSettings)
+    options = options_of(HighResSettings)
     others = [name for name, option in options.items() if option.group not in ("", settings.method)]
-    given = [name for name in others if getattr(settings, name) != getattr(HiResSettings(), name)]
+    given = [name for name in others if getattr(settings, name) != getattr(HighResSettings(), name)]
     if given:
         yield Sentence("under {method} nothing is set by {names}", method=settings.method, names=", ".join(given))
     if settings.method == "Deep Shrink":
@@ -246,7 +246,7 @@ def _idle_settings(
 
 
 def _idle_raunet_settings(
-    settings: HiResSettings, resolved: HiResSettings, topology: Topology, plan: tuple[Step, ...]
+    settings: HighResSettings, resolved: HighResSettings, topology: Topology, plan: tuple[Step, ...]
 ) -> Iterable[Sentence]:
     if settings.aggressive and not resolved.aggressive and topology.family == "SDXL":
         yield Sentence("aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo")
@@ -262,7 +262,7 @@ def _idle_raunet_settings(
         )
 
 
-def _deep_shrink(resolved: HiResSettings, steps: int) -> tuple[Step, ...]:
+def _deep_shrink(resolved: HighResSettings, steps: int) -> tuple[Step, ...]:
     stages = ((resolved.d1, steps * (resolved.s1 or 0.0)), (resolved.d2, steps * (resolved.s2 or 0.0)))
     shrinks = (
         next((_shrink(resolved, depth or 1, i / stop) for depth, stop in stages if i < stop), None)
@@ -276,7 +276,7 @@ def _check_depth(name: str, depth: int | None, topology: Topology) -> None:
         raise SettingError(f"{name} = {depth} is not allowed: {topology.family} has depths 1 to {topology.blocks}.")
 
 
-def _shrink(resolved: HiResSettings, depth: int, passed: float) -> Shrink:
+def _shrink(resolved: HighResSettings, depth: int, passed: float) -> Shrink:
     """Deep Shrink's factors when a share `passed` of its stage is over; with smooth scaling they fade out."""
     downscale, upscale = resolved.downscale or 1.0, resolved.upscale or 1.0
     fade = passed if resolved.smooth_scaling else 0.0

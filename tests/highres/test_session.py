@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import UnsupportedModel
 from tests.models import (
@@ -41,7 +41,7 @@ class Interrupted(BaseException):
 def run(unet, settings, x, context, *, steps=STEPS, hints=None):
     """The outputs of every step, and the report."""
     outputs = []
-    with HiResSession(unet, settings, tuple(x.shape[-2:]), steps, hints) as session:
+    with HighResSession(unet, settings, tuple(x.shape[-2:]), steps, hints) as session:
         for step in range(steps):
             session.at_step(step)
             outputs.append(call(unet, x, context, 900 - step))
@@ -71,7 +71,7 @@ def test_inert(family, settings):
     unet = MAKES[family]()
     x, context = latents(SIZE), contexts()
     before, random_state = describe(unet), torch.get_rng_state()
-    outputs, report = run(unet, HiResSettings(**settings), x, context)
+    outputs, report = run(unet, HighResSettings(**settings), x, context)
     assert equal(outputs, plain_run(unet, x, context)) == [True] * STEPS
     assert torch.equal(torch.get_rng_state(), random_state)
     assert report.active_steps == ()
@@ -86,7 +86,7 @@ def test_out_of_window_the_output_is_the_plain_models(family, kind, size):
     unet = MAKES[family]()
     x, context = latents(size), contexts()
     with webui_cat():
-        outputs, report = run(unet, HiResSettings(**SETTINGS[kind]), x, context)
+        outputs, report = run(unet, HighResSettings(**SETTINGS[kind]), x, context)
         same = equal(outputs, plain_run(unet, x, context))
     assert same == [step not in report.active_steps for step in range(STEPS)]
     assert 0 < len(report.active_steps) < STEPS
@@ -96,7 +96,7 @@ def test_out_of_window_the_output_is_the_plain_models(family, kind, size):
 @EVERY
 def test_the_report_tells_what_ran(family, kind):
     unet = MAKES[family]()
-    _, report = run(unet, HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts())
+    _, report = run(unet, HighResSettings(**SETTINGS[kind]), latents(SIZE), contexts())
     planned = {step for steps in report.planned.values() for step in steps}
     assert set(report.active_steps) == planned
     assert report.reason is None
@@ -125,7 +125,7 @@ LINES = [
 
 @pytest.mark.parametrize(("make", "settings", "steps", "said"), LINES)
 def test_the_reports_line(make, settings, steps, said):
-    report = HiResSession(make(), HiResSettings(**{"preset": "Paper"} | settings), SIZE, steps).report
+    report = HighResSession(make(), HighResSettings(**{"preset": "Paper"} | settings), SIZE, steps).report
     family = "SDXL" if make is sdxl_unet else "SD1"
     assert str(report) == f"{report.method} on {family} at 192x128, {steps} steps (first pass): {said}."
 
@@ -135,7 +135,7 @@ def test_the_reports_line(make, settings, steps, said):
 def test_the_global_random_state_is_untouched(family, kind):
     unet = MAKES[family]()
     random_state = torch.get_rng_state()
-    run(unet, HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts())
+    run(unet, HighResSettings(**SETTINGS[kind]), latents(SIZE), contexts())
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
@@ -152,7 +152,7 @@ def test_restored_after_an_exception_at_every_block(family, kind):
         def fail(*_, fault=fault):
             raise fault
 
-        session = HiResSession(unet, HiResSettings(**SETTINGS[kind]), (16, 16), STEPS)
+        session = HighResSession(unet, HighResSettings(**SETTINGS[kind]), (16, 16), STEPS)
         for hook in (block.register_forward_pre_hook, list(block.modules())[-1].register_forward_hook):
             handle = hook(fail)
             with pytest.raises(type(fault)) as raised, session:
@@ -171,7 +171,7 @@ def test_restored_after_an_interrupt_at_a_step(family, kind, stop):
     unet = MAKES[family]()
     x, context = latents(SIZE), contexts()
     before = describe(unet)
-    with pytest.raises(Interrupted), HiResSession(unet, HiResSettings(**SETTINGS[kind]), SIZE, STEPS) as session:
+    with pytest.raises(Interrupted), HighResSession(unet, HighResSettings(**SETTINGS[kind]), SIZE, STEPS) as session:
         for step in range(stop + 1):
             session.at_step(step)
             call(unet, x, context)
@@ -184,9 +184,9 @@ def test_restored_after_an_interrupt_at_a_step(family, kind, stop):
 def test_a_session_that_never_ended_is_cleaned_up_by_the_next(family, kind):
     unet = MAKES[family]()
     before, clean = describe(unet), call(unet, latents(SIZE), contexts())
-    lost = HiResSession(unet, HiResSettings(**SETTINGS[kind]), SIZE, STEPS).__enter__()
+    lost = HighResSession(unet, HighResSettings(**SETTINGS[kind]), SIZE, STEPS).__enter__()
     lost.at_step(0)
-    with HiResSession(unet, HiResSettings(enabled=False), SIZE, STEPS) as session:
+    with HighResSession(unet, HighResSettings(enabled=False), SIZE, STEPS) as session:
         session.at_step(0)
         assert torch.equal(call(unet, latents(SIZE), contexts()), clean)
     assert describe(unet) == before
@@ -197,9 +197,9 @@ def test_a_session_that_never_ended_is_cleaned_up_by_the_next(family, kind):
 def test_another_models_weights_in_the_middle(family, kind):
     """A refiner of the same layout: weights are loaded in place, and every one arrives."""
     unet, refiner = MAKES[family](seed=0), MAKES[family](seed=5)
-    settings, x, context = HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
+    settings, x, context = HighResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
     expected, _ = run(refiner, settings, x, context)
-    with HiResSession(unet, settings, SIZE, STEPS) as session:
+    with HighResSession(unet, settings, SIZE, STEPS) as session:
         session.at_step(0)
         call(unet, x, context)
         unet.load_state_dict(refiner.state_dict(), strict=False)
@@ -213,7 +213,7 @@ def test_another_models_weights_in_the_middle(family, kind):
 @EVERY
 def test_the_same_seed_twice(family, kind):
     unet = MAKES[family]()
-    settings, x, context = HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
+    settings, x, context = HighResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
     first, _ = run(unet, settings, x, context)
     torch.manual_seed(123)
     second, _ = run(unet, settings, x, context)
@@ -227,7 +227,7 @@ def test_the_same_seed_twice(family, kind):
 def test_a_batch_equals_its_rows(family, kind, size, precision, tolerance):
     """Four images at once against one by one; the rows of cond and uncond are split in the same way."""
     unet = in_precision(MAKES[family](), precision)
-    settings = HiResSettings(**SETTINGS[kind])
+    settings = HighResSettings(**SETTINGS[kind])
     x, context = latents(size, batch=4).to(precision), contexts(4).to(precision)
     with webui_cat(), webui_attention():
         together, _ = run(unet, settings, x, context, steps=4)
@@ -242,7 +242,7 @@ def test_several_calls_in_one_step_are_alike(family):
     """Second-order samplers and split cond/uncond call the UNet more than once a step."""
     unet = MAKES[family]()
     x, context = latents(SIZE), contexts()
-    with HiResSession(unet, HiResSettings(preset="Paper"), SIZE, STEPS) as session:
+    with HighResSession(unet, HighResSettings(preset="Paper"), SIZE, STEPS) as session:
         session.at_step(2)
         first = call(unet, x, context)
         assert torch.equal(call(unet, x, context), first)
@@ -256,27 +256,27 @@ def test_several_calls_in_one_step_are_alike(family):
 def test_it_has_an_effect(family, kind):
     unet = MAKES[family]()
     x, context = latents(SIZE), contexts()
-    outputs, report = run(unet, HiResSettings(**SETTINGS[kind]), x, context)
+    outputs, report = run(unet, HighResSettings(**SETTINGS[kind]), x, context)
     for step, same in enumerate(equal(outputs, plain_run(unet, x, context))):
         assert same == (step not in report.active_steps)
 
 
 @pytest.mark.parametrize("step", [-1, STEPS, 1000])
 def test_a_step_outside_of_the_pass_is_refused(step):
-    with HiResSession(sd1_unet(), HiResSettings(), SIZE, STEPS) as session, pytest.raises(SettingError) as refusal:
+    with HighResSession(sd1_unet(), HighResSettings(), SIZE, STEPS) as session, pytest.raises(SettingError) as refusal:
         session.at_step(step)
     assert str(refusal.value) == f"step = {step} is not allowed: it must be 0 to 9."
 
 
 def test_the_sdxl_refiner_is_left_alone_with_a_reason():
-    outputs, report = run(refiner_unet(), HiResSettings(preset="Paper"), latents((16, 16)), contexts())
+    outputs, report = run(refiner_unet(), HighResSettings(preset="Paper"), latents((16, 16)), contexts())
     assert equal(outputs, plain_run(refiner_unet(), latents((16, 16)), contexts())) == [True] * STEPS
     assert "nothing is done: the SDXL refiner" in str(report)
 
 
 def test_another_kind_of_model_is_refused():
     with pytest.raises(UnsupportedModel, match="has no input_blocks"):
-        HiResSession(torch.nn.Linear(2, 2), HiResSettings(), SIZE, STEPS)
+        HighResSession(torch.nn.Linear(2, 2), HighResSettings(), SIZE, STEPS)
 
 
 class Wrapper(torch.nn.Module):
@@ -296,10 +296,10 @@ class Wrapper(torch.nn.Module):
 def test_a_wrapper_that_comes_during_the_session(family, kind, place):
     """It stays in its place, what it wraps is the block again, and no step is changed twice."""
     unet = MAKES[family]()
-    settings, x, context = HiResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
+    settings, x, context = HighResSettings(**SETTINGS[kind]), latents(SIZE), contexts()
     expected, clean = run(unet, settings, x, context)[0], call(unet, x, context)
     block = unet.input_blocks[place]
-    with HiResSession(unet, settings, SIZE, STEPS) as session:
+    with HighResSession(unet, settings, SIZE, STEPS) as session:
         for step in range(STEPS):
             session.at_step(step)
             assert torch.equal(call(unet, x, context, 900 - step), expected[step])
@@ -323,7 +323,7 @@ def test_an_installation_that_fails_leaves_nothing():
     unet = sd1_unet()
     unet.output_blocks[3] = Block(*unet.output_blocks[3])
     before = describe(unet)
-    with pytest.raises(TypeError), HiResSession(unet, HiResSettings(preset="Paper"), SIZE, STEPS) as session:
+    with pytest.raises(TypeError), HighResSession(unet, HighResSettings(preset="Paper"), SIZE, STEPS) as session:
         session.at_step(0)
     assert describe(unet) == before
 
@@ -331,7 +331,7 @@ def test_an_installation_that_fails_leaves_nothing():
 def test_at_step_needs_an_open_session():
     unet = sd1_unet()
     before = describe(unet)
-    session = HiResSession(unet, HiResSettings(preset="Paper"), SIZE, STEPS)
+    session = HighResSession(unet, HighResSettings(preset="Paper"), SIZE, STEPS)
     with pytest.raises(SettingError, match="needs an open session"):
         session.at_step(0)
     with session:
@@ -343,9 +343,9 @@ def test_at_step_needs_an_open_session():
 
 def test_a_session_inside_a_session():
     unet = sd1_unet()
-    settings, x, context = HiResSettings(preset="Paper"), latents(SIZE), contexts()
+    settings, x, context = HighResSettings(preset="Paper"), latents(SIZE), contexts()
     expected, before = run(unet, settings, x, context)[0], describe(unet)
-    with HiResSession(unet, settings, SIZE, STEPS) as outer:
+    with HighResSession(unet, settings, SIZE, STEPS) as outer:
         outer.at_step(0)
         run(unet, settings, x, context)
         outer.at_step(1)
@@ -355,7 +355,7 @@ def test_a_session_inside_a_session():
 
 def test_stand_ins_stay_over_steps_that_follow_on_each_other():
     unet = sd1_unet()
-    with HiResSession(unet, HiResSettings(preset="Paper"), (16, 24), 10) as session:
+    with HighResSession(unet, HighResSettings(preset="Paper"), (16, 24), 10) as session:
         session.at_step(1)
         first = list(unet.input_blocks)
         session.at_step(2)
@@ -365,7 +365,7 @@ def test_stand_ins_stay_over_steps_that_follow_on_each_other():
 def test_on_a_step_without_a_method_the_blocks_themselves_are_there():
     unet = sd1_unet()
     before = [*unet.input_blocks, *unet.output_blocks]
-    with HiResSession(unet, HiResSettings(preset="Paper", window_attention=False), (16, 24), 10) as session:
+    with HighResSession(unet, HighResSettings(preset="Paper", window_attention=False), (16, 24), 10) as session:
         session.at_step(1)
         session.at_step(9)
         after = [*unet.input_blocks, *unet.output_blocks]

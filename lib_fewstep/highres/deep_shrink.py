@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lib_fewstep.hires.resize import Size, resize, size_of
-from lib_fewstep.hires.schedule import Shrink
+from lib_fewstep.highres.resize import Size, resize, size_of
+from lib_fewstep.highres.schedule import Shrink
 
 
 class Shrinker:

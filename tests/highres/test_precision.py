@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib_fewstep.hires import HiResSession, HiResSettings
-from lib_fewstep.hires.resize import halve, resize
+from lib_fewstep.highres import HighResSession, HighResSettings
+from lib_fewstep.highres.resize import halve, resize
 from tests.models import call, contexts, in_precision, latents, sd1_unet, sdxl_unet, webui_attention, webui_cat
 
 STEPS = 4
@@ -16,7 +16,7 @@ SETTINGS = [{"t2": 0.5, "aggressive": False}, {"method": "Deep Shrink"}]
 def run(unet, settings, x, context):
     """The output of each step with the method and without it, in float64, and the report."""
     active: list[torch.Tensor] = []
-    with webui_cat(), webui_attention(), HiResSession(unet, settings, tuple(x.shape[-2:]), STEPS) as session:
+    with webui_cat(), webui_attention(), HighResSession(unet, settings, tuple(x.shape[-2:]), STEPS) as session:
         for step in range(STEPS):
             session.at_step(step)
             active.append(call(unet, x, context, 900 - step).double())
@@ -35,7 +35,7 @@ def test_half_precisions(make, values, precision, size):
     The sizes keep clear of a fault of torch 2.13 on the CPU, measured against float32: float16 convolutions with
     stride 2 on a width of 2, or stride 4 and dilation 2 on a width below 5, are wrong.
     """
-    settings = HiResSettings(preset="Paper", **values)
+    settings = HighResSettings(preset="Paper", **values)
     x, context = latents(size).to(precision), contexts().to(precision)
     exact, exact_plain, exact_report = run(make(), settings, x.float(), context.float())
     rounded, rounded_plain, report = run(in_precision(make(), precision), settings, x, context)
@@ -48,7 +48,7 @@ def test_half_precisions(make, values, precision, size):
 
 @pytest.mark.parametrize("values", SETTINGS)
 def test_autocast(values):
-    settings, x, context = HiResSettings(preset="Paper", **values), latents((17, 13)), contexts()
+    settings, x, context = HighResSettings(preset="Paper", **values), latents((17, 13)), contexts()
     exact, exact_plain, _ = run(sd1_unet(), settings, x, context)
     with torch.autocast("cpu", torch.bfloat16):
         rounded, rounded_plain, _ = run(sd1_unet(), settings, x, context)
@@ -75,7 +75,7 @@ def test_halving_is_torchs_pool_with_ceil_mode(size):
 
 def test_tiling_pads_the_strided_convolution_around_the_edges():
     """The WebUI's "Tiling" makes convolutions circular; by hand, the same convolution on a wrapped input."""
-    from lib_fewstep.hires.raunet import strided
+    from lib_fewstep.highres.raunet import strided
 
     convolution = torch.nn.Conv2d(3, 3, 3, stride=2, padding=1, padding_mode="circular").double()
     h = latents((16, 16), channels=3).double()

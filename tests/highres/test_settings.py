@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_fewstep.hires import HiResSettings, ModelHints
+from lib_fewstep.highres import HighResSettings, ModelHints
 from lib_fewstep.options import SettingError, options_of
 
-OPTIONS = options_of(HiResSettings)
+OPTIONS = options_of(HighResSettings)
 REFUSED = [
     ("t1", -0.1),
     ("t1", 1.5),
@@ -39,7 +39,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
-@pytest.mark.parametrize("make", [lambda values: HiResSettings(**values), HiResSettings.from_dict])
+@pytest.mark.parametrize("make", [lambda values: HighResSettings(**values), HighResSettings.from_dict])
 def test_a_refusal_names_the_setting_its_value_and_what_is_allowed(name, value, make):
     with pytest.raises(SettingError) as refusal:
         make({name: value})
@@ -52,24 +52,24 @@ def test_a_refusal_names_the_setting_its_value_and_what_is_allowed(name, value, 
 @pytest.mark.parametrize("values", [[], [True], None, "HiDiffusion", 3])
 def test_anything_that_is_no_dict_is_refused(values):
     with pytest.raises(SettingError, match="must be a dict of names and values, not"):
-        HiResSettings.from_dict(values)
+        HighResSettings.from_dict(values)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known():
     with pytest.raises(SettingError, match=r"'windowattention' is no setting.*Did you mean window_attention\?"):
-        HiResSettings.from_dict({"windowattention": True})
+        HighResSettings.from_dict({"windowattention": True})
 
 
 @pytest.mark.parametrize(("value", "passes"), [(True, "First"), (False, "All")])
 def test_deep_shrinks_own_name_for_the_first_pass(value, passes):
-    assert HiResSettings.from_dict({"only_one_pass": value}).passes == passes
+    assert HighResSettings.from_dict({"only_one_pass": value}).passes == passes
 
 
 def test_the_two_names_for_the_passes_exclude_each_other():
     with pytest.raises(SettingError, match="give one of them"):
-        HiResSettings.from_dict({"passes": "All", "only_one_pass": True})
+        HighResSettings.from_dict({"passes": "All", "only_one_pass": True})
     with pytest.raises(SettingError, match="only_one_pass = 1 is not allowed"):
-        HiResSettings.from_dict({"only_one_pass": 1})
+        HighResSettings.from_dict({"only_one_pass": 1})
 
 
 def test_the_documented_names_and_order():
@@ -100,7 +100,7 @@ ANYTHING = st.recursive(
 @given(st.dictionaries(st.sampled_from([*OPTIONS, "only_one_pass", "x"]), ANYTHING) | ANYTHING)
 def test_any_input_gives_settings_or_one_sentence(values):
     try:
-        settings = HiResSettings.from_dict(values)
+        settings = HighResSettings.from_dict(values)
     except SettingError as refusal:
         assert str(refusal).rstrip("?").endswith(".") or "Did you mean" in str(refusal)
     else:

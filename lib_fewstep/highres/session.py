@@ -7,10 +7,10 @@ from types import TracebackType
 
 from torch import nn
 
-from lib_fewstep.hires import plan
-from lib_fewstep.hires.schedule import PIXELS_PER_LATENT, Schedule, Step, make_schedule
-from lib_fewstep.hires.settings import HiResSettings, ModelHints
-from lib_fewstep.hires.token_counts import counting_tokens
+from lib_fewstep.highres import plan
+from lib_fewstep.highres.schedule import PIXELS_PER_LATENT, Schedule, Step, make_schedule
+from lib_fewstep.highres.settings import HighResSettings, ModelHints
+from lib_fewstep.highres.token_counts import counting_tokens
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import (
     Place,
@@ -63,7 +63,7 @@ class Report:
         return f"at {' and '.join(blocks)}" if len(blocks) <= 2 else f"in {len(blocks)} blocks"
 
 
-class HiResSession:
+class HighResSession:
     """The methods on one UNet for one sampling pass, as a context manager.
 
     Nothing changes on construction or entry. `at_step` puts the blocks in that the step needs, or takes them out;
@@ -73,7 +73,7 @@ class HiResSession:
     def __init__(
         self,
         unet: nn.Module,
-        settings: HiResSettings,
+        settings: HighResSettings,
         latent_size: tuple[int, int],
         steps: int,
         hints: ModelHints | None = None,
@@ -92,7 +92,7 @@ class HiResSession:
         self._open = False
         self._scalers: dict[Place, Scaler] = {}
 
-    def __enter__(self) -> HiResSession:
+    def __enter__(self) -> HighResSession:
         """Remove what an earlier session may have left behind."""
         remove(self.unet)
         self._open = True
@@ -169,7 +169,7 @@ class HiResSession:
 
 
 def _report(
-    settings: HiResSettings, topology: Topology, schedule: Schedule, latent_size: tuple[int, int], hints: ModelHints
+    settings: HighResSettings, topology: Topology, schedule: Schedule, latent_size: tuple[int, int], hints: ModelHints
 ) -> Report:
     planned = {
         "strided downsampler": schedule.when("rad"),

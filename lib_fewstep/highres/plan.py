@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lib_fewstep.hires.deep_shrink import Shrinker
-from lib_fewstep.hires.raunet import strided, upsampling_to
-from lib_fewstep.hires.resize import Size, halve, resize, size_of
-from lib_fewstep.hires.schedule import Shrink, Step
-from lib_fewstep.hires.windows import shift_of, windowed
+from lib_fewstep.highres.deep_shrink import Shrinker
+from lib_fewstep.highres.raunet import strided, upsampling_to
+from lib_fewstep.highres.resize import Size, halve, resize, size_of
+from lib_fewstep.highres.schedule import Shrink, Step
+from lib_fewstep.highres.windows import shift_of, windowed
 from lib_fewstep.unet import Place, Scaling, Topology
 from lib_fewstep.unet.topology import transformer_of, upsampler_of
 

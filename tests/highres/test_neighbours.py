@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib_fewstep.hires import HiResSession, HiResSettings
-from lib_fewstep.hires.raunet import upsampling_to
-from lib_fewstep.hires.token_counts import counting_tokens
+from lib_fewstep.highres import HighResSession, HighResSettings
+from lib_fewstep.highres.raunet import upsampling_to
+from lib_fewstep.highres.token_counts import counting_tokens
 from lib_fewstep.unet import remove
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
 from tests.neighbours import NEIGHBOURS, WITHOUT_SMOOTHING, own_attribute, regions, token_merging, transformers
@@ -52,7 +52,7 @@ def plain(family, size):
 
 def run(unet, settings, size):
     """The output of step 1, on which all parts of a method act."""
-    with HiResSession(unet, HiResSettings(**settings), size, STEPS) as session:
+    with HighResSession(unet, HighResSettings(**settings), size, STEPS) as session:
         session.at_step(1)
         return evaluated(unet, size)
 
@@ -98,7 +98,7 @@ def test_both_act_and_each_can_go_first(family, method, arrives, leaves, name):
         if arrives == "before":
             their_patch.enter_context(neighbour.patch(unet, size))
             assert near(evaluated(unet, size), theirs)
-        session = our_session.enter_context(HiResSession(unet, HiResSettings(**METHODS[method]), size, STEPS))
+        session = our_session.enter_context(HighResSession(unet, HighResSettings(**METHODS[method]), size, STEPS))
         session.at_step(0)
         if arrives == "during":
             their_patch.enter_context(neighbour.patch(unet, size))
@@ -123,7 +123,7 @@ def test_one_who_comes_after_the_last_step_stays(name):
     neighbour, unet = NEIGHBOURS[name], FREE.pop("SD1", None) or sd1_unet()
     theirs, before = theirs_alone("SD1", name), describe(unet)
     with ExitStack() as their_patch:
-        with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), neighbour.size, STEPS) as session:
+        with HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), neighbour.size, STEPS) as session:
             session.at_step(1)
             their_patch.enter_context(neighbour.patch(unet, neighbour.size))
         assert near(evaluated(unet, neighbour.size), theirs)
@@ -154,7 +154,7 @@ def test_deep_shrink_beside_those_who_count_tokens(neighbour, size, settings, yi
     unet = sd1_unet()
     with neighbour(unet, size):
         alone = evaluated(unet, size)
-        with HiResSession(unet, HiResSettings(**METHODS["Deep Shrink"] | settings), size, STEPS) as session:
+        with HighResSession(unet, HighResSettings(**METHODS["Deep Shrink"] | settings), size, STEPS) as session:
             session.at_step(1)
             assert torch.equal(evaluated(unet, size), alone) == (yielding is not None)
     assert session.report.active_steps == (() if yielding else (1,))
@@ -165,7 +165,7 @@ def test_a_forward_that_was_put_back_on_the_instance_is_nobodys():
     unet = sd1_unet()
     attention = unet.input_blocks[1][1].transformer_blocks[0].attn2
     attention.forward = type(attention).forward.__get__(attention)
-    with HiResSession(unet, HiResSettings(**METHODS["Deep Shrink"]), (17, 13), STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["Deep Shrink"]), (17, 13), STEPS) as session:
         session.at_step(1)
     assert session.report.active_steps == (1,)
 
@@ -174,7 +174,7 @@ def test_a_forward_that_was_put_back_on_the_instance_is_nobodys():
 def test_a_stand_in_that_is_exchanged_in_the_middle_of_a_step(index):
     unet = sd1_unet()
     before, block = describe(unet), unet.input_blocks[index]
-    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), (17, 13), STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), (17, 13), STEPS) as session:
         session.at_step(0)
         unet.input_blocks[index] = block
         assert evaluated(unet, (17, 13)).isfinite().all()
@@ -188,7 +188,7 @@ def test_a_stand_in_that_is_exchanged_in_the_middle_of_a_step(index):
 
 def test_a_forward_that_was_taken_from_a_stand_in_is_put_back_on_the_block():
     unet = sd1_unet()
-    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), (17, 13), STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), (17, 13), STEPS) as session:
         session.at_step(1)
         original = unet.input_blocks[1].forward
         unet.input_blocks[1].forward = lambda *args: 2 * original(*args)
@@ -215,7 +215,7 @@ def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
     stack = unet.input_blocks[4][1].transformer_blocks
     for index in wrapped:
         stack[index] = Box(stack[index])
-    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
         session.at_step(1)
         ours = evaluated(unet, size)
     assert session.report.notes == [
@@ -231,7 +231,7 @@ def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
 def test_blocks_that_are_exchanged_between_steps_are_followed(method, wrap, started):
     """By copies, which have windows and sizes of their own, or by boxes around them."""
     unet, size = sd1_unet(), (17, 13)
-    with HiResSession(unet, HiResSettings(**METHODS[method]), size, STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS[method]), size, STEPS) as session:
         if started:
             session.at_step(0)
         blocks = {side: getattr(unet, f"{side}_blocks") for side in ("input", "output")}
@@ -259,11 +259,11 @@ def test_those_who_count_tokens_are_found_in_boxes_and_behind_partials():
         block.attn2.forward = functools.partial(regional, block.attn2.forward)
     for stack in [module for module in unet.modules() if hasattr(module, "transformer_blocks")]:
         stack.transformer_blocks[0] = Box(stack.transformer_blocks[0])
-    with HiResSession(unet, HiResSettings(**METHODS["Deep Shrink"]), size, STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["Deep Shrink"]), size, STEPS) as session:
         session.at_step(1)
     assert session.report.active_steps == ()
     assert session.report.notes[0].startswith(
-        "shrinking yields to tests.hires.test_neighbours, which replaces the forward of cross-attention"
+        "shrinking yields to tests.highres.test_neighbours, which replaces the forward of cross-attention"
     )
 
 
@@ -294,7 +294,7 @@ def test_a_transformer_block_without_self_attention_is_left_alone():
     unet, size = sd1_unet(), (16, 24)
     block = unet.input_blocks[1][1].transformer_blocks[0]
     block.attn1, block._forward = None, lambda x, context=None: x
-    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
         session.at_step(1)
         assert evaluated(unet, size).isfinite().all()
     assert session.report.notes == [
@@ -357,7 +357,7 @@ EXCHANGED = "another extension has exchanged it"
 def test_a_block_that_does_not_run_what_it_holds_is_told_of(side, index, holds, note, started):
     unet, size = sd1_unet(), (17, 13)
     blocks = getattr(unet, f"{side}_blocks")
-    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
         if started:
             session.at_step(0)
             evaluated(unet, size, 0)
@@ -370,7 +370,7 @@ def test_a_block_that_does_not_run_what_it_holds_is_told_of(side, index, holds, 
 
 def test_an_extra_block_is_left_alone():
     unet, size = sd1_unet(), (16, 24)
-    with HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
+    with HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session:
         unet.output_blocks.append(nn.Identity())
         session.at_step(1)
         assert type(unet.output_blocks[-1]) is nn.Identity
@@ -380,7 +380,7 @@ def test_attention_that_is_called_by_name_gets_windows():
     unet, size = sd1_unet(), (16, 24)
     with (
         own_attribute(transformers(unet), "_forward", by_name),
-        HiResSession(unet, HiResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session,
+        HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), size, STEPS) as session,
     ):
         session.at_step(1)
         assert torch.equal(evaluated(unet, size), ours_alone("SD1", "HiDiffusion", size))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_fewstep.hires.resize import Size, pad_to_even
+from lib_fewstep.highres.resize import Size, pad_to_even
 
 SHIFTS = 4
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lib_fewstep.hires.resize import Size, resize
+from lib_fewstep.highres.resize import Size, resize
 
 
 def strided(h: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lib_fewstep.hires import HiResSettings, ModelHints
-from lib_fewstep.hires.schedule import make_schedule
+from lib_fewstep.highres import HighResSettings, ModelHints
+from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import inspect_unet
 from tests.models import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
@@ -42,7 +42,7 @@ PAPER = [
 
 @pytest.mark.parametrize(("topology", "size", "hints", "settings", "rad", "pool"), PAPER)
 def test_bands(topology, size, hints, settings, rad, pool):
-    schedule = make_schedule(HiResSettings(preset="Paper", **settings), topology, size, 50, ModelHints(**hints))
+    schedule = make_schedule(HighResSettings(preset="Paper", **settings), topology, size, 50, ModelHints(**hints))
     assert schedule.when("rad") == tuple(rad)
     assert schedule.when("pool") == tuple(pool)
     assert schedule.when("windows") == tuple(range(50))
@@ -50,7 +50,7 @@ def test_bands(topology, size, hints, settings, rad, pool):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 50, 77])
 def test_thresholds_are_truncated_shares_of_the_steps(steps):
-    schedule = make_schedule(HiResSettings(preset="Paper"), SDXL, (256, 256), steps, ModelHints())
+    schedule = make_schedule(HighResSettings(preset="Paper"), SDXL, (256, 256), steps, ModelHints())
     assert len(schedule.when("rad")) == int(8 / 50 * steps)
     assert schedule.when("pool") == tuple(range(int(8 / 50 * steps), int(0.4 * steps)))
 
@@ -73,7 +73,7 @@ AUTO = [
 @pytest.mark.parametrize(("topology", "size", "hints", "trained", "acts"), AUTO)
 @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
 def test_auto_acts_above_the_trained_size_only_and_says_so(topology, size, hints, trained, acts, method):
-    settings = HiResSettings(method=method, trained_size=trained)
+    settings = HighResSettings(method=method, trained_size=trained)
     schedule = make_schedule(settings, topology, size, 20, ModelHints(**hints))
     assert any(step.active for step in schedule.steps) == acts
     assert (schedule.reason is None) == acts
@@ -108,7 +108,7 @@ PASSES = [
 @pytest.mark.parametrize(("passes", "pass_", "denoise", "acts"), PASSES)
 def test_passes(passes, pass_, denoise, acts):
     hints = ModelHints(pass_=pass_, denoise=denoise)
-    schedule = make_schedule(HiResSettings(passes=passes), SD1, (128, 128), 20, hints)
+    schedule = make_schedule(HighResSettings(passes=passes), SD1, (128, 128), 20, hints)
     reasons = {
         "Auto": f"at denoising strength {denoise} the composition is already fixed; "
         'passes "Auto" acts from 0.5 up, "All" always',
@@ -130,7 +130,7 @@ def test_passes(passes, pass_, denoise, acts):
     ],
 )
 def test_nothing_is_done_for_a_reason(settings, topology, reason):
-    schedule = make_schedule(HiResSettings(preset="Paper", **settings), topology, (128, 128), 20, ModelHints())
+    schedule = make_schedule(HighResSettings(preset="Paper", **settings), topology, (128, 128), 20, ModelHints())
     assert not any(step.active for step in schedule.steps)
     assert reason in schedule.reason
 
@@ -163,13 +163,13 @@ STILL_RUNS = "t1 sets nothing in aggressive mode up to 8/50 of the steps, where 
     ],
 )
 def test_idle_settings_are_named(settings, size, note):
-    schedule = make_schedule(HiResSettings(preset="Paper", **settings), SDXL, size, 20, ModelHints())
+    schedule = make_schedule(HighResSettings(preset="Paper", **settings), SDXL, size, 20, ModelHints())
     assert note in schedule.notes
 
 
 def test_deep_shrink_stages_and_factors():
     """By hand: of 20 steps depth 3 until 3, depth 4 until 6; the factor rises linearly from 0.5 to 1."""
-    schedule = make_schedule(HiResSettings(method="Deep Shrink", preset="Paper"), SD1, (128, 128), 20, ModelHints())
+    schedule = make_schedule(HighResSettings(method="Deep Shrink", preset="Paper"), SD1, (128, 128), 20, ModelHints())
     shrinks = [step.shrink for step in schedule.steps]
     assert [shrink.depth if shrink else None for shrink in shrinks] == [3] * 3 + [4] * 3 + [None] * 14
     downs = [0.5, 0.5 + 0.5 / 3, 0.5 + 1 / 3, 0.75, 0.5 + 1 / 3, 0.5 + 2.5 / 6]
@@ -178,13 +178,13 @@ def test_deep_shrink_stages_and_factors():
 
 
 def test_deep_shrink_without_smooth_scaling_keeps_its_factor():
-    settings = HiResSettings(method="Deep Shrink", preset="Paper", smooth_scaling=False, downscale=0.6, upscale=1.5)
+    settings = HighResSettings(method="Deep Shrink", preset="Paper", smooth_scaling=False, downscale=0.6, upscale=1.5)
     schedule = make_schedule(settings, SD1, (128, 128), 20, ModelHints())
     assert {(step.shrink.down, step.shrink.up) for step in schedule.steps if step.shrink} == {(0.6, 1.5)}
 
 
 def test_deep_shrink_with_a_first_stop_after_the_second():
-    settings = HiResSettings(method="Deep Shrink", preset="Paper", s1=0.5, s2=0.2)
+    settings = HighResSettings(method="Deep Shrink", preset="Paper", s1=0.5, s2=0.2)
     schedule = make_schedule(settings, SD1, (128, 128), 20, ModelHints())
     assert [step.shrink.depth for step in schedule.steps if step.shrink] == [3] * 10
 
@@ -202,5 +202,5 @@ def test_deep_shrink_with_a_first_stop_after_the_second():
 )
 def test_what_cannot_be_sampled_is_refused(settings, topology, size, steps, sentence):
     with pytest.raises(SettingError) as refusal:
-        make_schedule(HiResSettings(preset="Paper", **settings), topology, size, steps, ModelHints())
+        make_schedule(HighResSettings(preset="Paper", **settings), topology, size, steps, ModelHints())
     assert str(refusal.value) == sentence

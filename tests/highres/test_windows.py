@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ldm.modules.attention import CrossAttention
 
-from lib_fewstep.hires.windows import SHIFTS, merge, partition, shift_of, windowed
+from lib_fewstep.highres.windows import SHIFTS, merge, partition, shift_of, windowed
 
 sides = st.integers(1, 19)
 

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from lib_fewstep.hires import HiResSession, HiResSettings
+from lib_fewstep.highres import HighResSession, HighResSettings
 from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
 
 LARGEST_AREA = 400
@@ -38,7 +38,7 @@ def test_any_size(family):
     for size in draw.sample(SIZES, 300):
         chosen = any_method(draw, depths)
         x, context = latents(size, batch=1), contexts(1)
-        with webui_cat() as cat, HiResSession(unet, HiResSettings(preset="Manual", **chosen), size, 1) as session:
+        with webui_cat() as cat, HighResSession(unet, HighResSettings(preset="Manual", **chosen), size, 1) as session:
             session.at_step(0)
             out = call(unet, x, context)
         assert out.shape == x.shape, (size, chosen)
@@ -53,7 +53,7 @@ def test_named_sizes(family, size):
     """Also what users of other implementations reported: 264x200, 832x104."""
     unet = FAMILIES[family][0](model_channels=64)
     x, context = latents(size, batch=1), contexts(1)
-    with webui_cat() as cat, HiResSession(unet, HiResSettings(preset="Paper"), size, 10) as session:
+    with webui_cat() as cat, HighResSession(unet, HighResSettings(preset="Paper"), size, 10) as session:
         for step in (0, 1, 3):
             session.at_step(step)
             assert call(unet, x, context).shape == x.shape
