@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from lib_fewstep.compare.addresses import without_credentials
+from lib_fewstep.compare.servers.addresses import without_credentials
 from lib_fewstep.options import SettingError
 
 DONE, STOPPED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -28,7 +28,7 @@ def main() -> int:
     """Read the command line and run the comparison; returns the exit status."""
     arguments = parse()
     try:
-        from lib_fewstep.compare import command  # noqa: PLC0415 (what it imports may be missing)
+        from lib_fewstep.compare.servers import command  # noqa: PLC0415 (what it imports may be missing)
     except ModuleNotFoundError as error:
         return _end(REFUSED, f"{error.name} is missing: pip install -r requirements-cluster.txt")
     try:

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from lib_fewstep.compare import __main__ as compare
-from lib_fewstep.compare.plan import read_plan
-from tests.compare.fake_webui import webuis
-from tests.compare.test_command import table
+from lib_fewstep.compare.servers.plan import read_plan
+from tests.compare.servers.fake_webui import webuis
+from tests.compare.servers.test_command import table
 from tests.docs.pages import PAGES, ROOT, blocks, commands, read, spans
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -18,19 +18,19 @@ import pytest
 from distributed import LocalCluster
 from tqdm import tqdm
 
-from lib_fewstep.compare import dask_client
-from lib_fewstep.compare import sweep as sweep_module
-from lib_fewstep.compare.answer import row_from
-from lib_fewstep.compare.dask_client import connected
 from lib_fewstep.compare.grid import NOT_RUN
-from lib_fewstep.compare.plan import Task, payload_for
-from lib_fewstep.compare.remote import Server
-from lib_fewstep.compare.rows import Row, Rows
+from lib_fewstep.compare.servers import dask_client
+from lib_fewstep.compare.servers import sweep as sweep_module
+from lib_fewstep.compare.servers.answer import row_from
+from lib_fewstep.compare.servers.dask_client import connected
+from lib_fewstep.compare.servers.plan import Task, payload_for
+from lib_fewstep.compare.servers.remote import Server
+from lib_fewstep.compare.servers.rows import Row, Rows
+from lib_fewstep.compare.servers.sweep import MOST_LOSSES, Sweep
 from lib_fewstep.compare.settings import Cell
-from lib_fewstep.compare.sweep import MOST_LOSSES, Sweep
 from lib_fewstep.options import SettingError
-from tests.compare.fake_webui import FakeWebUI, answer, png, webuis
-from tests.compare.runs import ROOT, command, rows_in, write_config
+from tests.compare.servers.fake_webui import FakeWebUI, answer, png, webuis
+from tests.compare.servers.runs import ROOT, command, rows_in, write_config
 
 REQUEST = {"seed": 7, "width": 32, "height": 32}
 

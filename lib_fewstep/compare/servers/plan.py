@@ -12,8 +12,8 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from lib_fewstep.compare.prompts import MOST_SEED, Prompt, read_prompts
+from lib_fewstep.compare.servers.survey import Survey
 from lib_fewstep.compare.settings import AS_SET, NO_METHOD, Cell, ComparisonSettings, cells
-from lib_fewstep.compare.survey import Survey
 from lib_fewstep.options import SettingError, guess, options_of, shown
 
 SET_HERE = ("steps", "cfg_scale", "sampler_name", "batch_size", "n_iter")

@@ -12,8 +12,8 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 from distributed import Client, KilledWorker, LocalCluster
 
-from lib_fewstep.compare import remote
-from lib_fewstep.compare.remote import call
+from lib_fewstep.compare.servers import remote
+from lib_fewstep.compare.servers.remote import call
 from lib_fewstep.options import SettingError
 
 LOST = (KilledWorker, CancelledError, ModuleNotFoundError)

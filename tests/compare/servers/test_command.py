@@ -15,11 +15,11 @@ import yaml
 from PIL import Image
 
 from lib_fewstep.compare import __main__ as main_module
-from lib_fewstep.compare.plan import read_plan, tasks
-from lib_fewstep.compare.survey import Survey
+from lib_fewstep.compare.servers.plan import read_plan, tasks
+from lib_fewstep.compare.servers.survey import Survey
 from lib_fewstep.options import SettingError
-from tests.compare.fake_webui import SAMPLERS, FakeWebUI, webuis
-from tests.compare.runs import CONFIG, ROOT, arguments, command, rows_in, with_request, write_config
+from tests.compare.servers.fake_webui import SAMPLERS, FakeWebUI, webuis
+from tests.compare.servers.runs import CONFIG, ROOT, arguments, command, rows_in, with_request, write_config
 
 FOUND = Survey({name: name for name in SAMPLERS} | {"k_euler": "Euler"}, "small.safetensors")
 
@@ -156,7 +156,7 @@ def test_the_folder_cannot_be_used(tmp_path, compare):
     assert (status, errors) == (1, f"Stopped, because {tmp_path / 'out' / 'images'} fails: Not a directory.\n")
 
 
-HOLD = "import pathlib, sys; from lib_fewstep.compare.rows import Rows; rows = Rows(pathlib.Path(sys.argv[1]))"
+HOLD = "import pathlib, sys; from lib_fewstep.compare.servers.rows import Rows; rows = Rows(pathlib.Path(sys.argv[1]))"
 
 
 def test_a_second_run_in_the_folder_of_another_is_refused(tmp_path, compare):
@@ -187,8 +187,8 @@ def test_bad_input_ends_before_the_first_image(tmp_path, compare):
 
 
 def test_what_is_missing_is_named(tmp_path, compare, monkeypatch):
-    monkeypatch.delitem(sys.modules, "lib_fewstep.compare.command", raising=False)
-    monkeypatch.delattr("lib_fewstep.compare.command", raising=False)
+    monkeypatch.delitem(sys.modules, "lib_fewstep.compare.servers.command", raising=False)
+    monkeypatch.delattr("lib_fewstep.compare.servers.command", raising=False)
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with webuis(None) as servers:
         status, _, errors = compare(servers, write_config(tmp_path), tmp_path / "out")

@@ -12,15 +12,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lib_fewstep.compare.addresses import servers_from
 from lib_fewstep.compare.curves import draw_curves
-from lib_fewstep.compare.dask_client import connected
 from lib_fewstep.compare.grid import NOT_RUN, draw_grid
 from lib_fewstep.compare.outcome import Outcome
-from lib_fewstep.compare.plan import Plan, Task, read_plan, tasks
-from lib_fewstep.compare.rows import Rows
-from lib_fewstep.compare.survey import survey
-from lib_fewstep.compare.sweep import Sweep
+from lib_fewstep.compare.servers.addresses import servers_from
+from lib_fewstep.compare.servers.dask_client import connected
+from lib_fewstep.compare.servers.plan import Plan, Task, read_plan, tasks
+from lib_fewstep.compare.servers.rows import Rows
+from lib_fewstep.compare.servers.survey import survey
+from lib_fewstep.compare.servers.sweep import Sweep
 from lib_fewstep.compare.table import table, write_csv
 
 INTERRUPTED = "Ctrl-C was pressed"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
 
-from lib_fewstep.compare.remote import Server
+from lib_fewstep.compare.servers.remote import Server
 from lib_fewstep.options import SettingError, shown
 
 _CREDENTIALS = re.compile(r"(\w+://)?\S*@")

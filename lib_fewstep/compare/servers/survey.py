@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from lib_fewstep.compare.dask_client import gather
-from lib_fewstep.compare.remote import Server
+from lib_fewstep.compare.servers.dask_client import gather
+from lib_fewstep.compare.servers.remote import Server
 from lib_fewstep.options import SettingError
 
 SCRIPTS = ("hidiffusion", "few-step record")

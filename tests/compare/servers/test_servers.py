@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lib_fewstep.compare.addresses import server_from, servers_from, without_credentials
-from lib_fewstep.compare.dask_client import connected
-from lib_fewstep.compare.remote import SILENT, Server, call
-from lib_fewstep.compare.survey import survey
+from lib_fewstep.compare.servers.addresses import server_from, servers_from, without_credentials
+from lib_fewstep.compare.servers.dask_client import connected
+from lib_fewstep.compare.servers.remote import SILENT, Server, call
+from lib_fewstep.compare.servers.survey import survey
 from lib_fewstep.options import SettingError
-from tests.compare.fake_webui import FakeWebUI, webuis
+from tests.compare.servers.fake_webui import FakeWebUI, webuis
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from typing import Any
 from distributed import as_completed
 from tqdm import tqdm
 
-from lib_fewstep.compare.answer import failed, row_from
-from lib_fewstep.compare.dask_client import submit
-from lib_fewstep.compare.plan import Task
-from lib_fewstep.compare.remote import SILENT, Server
-from lib_fewstep.compare.rows import Row, Rows
+from lib_fewstep.compare.servers.answer import failed, row_from
+from lib_fewstep.compare.servers.dask_client import submit
+from lib_fewstep.compare.servers.plan import Task
+from lib_fewstep.compare.servers.remote import SILENT, Server
+from lib_fewstep.compare.servers.rows import Row, Rows
 
 GONE = (SILENT, 401, 403, 502, 503, 504)
 """Statuses of a server that serves nobody: silent, refusing the credentials, or missing behind its gateway."""

@@ -1,0 +1,1 @@
+"""A comparison over several servers, on Dask: `python -m lib_fewstep.compare`."""
