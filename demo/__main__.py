@@ -13,7 +13,7 @@ from demo.few_step import IMAGES, draw_few_step_curves, draw_few_step_grid, mean
 from demo.guidance import run_guidance
 from demo.guidance_picture import draw_guidance
 from demo.picture import draw_comparison
-from lib_fewstep.compare.table import table, write_csv
+from lib_fewstep.compare.table import tabulate, write_csv
 
 DEFAULT_REPORT = Path("demo/out/report.json")
 
@@ -44,7 +44,7 @@ def main() -> int:
 def compare_samplers(model: MiniModel, tasks: list[Task], arguments: argparse.Namespace) -> None:
     """Run the samplers at few steps, and write what the command line asks for."""
     outcomes = run_few_step(model, tasks)
-    frame = table(outcomes)
+    frame = tabulate(outcomes)
     print(f"\n{means(frame)}\n")
     if arguments.comparison is not None:
         write_csv(frame, arguments.comparison)

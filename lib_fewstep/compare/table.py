@@ -30,7 +30,7 @@ def references(outcomes: Sequence[Outcome]) -> dict[tuple[str, int, float], Outc
     }
 
 
-def table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def tabulate(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """One row for each outcome, in order: its cell, cost, PSNR in dB, SSIM, error and the details of all outcomes.
 
     PSNR and SSIM are those against the reference of the same prompt, seed and CFG; they are missing for the reference

@@ -14,7 +14,7 @@ from lib_fewstep.compare.curves import draw_curves
 from lib_fewstep.compare.grid import NOT_RUN, draw_grid, draw_strip
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.settings import ComparisonSettings
-from lib_fewstep.compare.table import csv_text, table, write_csv
+from lib_fewstep.compare.table import csv_text, tabulate, write_csv
 from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui.comparison_arguments import OPTIONS, listed
 from lib_fewstep.webui.language import in_language
@@ -28,7 +28,7 @@ def results(p: Any, settings: ComparisonSettings, outcomes: list[Outcome], done:
 
     The table is in the API's answer, too: `info`, `extra_generation_params`, under the script's title.
     """
-    frame = table(outcomes)
+    frame = tabulate(outcomes)
     pictures = _pictures(outcomes, frame)
     cells = done if settings.images else []
     info = _infotext(p, settings, done)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.settings import Cell
-from lib_fewstep.compare.table import COLUMNS, mean_curves, pareto, references, table, write_csv
+from lib_fewstep.compare.table import COLUMNS, mean_curves, pareto, references, tabulate, write_csv
 
 
 def flat(level, size=(8, 8)):
@@ -42,7 +42,7 @@ def db(offset):
 
 def test_a_row_for_each_outcome_in_order():
     made = [reference(), outcome(51, steps=8), outcome(10, steps=1), outcome(error="out of memory", steps=2)]
-    frame = table(made)
+    frame = tabulate(made)
     assert list(frame.columns) == list(COLUMNS)
     assert frame["steps"].tolist() == [50, 8, 1, 2]
     assert frame["reference"].tolist() == [True, False, False, False]
@@ -63,18 +63,18 @@ def test_measured_against_the_reference_of_the_same_prompt_seed_and_cfg():
         reference(70, cell={"cfg": 1.0, "method": "HiDiffusion"}),
         reference(60, cell={"prompt": "q"}),
     ]
-    assert table(made)["psnr"].tolist()[:4] == pytest.approx([db(10), db(20), db(30), db(40)])
+    assert tabulate(made)["psnr"].tolist()[:4] == pytest.approx([db(10), db(20), db(30), db(40)])
     assert len(references(made)) == 4
 
 
 def test_without_the_image_of_its_reference():
-    frame = table([outcome(10), outcome(10, seed=2), outcome(50, 50, reference=True, seed=2), reference(None)])
+    frame = tabulate([outcome(10), outcome(10, seed=2), outcome(50, 50, reference=True, seed=2), reference(None)])
     assert frame["psnr"].isna().tolist() == [True, False, True, True]
     assert references([reference(None)]) == {}
 
 
 def test_equal_to_the_reference():
-    frame = table([reference(5), outcome(5)])
+    frame = tabulate([reference(5), outcome(5)])
     assert frame["psnr"][1] == math.inf
     assert frame["ssim"][1] == 1
 
@@ -82,7 +82,7 @@ def test_equal_to_the_reference():
 def test_an_image_that_cannot_be_compared_says_why():
     odd = outcome(5)
     odd.image = flat(5, (8, 9))
-    frame = table([reference(5), odd])
+    frame = tabulate([reference(5), odd])
     assert "8 x 9 and 8 x 8" in frame["error"][1]
     assert math.isnan(frame["psnr"][1])
     assert len(mean_curves(frame)) == 0
@@ -90,7 +90,7 @@ def test_an_image_that_cannot_be_compared_says_why():
 
 def test_details_follow_in_order_and_give_way_to_columns():
     made = [outcome(1, details={"host": "a", "psnr": -1, "steps": -1}), outcome(2, details={"peak": 5, "host": "b"})]
-    frame = table(made)
+    frame = tabulate(made)
     assert list(frame.columns) == [*COLUMNS, "host", "peak"]
     assert frame["host"].tolist() == ["a", "b"]
     assert frame["steps"].tolist() == [4, 4]
@@ -100,7 +100,7 @@ def test_details_follow_in_order_and_give_way_to_columns():
 def test_whole_numbers_stay_whole_where_a_cell_has_failed(tmp_path):
     said = {"width": 64, "share": 1.5, "mixed": 1, "none": None, "on": True, "huge": 10**30}
     made = [outcome(1, details=said), outcome(error="lost"), outcome(2, details={**said, "mixed": 2.5})]
-    frame = table(made)
+    frame = tabulate(made)
     assert frame["width"].tolist() == [64, pd.NA, 64]
     assert frame["share"].dropna().tolist() == [1.5, 1.5]
     assert frame["mixed"].dropna().tolist() == [1, 2.5]
@@ -115,7 +115,7 @@ def test_whole_numbers_stay_whole_where_a_cell_has_failed(tmp_path):
 def test_texts_are_read_back_as_they_were(tmp_path):
     texts = ["=1+1", "+a", "-a cat", "@a", "\tcat", "\rcat", "'quoted", "a \ud800 cat"]
     path = tmp_path / "table.csv"
-    write_csv(table([outcome(1, cell={"prompt": text}) for text in texts]), path)
+    write_csv(tabulate([outcome(1, cell={"prompt": text}) for text in texts]), path)
     with path.open(newline="", encoding="utf-8") as file:
         back = [row["prompt"] for row in csv.DictReader(file)]
     assert back == [*texts[:-1], "a \\ud800 cat"]
@@ -123,7 +123,7 @@ def test_texts_are_read_back_as_they_were(tmp_path):
 
 
 def test_no_outcomes():
-    frame = table([])
+    frame = tabulate([])
     assert list(frame.columns) == list(COLUMNS)
     assert mean_curves(frame).empty
 
@@ -137,7 +137,7 @@ def test_means_over_prompts_and_seeds():
         outcome(seed=2, steps=8, error="not run"),
         outcome(5, seed=1, cell={"method": "HiDiffusion"}, seconds=4.0),
     ]
-    curves = mean_curves(table(made))
+    curves = mean_curves(tabulate(made))
     assert curves[["method", "sampler", "cfg", "steps", "evaluations", "seconds", "images"]].to_numpy().tolist() == [
         ["None", "Euler", 7, 4, 4, 1.5, 2],
         ["None", "Euler", 7, 8, 8, 3, 1],
@@ -148,13 +148,13 @@ def test_means_over_prompts_and_seeds():
 
 def test_a_mean_with_an_equal_image_is_infinite():
     made = [reference(0, 1), reference(0, 2), outcome(0, seed=1), outcome(51, seed=2)]
-    curves = mean_curves(table(made))
+    curves = mean_curves(tabulate(made))
     assert curves["psnr"].tolist() == [math.inf]
     assert curves["ssim"][0] < 1
 
 
 def test_means_without_a_reference_are_of_the_cost_alone():
-    curves = mean_curves(table([outcome(5, seed=1), outcome(5, seed=2, evaluations=None)]))
+    curves = mean_curves(tabulate([outcome(5, seed=1), outcome(5, seed=2, evaluations=None)]))
     assert curves["images"].tolist() == [0]
     assert curves["evaluations"].tolist() == [4]
     assert math.isnan(curves["psnr"][0])
@@ -188,7 +188,7 @@ def test_pareto_needs_as_many_of_both():
 def test_csv(tmp_path):
     made = [reference(0), outcome(51, cell={"prompt": "p"}), outcome(cell={"prompt": 'é, "\n'}, error="lost")]
     path = tmp_path / "new" / "folder" / "table.csv"
-    write_csv(table(made), path)
+    write_csv(tabulate(made), path)
     lines = path.read_bytes().decode("utf-8").splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert lines[1].startswith("p,1,None,Euler,7.0,50,True,50,5.0,,,")

@@ -21,7 +21,7 @@ from demo.generate import generate, sample_dpmpp_2m, sample_euler, seeded_noise
 from demo.picture import rgb_picture
 from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.compare.settings import Cell, cells
-from lib_fewstep.compare.table import mean_curves, table
+from lib_fewstep.compare.table import mean_curves, tabulate
 
 SMALL = replace(SETTINGS, steps=(1, 2, 4), reference_steps=20)
 IMAGES = 2
@@ -34,7 +34,7 @@ def outcomes(model):
 
 @pytest.fixture(scope="module")
 def frame(outcomes):
-    return table(outcomes)
+    return tabulate(outcomes)
 
 
 def cell(sampler="Euler", cfg=8.0, steps=2, prompt="a red circle", seed=0):

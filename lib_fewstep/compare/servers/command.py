@@ -21,7 +21,7 @@ from lib_fewstep.compare.servers.plan import Plan, Task, read_plan, tasks
 from lib_fewstep.compare.servers.rows import Rows
 from lib_fewstep.compare.servers.survey import survey
 from lib_fewstep.compare.servers.sweep import Sweep
-from lib_fewstep.compare.table import table, write_csv
+from lib_fewstep.compare.table import tabulate, write_csv
 
 INTERRUPTED = "Ctrl-C was pressed"
 
@@ -91,7 +91,7 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
 def _report(outcomes: Sequence[Outcome], folder: Path, title: str) -> list[Path]:
     """Write the table and the pictures; returns where they are."""
     paths = [folder / name for name in ("comparison.csv", "curves.png", "grid.png")]
-    frame = table(outcomes)
+    frame = tabulate(outcomes)
     write_csv(frame, paths[0])
     draw_curves(frame, title).save(paths[1])
     draw_grid(outcomes, title).save(paths[2])
