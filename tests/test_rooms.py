@@ -63,3 +63,9 @@ def test_the_torch_rooms_need_torch_alone():
     )
     loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(loaded.stdout.split()) <= SHIPPED | {"lib_fewstep"}
+
+
+def test_the_client_of_servers_needs_no_torch():
+    """It runs on machines without one: requirements-cluster.txt has none."""
+    script = "import sys; sys.modules['torch'] = None; import lib_fewstep.compare.servers.command"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

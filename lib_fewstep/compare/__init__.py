@@ -2,7 +2,6 @@
 
 from lib_fewstep.compare.curves import draw_curves
 from lib_fewstep.compare.grid import draw_grid, draw_strip
-from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.metrics import psnr, ssim
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.prompts import Prompt, read_prompts
@@ -13,7 +12,6 @@ from lib_fewstep.compare.table import tabulate, write_csv
 __all__ = [
     "Cell",
     "ComparisonSettings",
-    "Meter",
     "Outcome",
     "Prompt",
     "Record",
