@@ -1,9 +1,9 @@
 """What the WebUI loads: the always-on script "Few-Step", its samplers and schedules."""
 
-from lib_fewstep.webui import host
+from lib_fewstep.webui.common import host
 
 if host.supported():
-    from lib_fewstep.webui.few_step import FewStepScript, register
+    from lib_fewstep.webui.fewstep.script import FewStepScript, register
 
     __all__ = ["FewStepScript"]
 

@@ -14,7 +14,7 @@ from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import Option, option_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS, Preset
-from lib_fewstep.webui.page_settings import PageSettings
+from lib_fewstep.webui.common.page_settings import PageSettings
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 100

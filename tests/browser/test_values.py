@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from lib_fewstep.webui.few_step_arguments import PAGE
+from lib_fewstep.webui.fewstep.arguments import PAGE
 from tests.browser.parts import BOTH_TABS, HIRES, TABS, filled, hires, sampling, shown, small
 from tests.webui.standin.infotext import parse_generation_parameters
 

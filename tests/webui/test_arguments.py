@@ -10,8 +10,8 @@ from lib_fewstep.highres import HighResSettings, ModelHints
 from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.unet import inspect_unet
-from lib_fewstep.webui.arguments import ALWAYS_READ, highres_settings, ui_value
-from lib_fewstep.webui.infotext import infotext, pasted
+from lib_fewstep.webui.highres.arguments import ALWAYS_READ, highres_settings, ui_value
+from lib_fewstep.webui.highres.infotext import infotext, pasted
 from tests.models import sd1_unet, sdxl_unet
 
 OPTIONS = options_of(HighResSettings)

@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
-from lib_fewstep.webui.comparison_arguments import OPTIONS, page_value
-from lib_fewstep.webui.few_step_arguments import PAGE
+from lib_fewstep.webui.comparison.arguments import OPTIONS, page_value
+from lib_fewstep.webui.fewstep.arguments import PAGE
 from tests.webui import standin
 from tests.webui.exact import settings_of, unchanged
 from tests.webui.test_axes import LABELS
@@ -202,7 +202,7 @@ class TestFields:
     @fuzzed(VALUES)
     def test_hidiffusion_by_place(self, host, place, value):
         names = list(options_of(HighResSettings))
-        ui = sys.modules["lib_fewstep.webui.arguments"].ui_value
+        ui = sys.modules["lib_fewstep.webui.highres.arguments"].ui_value
         args = [True, *map(ui, names[1:])]
         args[names.index("preset")] = "Manual"
         args[place] = value
@@ -362,23 +362,26 @@ class TestPage:
 
     @pytest.mark.parametrize("text", [MARKUP, "<script>alert(1)</script>", "&lt;img src=x&gt;", "<br><b>"])
     def test_few_steps_line(self, host, text):
-        room = sys.modules["lib_fewstep.webui.few_step_accordion"]
+        room = sys.modules["lib_fewstep.webui.fewstep.accordion"]
         said = room._line("None", f"<lora:lcm {text}:1>")[0]
         assert "fits, because" in said
         assert not Tags(said).found
 
     def test_few_steps_line_of_a_checkpoint(self, host, monkeypatch):
-        room = sys.modules["lib_fewstep.webui.few_step_accordion"]
-        monkeypatch.setattr(sys.modules["lib_fewstep.webui.host"], "checkpoint_name", lambda: MARKUP)
+        room = sys.modules["lib_fewstep.webui.fewstep.accordion"]
+        monkeypatch.setattr(sys.modules["lib_fewstep.webui.common.host"], "checkpoint_name", lambda: MARKUP)
         said = room._line("None", "a cat")[0]
         assert "No preset is needed" in said
         assert not Tags(said).found
 
     @pytest.mark.parametrize("text", [MARKUP, "1 <b>", FORGED])
     def test_hidiffusions_line(self, host, text):
-        room = sys.modules["lib_fewstep.webui.accordion"]
+        room = sys.modules["lib_fewstep.webui.highres.accordion"]
         held = dict.fromkeys(["width", "height", "steps", "denoising_strength"], 64) | {"hr-checkbox": False}
-        own = {name: sys.modules["lib_fewstep.webui.arguments"].ui_value(name) for name in options_of(HighResSettings)}
+        own = {
+            name: sys.modules["lib_fewstep.webui.highres.arguments"].ui_value(name)
+            for name in options_of(HighResSettings)
+        }
         said = room._line("txt2img", own | held | {"few_step": True, "timesteps": text})
         assert "timesteps = " in said
         assert not Tags(said).found
@@ -493,8 +496,8 @@ class TestFiles:
             for name in (b"\xff", MARKUP.replace("/", "").encode(), b"a\nb"):
                 Path(os.fsdecode(bytes(place) + b"/" + name + b"." + ending.encode())).write_bytes(b"")
             (place / f"link.{ending}").symlink_to(folder.parent / outside)
-        assert sys.modules["lib_fewstep.webui.prior_source"].saved_priors() == ["good.safetensors"]
-        assert sys.modules["lib_fewstep.webui.prompt_source"].saved_prompts() == ["good.txt"]
+        assert sys.modules["lib_fewstep.webui.fewstep.prior_files"].saved_priors() == ["good.safetensors"]
+        assert sys.modules["lib_fewstep.webui.common.prompt_files"].saved_prompts() == ["good.txt"]
 
 
 @pytest.mark.parametrize("where", ["/tmp/elsewhere", "../elsewhere", "~", "\0", "x" * 300, None, 3, ["a"]])

@@ -253,7 +253,7 @@ def test_a_cell_that_ran_otherwise_is_an_error(host, name, value):
     from types import SimpleNamespace
 
     from lib_fewstep.options import SettingError
-    from lib_fewstep.webui.comparison_run import _check_run
+    from lib_fewstep.webui.comparison.run import _check_run
 
     cell = Cell("a cat", 1, "None", "Euler", 3.0, 4)
     ran = {"sampler": "Euler", "steps": 4, "cfg": 3.0}
@@ -263,7 +263,7 @@ def test_a_cell_that_ran_otherwise_is_an_error(host, name, value):
 
 
 def test_a_strip_that_cannot_be_decoded_fails_its_cell_alone(host, monkeypatch):
-    own = sys.modules["lib_fewstep.webui.host"]
+    own = sys.modules["lib_fewstep.webui.common.host"]
     picture, calls = own.picture, []
 
     def fails(latent):
@@ -383,7 +383,7 @@ def test_wrong_settings_are_named_before_the_first_image(host, settings, said):
 
 
 def test_a_wrong_number_on_the_page_is_named():
-    from lib_fewstep.webui.comparison_arguments import OPTIONS, comparison_settings, page_value
+    from lib_fewstep.webui.comparison.arguments import OPTIONS, comparison_settings, page_value
 
     with pytest.raises(ValueError, match="steps = 'x' is not allowed"):
         comparison_settings(["1, x", *[page_value(name) for name in OPTIONS][1:]])

@@ -191,12 +191,12 @@ def test_in_the_scripts_own_methods(host, clean, monkeypatch, hook, first):
     [
         ("highres.session", "HighResSession.__enter__", 1, 500),
         ("highres.session", "HighResSession.at_step", 3, 200),
-        ("webui.recording", "RecordedPass.evaluated", 3, 200),
+        ("webui.record.sampling_pass", "RecordedPass.evaluated", 3, 200),
         ("compare.meter", "Meter._before", 3, 500),
         ("compare.meter", "Meter._after", 3, 500),
         ("compare.meter", "Meter._mark", 8, 500),
-        ("webui.cfgpp_run", "HostDenoiser.__call__", 3, 500),
-        ("webui.cfgpp_run", "HostDenoiser._check_meaning", 1, 500),
+        ("webui.fewstep.cfgpp", "HostDenoiser.__call__", 3, 500),
+        ("webui.fewstep.cfgpp", "HostDenoiser._check_meaning", 1, 500),
     ],
 )
 def test_in_our_own_callbacks(host, clean, monkeypatch, room, name, times, status):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from lib_fewstep import sampling
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import calibrated
-from lib_fewstep.webui.few_step_arguments import PAGE, few_step_settings
+from lib_fewstep.webui.fewstep.arguments import PAGE, few_step_settings
 from tests.webui import standin
 from tests.webui.exact import (
     CFGPP,

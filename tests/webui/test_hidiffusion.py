@@ -11,7 +11,7 @@ import torch
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.unet import Place, Scaling, install
-from lib_fewstep.webui.arguments import ui_value
+from lib_fewstep.webui.highres.arguments import ui_value
 from tests.models import describe
 from tests.webui import standin
 
@@ -211,7 +211,7 @@ def job_of_a_bare_sampler(host):
 
 def test_another_extensions_wrapper_around_the_launch_stays(host):
     """On one sampler that serves several passes, each launch goes through both."""
-    room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
+    room, p, calls = sys.modules["lib_fewstep.webui.highres.sampling_pass"], job_of_a_bare_sampler(host), []
     own = p.sampler.launch_sampling
     wrapper = p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or own(steps, func)
     for _ in range(3):
@@ -224,7 +224,7 @@ def test_another_extensions_wrapper_around_the_launch_stays(host):
 
 
 def test_a_wrapper_that_comes_after_ours_is_called_once(host):
-    room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
+    room, p, calls = sys.modules["lib_fewstep.webui.highres.sampling_pass"], job_of_a_bare_sampler(host), []
     room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     ours = p.sampler.launch_sampling
     p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or ours(steps, func)
@@ -233,7 +233,7 @@ def test_a_wrapper_that_comes_after_ours_is_called_once(host):
 
 
 def test_a_change_of_the_samplers_class_after_ours_acts(host, monkeypatch):
-    room, p, calls = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host), []
+    room, p, calls = sys.modules["lib_fewstep.webui.highres.sampling_pass"], job_of_a_bare_sampler(host), []
     room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     own = type(p.sampler).launch_sampling
     changed = lambda self, steps, func: calls.append(steps) or own(self, steps, func)  # noqa: E731
@@ -250,7 +250,7 @@ def test_a_sampler_behind_a_proxy_is_launched(host):
         def __getattr__(self, name):
             return getattr(self.behind, name)
 
-    room, p = sys.modules["lib_fewstep.webui.sampling_pass"], job_of_a_bare_sampler(host)
+    room, p = sys.modules["lib_fewstep.webui.highres.sampling_pass"], job_of_a_bare_sampler(host)
     p.sampler = Proxy(p.sampler)
     room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"

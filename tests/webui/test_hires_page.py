@@ -299,7 +299,7 @@ class TestKohyasInfotext:
         }
 
     def test_all_passes_where_it_says_so_and_nothing_from_others(self, host):
-        from lib_fewstep.webui.infotext import PASTED
+        from lib_fewstep.webui.highres.infotext import PASTED
 
         assert PASTED["passes"]({**KOHYA, "DSHF_one": "False"}) == "All"
         assert PASTED["passes"]({key: value for key, value in KOHYA.items() if key != "DSHF_one"}) == "Auto"

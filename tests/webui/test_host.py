@@ -24,7 +24,7 @@ def hints_for(model, tab="txt2img", *, name=None, script_args=(), hr=False, **fi
             p.is_hr_pass = True
         if name is not None:
             host.shared.sd_model.sd_checkpoint_info = SimpleNamespace(name=name)
-        return sys.modules["lib_fewstep.webui.host"].model_hints(p)
+        return sys.modules["lib_fewstep.webui.common.host"].model_hints(p)
 
 
 def test_a_plain_model_in_the_first_pass():
@@ -96,13 +96,13 @@ def test_what_competes_for_the_tokens(options, hr, rival):
                 host.shared.opts.add_option(name, host.shared.OptionInfo(value))
             else:
                 setattr(host.shared.opts, name, value)
-        assert sys.modules["lib_fewstep.webui.host"].competing_attention(p) == rival
+        assert sys.modules["lib_fewstep.webui.common.host"].competing_attention(p) == rival
 
 
 def test_every_step_of_every_run_is_counted_exactly():
     """Against exact integers: evaluation k of n, or of 2n, belongs to step k, or k // 2; beyond the end the last."""
     with standin.webui("sd1", SCRIPTS) as host:
-        room = sys.modules["lib_fewstep.webui.sampling_pass"]
+        room = sys.modules["lib_fewstep.webui.highres.sampling_pass"]
         p = host.job("txt2img", **BASE)
         p.sampler = SimpleNamespace(funcname="sample_euler")
         running = room.SamplingPass(room.Job(None), p, (10, 12))
@@ -116,7 +116,7 @@ def test_every_step_of_every_run_is_counted_exactly():
 
 def test_a_sampler_without_a_count_is_placed_by_its_timestep():
     with standin.webui("sd1", SCRIPTS) as host:
-        room = sys.modules["lib_fewstep.webui.sampling_pass"]
+        room = sys.modules["lib_fewstep.webui.highres.sampling_pass"]
         p = host.job("txt2img", **BASE)
         p.sampler = SimpleNamespace(funcname="sample_dpm_adaptive")
         running = room.SamplingPass(room.Job(None), p, (10, 12))
@@ -131,7 +131,7 @@ def test_a_sampler_without_a_count_is_placed_by_its_timestep():
 
 def test_the_callback_ignores_a_denoiser_that_is_not_there():
     with standin.webui("sd1", SCRIPTS):
-        room = sys.modules["lib_fewstep.webui.sampling_pass"]
+        room = sys.modules["lib_fewstep.webui.highres.sampling_pass"]
         room.on_cfg_denoiser(SimpleNamespace(denoiser=None, sigma=None))
 
 

@@ -84,7 +84,8 @@ def test_one_sentence_and_no_effect(kind, untouched, log, monkeypatch):
         assert log() == [SAID.format(HOSTS[kind][-1])]
         assert host.api.txt2img(BASE | {"alwayson_scripts": {"HiDiffusion": {"args": [{}]}}}).status == 422
         imported = {name for name in sys.modules if name.startswith("lib_fewstep.webui.")}
-        assert imported == {f"lib_fewstep.webui.{name}" for name in ("host", "log", "page_settings")}
+        common = ("common", "common.host", "common.log", "common.page_settings")
+        assert imported == {f"lib_fewstep.webui.{name}" for name in common}
         host.reload_ui()
         assert state(host) == untouched
         assert len(log()) == 1, "a reload says it again"
@@ -104,13 +105,13 @@ def test_what_forge_has_left_in_the_folder_is_no_forge(tmp_path, monkeypatch):
     (tmp_path / "modules_forge" / "__pycache__").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path)
     with standin.webui("sd1", SCRIPTS):
-        assert sys.modules["lib_fewstep.webui.host"].supported()
+        assert sys.modules["lib_fewstep.webui.common.host"].supported()
 
 
 @pytest.mark.parametrize("name", ["infotext_utils", "ui_components", "sd_samplers_kdiffusion"])
 def test_a_host_that_lacks_a_module_is_not_supported(name, monkeypatch):
     with standin.webui("sd1", SCRIPTS):
-        host = sys.modules["lib_fewstep.webui.host"]
+        host = sys.modules["lib_fewstep.webui.common.host"]
         assert host._other_host() is None
         monkeypatch.delitem(sys.modules, f"modules.{name}")
         assert host._other_host() == "an older one or another host"
@@ -147,5 +148,5 @@ def test_every_module_of_the_room_that_imports_the_host_s_waits_for_the_answer()
     """The scripts import nothing before they have asked; a new one must ask, too."""
     for path in sorted(SCRIPTS.glob("*.py")):
         _, first, asked = ast.parse(path.read_text(encoding="utf-8")).body
-        assert ast.unparse(first) == "from lib_fewstep.webui import host"
+        assert ast.unparse(first) == "from lib_fewstep.webui.common import host"
         assert ast.unparse(asked).startswith("if host.supported():\n"), path

@@ -19,7 +19,7 @@ from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS
-from lib_fewstep.webui.page_settings import PageSettings
+from lib_fewstep.webui.common.page_settings import PageSettings
 from tests.webui.exact import OURS, made, refused, same
 from tests.webui.standin import infotext
 from tools.settings_table import LONGEST
@@ -130,7 +130,7 @@ class TestWrongSettings:
 
     @pytest.mark.parametrize("name", WRONG)
     def test_they_are_named(self, unit, settings, name):
-        from lib_fewstep.webui import host
+        from lib_fewstep.webui.common import host
 
         settings(**{name: WRONG[name]})
         with pytest.raises(SettingError, match=rf"^fewstep_{name} = .* is not allowed: it must be "):

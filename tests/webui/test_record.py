@@ -229,7 +229,7 @@ def test_another_listener_to_the_sampler_s_steps_stays(host):
     """What somebody else has put onto the sampler's instance is there again after strips."""
     from types import SimpleNamespace
 
-    from lib_fewstep.webui.recording import RecordedPass, Recording
+    from lib_fewstep.webui.record.sampling_pass import RecordedPass, Recording
 
     heard = []
     sampler = SimpleNamespace(callback_state=heard.append, launch_sampling=lambda steps, func: func())
@@ -246,7 +246,7 @@ def test_a_wrapper_that_never_ran_does_not_run_later(host):
     """With two kinds of wrappers on a sampler, attached anew before its pass, each kind runs once."""
     from types import SimpleNamespace
 
-    from lib_fewstep.webui.launch import AroundPass
+    from lib_fewstep.webui.common.launch import AroundPass
 
     ran = []
 

@@ -47,7 +47,7 @@ def check_lists(host, count=1):
 class TestTheLists:
     def test_one_entry_each_also_after_a_second_registration_and_reloads(self, unit):
         check_lists(unit)
-        sys.modules["lib_fewstep.webui.samplers"].register()
+        sys.modules["lib_fewstep.webui.fewstep.samplers"].register()
         check_lists(unit)
         before = made(unit, sampler_name="TCD")
         for reimport in (False, True):

@@ -1,0 +1,1 @@
+"""What every wing shares: the host, the page, the plot's axes, the log."""

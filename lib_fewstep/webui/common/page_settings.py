@@ -1,0 +1,76 @@
+"""What the section "Few-Step" of the WebUI's settings page holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lib_fewstep.compare.settings import MOST_CELLS
+from lib_fewstep.highres.settings import PASSES
+from lib_fewstep.options import SettingError, check, option, shown
+from lib_fewstep.sampling.settings import GUIDANCES
+from lib_fewstep.webui.common.log import LEVELS
+
+FILE_NAME = "fewstep-record.csv"
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """The settings with their defaults; the WebUI keeps their values, under the key "fewstep_" and the name."""
+
+    passes: str = option(
+        "Auto",
+        "Passes of HiDiffusion",
+        "What the accordion shows first, and what a request means that does not say.",
+        "",
+        choices=PASSES,
+    )
+    guidance: str = option(
+        GUIDANCES[0],
+        "Guidance of CFG++ samplers",
+        "What the accordion shows first, and what holds while it is closed.",
+        "",
+        choices=GUIDANCES,
+    )
+    log: str = option(
+        "All",
+        "Lines in the console",
+        "All says what each pass does, or why nothing is done.",
+        "",
+        choices=tuple(LEVELS),
+    )
+    hidden_samplers: tuple[str, ...] = option(
+        (),
+        "Hidden samplers",
+        "These are not in the lists, but work over the API and in infotexts.",
+        "",
+        values="names of this extension's samplers",
+    )
+    record: bool = option(
+        False,
+        "Record what each image costs",
+        f"Evaluations and seconds in the infotext, and a row for each image in {FILE_NAME}.",
+        "",
+    )
+    record_folder: str = option(
+        "",
+        "Folder of the record",
+        f"Where {FILE_NAME} is; empty is the WebUI's output folder. It cannot be set over the API.",
+        "",
+        values="path of a folder",
+    )
+    most_images: int = option(
+        1000,
+        "Most images of a comparison",
+        "A comparison of more is refused before its first image.",
+        "",
+        low=1,
+        high=MOST_CELLS,
+        step=1,
+    )
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for a value that is not allowed; the page offers none, a config file or a request may."""
+        check(self)
+        names = self.hidden_samplers
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise SettingError(f"hidden_samplers = {shown(names)} is not allowed: it must be a list of names.")

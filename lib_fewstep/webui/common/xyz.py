@@ -1,0 +1,85 @@
+"""Axes of the WebUI's X/Y/Z plot: how they get there, and where their values lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from modules import script_callbacks
+
+from lib_fewstep.options import Option, SettingError
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.refusal import Refusal
+
+_ATTRIBUTE = "fewstep_axes"
+_TRUTH = {"True": True, "False": False}
+
+MakeAxes = Callable[[Any], list[Any]]
+"""The axes made with the X/Y/Z script's module."""
+
+
+def add_when_there(make: MakeAxes) -> None:
+    """Add axes now, for a WebUI without a page, and before each making of the page, which has a new list.
+
+    Without the X/Y/Z script nothing happens. Axes of the same label are replaced.
+    """
+
+    def add() -> None:
+        module = host.xyz_module()
+        if module is None:
+            return
+        axes = make(module)
+        labels = {axis.label for axis in axes}
+        module.axis_options[:] = [axis for axis in module.axis_options if axis.label not in labels] + axes
+
+    add()
+    script_callbacks.on_before_ui(add)
+
+
+def leave(p: Any, script: str, **values: Any) -> None:
+    """Leave values for a script on a cell's processing object, without changing those of the plot's own."""
+    axes = vars(p).get(_ATTRIBUTE, {})
+    setattr(p, _ATTRIBUTE, {**axes, script: {**axes.get(script, {}), **values}})
+
+
+def values_of(p: Any, script: str) -> dict[str, Any]:
+    """What the axes of a plot have left for a script; nothing outside of a plot."""
+    values: dict[str, Any] = vars(p).get(_ATTRIBUTE, {}).get(script, {})
+    return values
+
+
+def choices(option: Option, shown: Any) -> list[str] | None:
+    """What an axis offers to choose from; None for numbers and free text."""
+    if isinstance(shown, bool):
+        return list(_TRUTH)
+    return list(option.choices) or None
+
+
+def kind(shown: Any) -> type:
+    """How the plot reads an axis's values: numbers may be ranges."""
+    return str if isinstance(shown, bool) else type(shown)
+
+
+def from_axis(shown: Any, value: Any) -> Any:
+    """A setting's value from an axis's; what is no truth value stays, to be refused by the settings."""
+    return _TRUTH.get(value, value) if isinstance(shown, bool) else value
+
+
+def confirming(label: str, read: Callable[[Any], object]) -> Callable[[Any, Sequence[Any]], None]:
+    """A `confirm` that reads each value before the first image; a Refusal names the axis and the value."""
+
+    def confirm(p: Any, values: Sequence[Any]) -> None:  # noqa: ARG001 (the host's signature)
+        if not values:
+            raise Refusal(f"{label} has no values: it must have at least one.")
+        for value in values:
+            or_refuse(label, read, value)
+
+    return confirm
+
+
+def or_refuse(label: str, read: Callable[..., object], *values: Any) -> Any:
+    """What `read` makes of values; its SettingError becomes a Refusal with the axis's label before it."""
+    try:
+        return read(*values)
+    except SettingError as refusal:
+        raise Refusal(f"{label}: {refusal}") from refusal

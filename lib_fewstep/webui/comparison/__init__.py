@@ -1,0 +1,1 @@
+"""The script "Few-step comparison"."""

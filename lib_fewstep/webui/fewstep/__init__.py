@@ -1,0 +1,1 @@
+"""The always-on script "Few-Step" and its samplers."""

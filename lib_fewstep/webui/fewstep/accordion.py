@@ -1,0 +1,156 @@
+"""The accordion of the Few-Step script, and how a preset fills the tab's own fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from typing import Any
+
+import gradio as gr
+from modules.ui_components import InputAccordion
+
+from lib_fewstep.options import Option, options_of
+from lib_fewstep.sampling.presets import PRESETS, Preset, Recognised, recognise
+from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
+from lib_fewstep.sentences import Sentence
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
+from lib_fewstep.webui.common.translate import in_language
+from lib_fewstep.webui.fewstep.arguments import PAGE
+from lib_fewstep.webui.fewstep.infotext import steps_said
+from lib_fewstep.webui.fewstep.prior_files import NO_PRIOR, saved_priors
+from lib_fewstep.webui.highres.accordion import component
+
+_OPTIONS: dict[str, Option] = {
+    **options_of(FewStepSettings),
+    **{f"prior_{name}": option for name, option in options_of(PriorSettings).items()},
+    **{f"invert_{name}": option for name, option in options_of(InvertSettings).items()},
+}
+_FILLED = {"sampling": "sampler", "scheduler": "schedule", "steps": "steps", "cfg_scale": "cfg"}
+_PICTURE = "image"
+
+
+class FewStepAccordion(TabAccordion):
+    """The components of one tab, the line that says which preset fits, and how a preset fills the tab's own fields."""
+
+    def make(self, tab: str) -> dict[str, Any]:
+        """The components, in the order of the page."""
+        made: dict[str, Any] = {"enabled": InputAccordion(False, label="Few-Step", elem_id=_elem_id(tab, "enabled"))}
+        with made["enabled"]:
+            with gr.Row():
+                made |= {name: _component(tab, name) for name in ("preset", "guidance", "gamma")}
+            with gr.Row():
+                self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
+                self.use = gr.Button(
+                    "Use it",
+                    scale=0,
+                    min_width=80,
+                    visible=False,
+                    elem_id=_elem_id(tab, "use"),
+                    elem_classes=["fewstep-use"],
+                )
+            made["timesteps"] = _component(tab, "timesteps")
+            with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
+                made |= {name: _component(tab, name) for name in PAGE if name.startswith("prior_")}
+            inverting = gr.Accordion(
+                "CFG++ inversion", open=False, visible=tab == "img2img", elem_id=_elem_id(tab, "inversion")
+            )
+            with inverting:
+                made |= {name: _component(tab, name) for name in PAGE if name.startswith("invert")}
+                self.read = gr.Button("Read from the image's infotext", elem_id=_elem_id(tab, "invert_read"))
+            self.refresh = refresh_button(_elem_id(tab, "refresh"))
+        made["guidance"].value = host.setting_shown("guidance")
+        made["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings
+        return {name: made[name] for name in PAGE}
+
+    def fields(self, tab: str) -> dict[str, str]:
+        """What a preset fills and what tells which one fits; in img2img the picture."""
+        names = (*_FILLED, "prompt", *([_PICTURE] if tab == "img2img" else ()))
+        return {name: f"{tab}_{name}" for name in names}
+
+    def connect(self, fields: dict[str, Any]) -> None:
+        """Let a preset fill the fields, the line follow model and prompt, and the button read the picture."""
+        own, prompt = self.components, fields["prompt"]
+        quietly = {"show_progress": False, "queue": False}
+        filled = [*(fields[name] for name in _FILLED), own["gamma"], own["timesteps"]]
+        own["preset"].input(_filled, [own["preset"], own["timesteps"]], filled, **quietly)
+        self.use.click(_used, [prompt, own["timesteps"]], [own["preset"], *filled], **quietly)
+        events = [own["enabled"].change, own["preset"].change, prompt.change]
+        refresh_on(events, self.refresh, _line, [own["preset"], prompt], [self.line, self.use])
+        if self.tab == "img2img":
+            read = [own[f"invert_{name}"] for name in ("prompt", "negative_prompt", "steps")]
+            self.read.click(_original, [fields[_PICTURE]], read, show_progress=False)
+
+
+def _line(name: str, prompt: str) -> list[Any]:
+    """Which preset fits model and prompt and why, or what the chosen one is for; and whether the button is shown."""
+    recognised, chosen = _recognised(prompt), PRESETS.get(name)
+    said, offered = _said(recognised, chosen), recognised is not None and recognised.preset is not chosen
+    return [html.escape(in_language(said)), gr.update(visible=offered)]
+
+
+def _said(recognised: Recognised | None, chosen: Preset | None) -> Sentence:
+    if recognised is not None:
+        known = {"because": recognised.because, "preset": recognised.preset.name, "summary": recognised.preset.summary}
+        if recognised.preset is chosen:
+            return Sentence("{preset}: {summary}. It fits, because {because}.", **known)
+        return Sentence('The preset "{preset}" ({summary}) fits, because {because}.', **known)
+    if chosen is not None:
+        return Sentence(
+            "{preset}: {summary}. {help}", preset=chosen.name, summary=chosen.summary, help=in_language(chosen.help)
+        )
+    checkpoint = host.checkpoint_name()
+    if not checkpoint:
+        return Sentence("No model is loaded yet.")
+    return Sentence('No preset is needed, as far as the name of the checkpoint "{name}" tells.', name=checkpoint)
+
+
+def _recognised(prompt: str) -> Recognised | None:
+    return recognise(host.checkpoint_name(), host.loras_in(prompt))
+
+
+def _used(prompt: str, timesteps: str) -> list[Any]:
+    """What pressing the button makes of the preset and of the fields that it fills."""
+    recognised = _recognised(prompt)
+    if recognised is None:
+        return [gr.update()] * (len(_FILLED) + 3)
+    name = recognised.preset.name
+    return [name, *_filled(name, timesteps)]
+
+
+def _filled(name: str, timesteps: str) -> list[Any]:
+    """What choosing a preset makes of sampler, schedule, steps, CFG, gamma and timesteps.
+
+    Choosing none leaves all but the timesteps that a preset has put there: they would go on setting the steps.
+    """
+    preset = PRESETS.get(name)
+    if preset is None:
+        left = "" if timesteps in map(_timesteps, PRESETS.values()) else gr.update()
+        return [*[gr.update()] * (len(_FILLED) + 1), left]
+    gamma = PAGE["gamma"] if preset.gamma is None else preset.gamma
+    return [*(getattr(preset, part) for part in _FILLED.values()), gamma, _timesteps(preset)]
+
+
+def _timesteps(preset: Preset) -> str:
+    return " ".join(map(str, preset.timesteps or ()))
+
+
+def _original(picture: Any) -> list[Any]:
+    """Prompt, negative prompt and steps that a picture's infotext says; nothing where it has none."""
+    said = {} if picture is None else host.infotext_of(picture)
+    if not said:
+        return [gr.update()] * 3
+    return [said.get("Prompt", ""), said.get("Negative prompt", ""), steps_said(said) or gr.update()]
+
+
+def _component(tab: str, name: str) -> Any:
+    option, elem_id = _OPTIONS[name], _elem_id(tab, name)
+    if name == "prior_images":
+        return gr.File(file_count="multiple", label=option.label, elem_id=elem_id)
+    if name == "prior_statistics":
+        option = dataclasses.replace(option, choices=(NO_PRIOR, *saved_priors()))
+    return component(option, PAGE[name], elem_id)
+
+
+def _elem_id(tab: str, name: str) -> str:
+    return f"fewstep_sampling_{tab}_{name}"

@@ -1,0 +1,148 @@
+"""The axes "[Few-Step] ..." of the X/Y/Z plot."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lib_fewstep.compare.prompts import Prompt
+from lib_fewstep.options import SettingError, guess, options_of, shown
+from lib_fewstep.sampling.settings import FewStepSettings, PriorSettings, timesteps_from
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.prompt_files import prompts_from
+from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.common.xyz import choices, confirming, kind, leave, values_of
+from lib_fewstep.webui.fewstep.arguments import PAGE
+from lib_fewstep.webui.fewstep.prior_files import NO_PRIOR, saved_priors, statistics
+
+AXES = "Few-Step"
+_OPTIONS = options_of(FewStepSettings)
+_SHOWN_PROMPT = 60
+_KEPT_BY_AXIS = {"Sampler": "sampler", "Schedule type": "schedule", "Steps": "steps", "CFG Scale": "cfg"}
+"""What the WebUI's own axes change, as a preset's `keep` calls it."""
+
+
+def few_step_axes(xyz: Any) -> list[Any]:
+    """The axes, made with the X/Y/Z script's module."""
+    return [
+        _axis(xyz, "preset", str, before=_keep_what_is_plotted),
+        _axis(xyz, "guidance", str),
+        _axis(xyz, "gamma", lambda value: value),
+        _axis(xyz, "timesteps", timesteps_from, before=_refuse_steps),
+        _axis(xyz, "prior", _prior_from, offered=lambda: [NO_PRIOR, *saved_priors()]),
+        _prompts_axis(xyz),
+    ]
+
+
+def with_axes(settings: FewStepSettings, values: Mapping[str, Any]) -> FewStepSettings:
+    """The settings of a plot's cell: an axis switches Few-Step on, over what the page or the API says.
+
+    Settings that are switched off count for nothing. `keep` alone switches nothing on.
+    """
+    if not (settings.enabled or values.keys() - {"keep"}):
+        return settings
+    used = settings if settings.enabled else FewStepSettings(guidance=settings.guidance)
+    keep = tuple(dict.fromkeys((*used.keep, *values.get("keep", ()))))
+    return dataclasses.replace(used, **{**values, "keep": keep})
+
+
+def _axis(
+    xyz: Any,
+    name: str,
+    from_value: Callable[[Any], Any],
+    before: Callable[[Any], None] | None = None,
+    offered: Callable[[], list[str]] | None = None,
+) -> Any:
+    label = f"[Few-Step] {name.capitalize()}"
+    known = choices(_OPTIONS[name], "")
+
+    def read(value: Any) -> Any:
+        return getattr(FewStepSettings(**{name: from_value(value)}), name)
+
+    def apply(p: Any, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+        if before is not None:
+            before(p)
+        leave(p, AXES, **{name: read(value)})
+
+    return xyz.AxisOption(
+        label,
+        kind(PAGE.get(name, "")),
+        apply,
+        confirm=confirming(label, read),
+        choices=offered or (None if known is None else lambda: known),
+    )
+
+
+def _keep_what_is_plotted(p: Any) -> None:
+    """A preset leaves alone what another axis of the plot changes."""
+    for label in host.plotted_axes():
+        _keep(p, label)
+
+
+def _keep(p: Any, label: str) -> None:
+    """A preset leaves alone what the axis of that label changes."""
+    if label in _KEPT_BY_AXIS:
+        leave(p, AXES, keep=(*values_of(p, AXES).get("keep", ()), _KEPT_BY_AXIS[label]))
+
+
+def _refuse_steps(p: Any) -> None:  # noqa: ARG001 (as `before` is called)
+    """Timesteps set the number of steps, so an axis of steps would change nothing."""
+    if "Steps" in host.plotted_axes():
+        raise Refusal("[Few-Step] Timesteps is not allowed beside the axis Steps: the timesteps are the steps.")
+
+
+def _prior_from(value: str) -> PriorSettings | None:
+    """The prior of a file, which is read at once: what is wrong with it shows before the first image."""
+    if value == NO_PRIOR:
+        return None
+    settings = PriorSettings(statistics=value)
+    statistics(settings)
+    return settings
+
+
+def _prompts_axis(xyz: Any) -> Any:
+    """Prompts from a file; given as its name, how many of them, and the seed that chooses."""
+    label = "[Few-Step] Prompts"
+    return xyz.AxisOption(
+        label,
+        _as_it_is,
+        _apply_prompt,
+        format_value=_prompt_label,
+        prepare=prompts_from,
+        confirm=confirming(label, _with_known_sampler),
+    )
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _with_known_sampler(prompt: Prompt) -> None:
+    """For a sampler that does not exist the WebUI would take its first."""
+    if prompt.sampler is not None and host.sampler_called(prompt.sampler) is None:
+        raise SettingError(
+            f"sampler = {shown(prompt.sampler)} in the file is not allowed: it must be a sampling method of this WebUI."
+            f"{guess(prompt.sampler, host.sampler_names())}"
+        )
+
+
+def _apply_prompt(p: Any, prompt: Prompt, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+    """The prompt, and of what its file says besides whatever no other axis of the plot changes."""
+    p.prompt = prompt.text
+    plotted = host.plotted_axes()
+    said = {
+        "Seed": ("seed", prompt.seed),
+        "Steps": ("steps", prompt.steps),
+        "CFG Scale": ("cfg_scale", prompt.cfg),
+        "Sampler": ("sampler_name", prompt.sampler),
+    }
+    for axis, (name, value) in said.items():
+        if value is not None and axis not in plotted:
+            setattr(p, name, value)
+            _keep(p, axis)
+
+
+def _prompt_label(p: Any, axis: Any, prompt: Prompt) -> str:  # noqa: ARG001 (the host's signature)
+    text = prompt.text
+    return text if len(text) <= _SHOWN_PROMPT else text[: _SHOWN_PROMPT - 3] + "..."

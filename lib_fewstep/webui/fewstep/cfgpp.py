@@ -1,0 +1,161 @@
+"""One pass of a CFG++ sampler on the host's denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from lib_fewstep.sampling import FewStepSettings, calibrated, invert_cfgpp, sample_euler_cfgpp
+from lib_fewstep.sampling.guidance import HOST_DIVISOR
+from lib_fewstep.sampling.schedules import resampled
+from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.fewstep.infotext import infotext_of_inversion, steps_said
+from lib_fewstep.webui.fewstep.job import job_of
+
+INVERTING = ("Euler CFG++", "DPM++ 2M CFG++")
+"""The samplers that can follow an inversion: those without fresh noise."""
+
+
+class HostDenoiser:
+    """The host's denoiser with an unconditional image that is blended with the mask, as the guided one is."""
+
+    uncond_is_image = True
+
+    def __init__(self, denoiser: Any) -> None:
+        """Around the denoiser of one pass."""
+        self._denoiser = denoiser
+        self._seen: tuple[Tensor, Tensor]
+        self._checked = False
+
+    def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
+        """One evaluation: the guided image."""
+        self._seen = x, sigma
+        image: Tensor = self._denoiser(x, sigma, **conditions)
+        if not self._checked:
+            self._checked = True
+            self._check_meaning(image, conditions["cond_scale"] * self._denoiser.cond_scale_miltiplier)
+        return image
+
+    def _check_meaning(self, guided: Tensor, strength: float) -> None:
+        """Refuse a host that keeps the predicted noise (Forge): there D is no mixture of D_c and what is kept."""
+        kept, conditional = self._denoiser.last_noise_uncond, self._denoiser.sampler.last_latent
+        if kept is None or self._denoiser.mask is not None:
+            return
+        x, sigma = self._seen
+        from_noise = x - sigma[:, None, None, None] * kept
+        off = [float((u + strength * (conditional - u) - guided).norm()) for u in (kept, from_noise)]
+        if off[1] < off[0] / 4:  # at a strength near 1 neither counts, and AND or another extension spoils both
+            raise Refusal(
+                "CFG++ is not allowed on this host: it keeps the predicted noise where the WebUI 1.10 keeps the "
+                "unconditional image."
+            )
+
+    @property
+    def inner_model(self) -> Any:
+        """What knows timesteps and sigmas."""
+        return self._denoiser.inner_model
+
+    @property
+    def last_noise_uncond(self) -> Tensor | None:
+        """The unconditional image of the last evaluation, whatever the host's family of samplers keeps."""
+        kept = self._denoiser.last_noise_uncond
+        if kept is None:
+            return None
+        x, sigma = self._seen
+        return host.kept_in_mask(self._denoiser, self._denoiser.get_pred_x0(x, kept, sigma), sigma)
+
+    @last_noise_uncond.setter
+    def last_noise_uncond(self, value: Tensor | None) -> None:
+        self._denoiser.last_noise_uncond = value
+
+
+class HeldDenoiser(HostDenoiser):
+    """A denoiser whose evaluations do not count as steps: prompts, refiner and methods stay at the first one."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
+        """One evaluation at step 0."""
+        image = super().__call__(x, sigma, **conditions)
+        self._denoiser.step = 0
+        return image
+
+
+def cfgpp_run(
+    label: str,
+    sampler: Callable[..., Tensor],
+    denoiser: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    options: dict[str, Any],
+) -> Tensor:
+    """Sample with the CFG slider read as the job wants it, and leave the denoiser as it was."""
+    if host.edits_by_image_cfg(denoiser.p):
+        raise Refusal(
+            f"image CFG scale = {denoiser.p.image_cfg_scale:g} is not allowed with {label}: it must be 1, because "
+            "CFG++ has one guidance."
+        )
+    job, cfg = job_of(denoiser.p), extra_args["cond_scale"]
+    factor = _factor(job.settings.guidance, sampler, sigmas, options.get("eta", 1.0))
+    log.info(
+        "%s: CFG %g is lambda %.3g (%s, %d steps).", label, cfg, cfg * factor, job.settings.guidance, len(sigmas) - 1
+    )
+    before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
+    denoiser.need_last_noise_uncond = True
+    try:
+        with host.every_uncond(extra_args) as skipping:
+            if skipping:
+                log.info("%s needs every unconditional image; off for this pass: %s.", label, ", ".join(skipping))
+            if job.settings.invert is not None:
+                x = _inverted(job.settings, denoiser, x, sigmas, extra_args)
+            denoiser.cond_scale_miltiplier = before[0] * factor
+            return sampler(HostDenoiser(denoiser), x, sigmas, extra_args, **options)
+    finally:
+        denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before
+        denoiser.last_noise_uncond = None
+
+
+def _factor(guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: float) -> float:
+    """Lambda for a CFG of 1."""
+    if guidance == "calibrated":
+        return calibrated(sampler, sigmas, 1.0, eta) if len(sigmas) > 1 and sigmas[0] > 0 else 1.0
+    return 1 / HOST_DIVISOR if guidance == "cfg/12.5" else 1.0
+
+
+def _inverted(
+    settings: FewStepSettings, denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any]
+) -> Tensor:
+    """The noise from which the job's own images would come, given what they were made with; of the kind of `x`.
+
+    Its guidance is calibrated over its own steps, which may be more or fewer than the pass has.
+    """
+    p, images = denoiser.p, denoiser.init_latent.to(x)
+    made = made_with(settings.invert, p, len(sigmas) - 1)
+    grid = resampled(sigmas, made.steps, denoiser.inner_model)
+    log.info(
+        "Inverting over %d steps, with the prompt %r and the negative prompt %r.",
+        made.steps,
+        made.prompt,
+        made.negative_prompt,
+    )
+    conditions = host.conditions(p, made.prompt, made.negative_prompt, len(images), made.steps)
+    p.extra_generation_params.update(infotext_of_inversion(made))
+    denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
+    with host.held(denoiser):
+        return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
+
+
+def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:
+    """The settings with the image's own infotext in the place of None; without one, no prompt and the pass's steps."""
+    given = {name: value for name, value in vars(settings).items() if value is not None}
+    said = host.infotext_of(p.init_images[0]) if len(given) < len(vars(settings)) else {}
+    known = {
+        "prompt": said.get("Prompt", ""),
+        "negative_prompt": said.get("Negative prompt", ""),
+        "steps": steps_said(said) or min(steps, MOST_INVERSION_STEPS),
+    }
+    return InvertSettings(**{**known, **given})

@@ -1,0 +1,188 @@
+"""The samplers and schedules in the WebUI's own lists."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any
+
+import torch
+from modules import sd_samplers, sd_samplers_kdiffusion, sd_schedulers
+from modules.sd_samplers_common import SamplerData
+from torch import Tensor
+
+from lib_fewstep.options import SettingError
+from lib_fewstep.sampling import (
+    MissingUncondError,
+    lcm_timesteps,
+    sample_dpmpp_2m_cfgpp,
+    sample_dpmpp_2m_sde_cfgpp,
+    sample_dpmpp_2s_ancestral_cfgpp,
+    sample_euler_ancestral_cfgpp,
+    sample_euler_cfgpp,
+    sample_lcm,
+    sample_sa_solver,
+    sample_tcd,
+    sigmas_at,
+    trailing_timesteps,
+)
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.fewstep.cfgpp import cfgpp_run
+from lib_fewstep.webui.fewstep.job import job_of
+
+Sampler = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One entry of the sampler list: label, function, the names that others give it, the host's options."""
+
+    label: str
+    sampler: Sampler
+    aliases: tuple[str, ...]
+    options: dict[str, Any]
+
+    @property
+    def cfgpp(self) -> bool:
+        """Whether it is a CFG++ sampler."""
+        return self.label.endswith("CFG++")
+
+
+OFFERS = (
+    Offer("Euler CFG++", sample_euler_cfgpp, ("euler_cfg_pp", "k_euler_cfgpp"), {}),
+    Offer(
+        "Euler a CFG++",
+        sample_euler_ancestral_cfgpp,
+        ("euler_ancestral_cfg_pp", "k_euler_a_cfgpp"),
+        {"uses_ensd": True},
+    ),
+    Offer(
+        "DPM++ 2M CFG++",
+        sample_dpmpp_2m_cfgpp,
+        ("dpmpp_2m_cfg_pp", "k_dpmpp_2m_cfgpp"),
+        {"scheduler": "karras"},
+    ),
+    Offer(
+        "DPM++ 2S a CFG++",
+        sample_dpmpp_2s_ancestral_cfgpp,
+        ("dpmpp_2s_ancestral_cfg_pp", "k_dpmpp_2s_a_cfgpp"),
+        {"scheduler": "karras", "uses_ensd": True, "second_order": True},
+    ),
+    Offer(
+        "DPM++ 2M SDE CFG++",
+        sample_dpmpp_2m_sde_cfgpp,
+        ("dpmpp_2m_sde_cfg_pp", "k_dpmpp_2m_sde_cfgpp"),
+        {"scheduler": "exponential", "brownian_noise": True},
+    ),
+    Offer("TCD", sample_tcd, ("tcd",), {"scheduler": "lcm_grid"}),
+    Offer("LCM (reference grid)", sample_lcm, ("lcm_reference",), {"scheduler": "lcm_grid"}),
+    Offer("SA-Solver", sample_sa_solver, ("sa_solver",), {}),
+)
+
+
+def hosted(offer: Offer) -> Sampler:
+    """An offer's function as the host calls it: with the host's noise, the job's gamma and guidance."""
+    known = inspect.signature(offer.sampler).parameters
+
+    @wraps(offer.sampler)
+    def run(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **options: Any) -> Tensor:
+        if host.flow_model():
+            raise Refusal(
+                f'sampling method = "{offer.label}" is not allowed: the loaded model is a rectified flow (SD3), on '
+                "which its steps are wrong; it must be one of the WebUI's own."
+            )
+        if "noise_sampler" in known and options.get("noise_sampler") is None:
+            options["noise_sampler"] = lambda sigma, following: host.next_noise(model.p)
+        if "gamma" in known:
+            options["gamma"] = job_of(model.p).gamma
+        if not offer.cfgpp:
+            return offer.sampler(model, x, sigmas, extra_args, **options)
+        try:
+            return cfgpp_run(offer.label, offer.sampler, model, x, sigmas, extra_args, options)
+        except MissingUncondError as refusal:
+            raise Refusal(str(refusal)) from refusal
+
+    return run
+
+
+def register() -> None:
+    """Put samplers and schedules into the host's lists, in the place of what an earlier import left there.
+
+    The host looks names up in `all_samplers_map` alone, so the aliases stand there, too.
+    """
+    unregister()
+    for offer in OFFERS:
+        entry = SamplerData(offer.label, partial(_construct, hosted(offer)), list(offer.aliases), dict(offer.options))
+        sd_samplers.all_samplers.append(entry)
+        sd_samplers.all_samplers_map.update(dict.fromkeys((offer.label, *offer.aliases), entry))
+    for scheduler in _schedulers():
+        sd_schedulers.schedulers.append(scheduler)
+        sd_schedulers.schedulers_map.update({scheduler.name: scheduler, scheduler.label: scheduler})
+    _refresh()
+
+
+def hide() -> None:
+    """Take out of the page's lists what the user wants hidden, after the host has made them and before the page."""
+    sd_samplers.samplers_hidden |= set(host.setting_shown("hidden_samplers"))
+
+
+def unregister() -> None:
+    """Take them out again, by name."""
+    labels = {offer.label for offer in OFFERS}
+    sd_samplers.all_samplers[:] = [entry for entry in sd_samplers.all_samplers if entry.name not in labels]
+    for name in [name for name, entry in sd_samplers.all_samplers_map.items() if entry.name in labels]:
+        del sd_samplers.all_samplers_map[name]
+    names = {name for known, (label, _) in GRIDS.items() for name in (known, label)}
+    sd_schedulers.schedulers[:] = [entry for entry in sd_schedulers.schedulers if entry.name not in names]
+    for name in names:
+        sd_schedulers.schedulers_map.pop(name, None)
+    _refresh()
+
+
+def _refresh() -> None:
+    """What the host has computed from its lists is computed anew."""
+    sd_samplers.set_samplers()
+    sd_samplers.get_sampler_and_scheduler.cache_clear()
+
+
+def _construct(run: Sampler, model: Any) -> Any:
+    sampler = sd_samplers_kdiffusion.KDiffusionSampler(run, model)
+    sampler.extra_params = ["s_noise"]
+    return sampler
+
+
+GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", lcm_timesteps)}
+"""Label and timesteps of our schedules, by the host's name for them."""
+
+
+def check_hires_grid(p: Any) -> None:
+    """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
+    plan = host.hires_plan(p)
+    if plan is not None and plan.schedule in GRIDS and plan.steps > 0:
+        GRIDS[plan.schedule][1](plan.steps)
+
+
+def _schedulers() -> list[Any]:
+    return [
+        sd_schedulers.Scheduler(name, label, _schedule(timesteps), need_inner_model=True)
+        for name, (label, timesteps) in GRIDS.items()
+    ]
+
+
+def _schedule(timesteps: Callable[[int], list[int]]) -> Callable[..., Tensor]:
+    """A grid in the host's form; the range of sigmas is the grid's own."""
+
+    def sigmas(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: torch.device) -> Tensor:
+        if host.flow_model():
+            raise Refusal("Trailing and LCM grid are not allowed: the loaded model is a rectified flow (SD3).")
+        if n == 0:  # hires fix at denoising strength 0
+            return torch.zeros(1, device=device)
+        try:
+            return sigmas_at(timesteps(n), inner_model).to(device)
+        except SettingError as refusal:
+            raise Refusal(str(refusal)) from refusal
+
+    return sigmas

@@ -1,0 +1,119 @@
+"""What few-step sampling changes about one pass besides its sampler: the timesteps and the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib_fewstep.options import SettingError
+from lib_fewstep.sampling import sigmas_at
+from lib_fewstep.sampling.prior import Prior
+from lib_fewstep.sampling.schedules import at_or_below
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.fewstep.cfgpp import INVERTING
+from lib_fewstep.webui.fewstep.job import FewStepJob, job_of
+from lib_fewstep.webui.fewstep.prior_files import statistics
+
+MOST_PRIOR_STEPS = 2
+_ENTRANCES = ("sample", "sample_img2img")
+_CHANGED = ("get_sigmas", "func")
+
+
+def attach(p: Any) -> None:
+    """Wrap the entrances of the sampler that is about to run; what is raised there reaches the user."""
+    for name in _ENTRANCES:
+        entrance = getattr(p.sampler, name)
+        if not isinstance(entrance, _Entrance):
+            setattr(p.sampler, name, _Entrance(entrance, from_noise=name == "sample"))
+
+
+class _Entrance:
+    """One of the sampler's own entrances, with what the job of the moment changes about the pass."""
+
+    def __init__(self, own: Callable[..., Tensor], *, from_noise: bool) -> None:
+        self._own, self._from_noise = own, from_noise
+
+    def __call__(self, p: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """One pass; afterwards the sampler is as it was, whatever happened."""
+        sampler = vars(p.sampler)
+        before = {name: sampler[name] for name in _CHANGED if name in sampler}
+        try:
+            changes = _prepared(job_of(p), p, from_noise=self._from_noise)
+            return self._own(p, *args, **{**kwargs, **changes})
+        except SettingError as refusal:
+            raise Refusal(f"Few-Step: {refusal}") from refusal
+        finally:
+            for name in _CHANGED:
+                sampler.pop(name, None)
+            sampler.update(before)
+
+
+def _prepared(job: FewStepJob, p: Any, *, from_noise: bool) -> dict[str, Any]:
+    """Put onto the sampler what the job changes; returns arguments for its entrance."""
+    if job.refusal is not None:
+        raise SettingError(job.refusal)
+    if job.settings.invert is not None:
+        _check_inversion(p)
+    if job.settings.prior is not None and not p.is_hr_pass:
+        _check_prior(p)
+        job.prior = job.prior or statistics(job.settings.prior)
+        p.sampler.func = _started(p.sampler.func, job.prior)
+    timesteps = list(job.settings.timesteps)
+    if not timesteps:
+        return {}
+    _check_schedule(p, "timesteps", timesteps)
+    if not from_noise:
+        timesteps = at_or_below(timesteps, p.denoising_strength)
+    p.sampler.get_sigmas = lambda _, steps: _ending(timesteps, steps, p.sampler.model_wrap)
+    return {"steps": len(timesteps)}
+
+
+def _ending(timesteps: list[int], steps: int, inner_model: Any) -> Tensor:
+    """A schedule of `steps` steps that ends with custom timesteps; what is before them is never run."""
+    sigmas = sigmas_at(timesteps, inner_model)
+    return torch.cat([sigmas[:1].expand(max(steps - len(timesteps), 0)), sigmas])
+
+
+def _started(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tensor]:
+    """A sampler's function that starts from the prior instead of from noise alone."""
+
+    @wraps(sample)
+    def run(model: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
+        sigma = float(options["sigmas"][0])
+        noise = x / host.start_scale(sigma)
+        return sample(model, prior.start(noise, host.next_noise(model.p), sigma), *args, **options)
+
+    return run
+
+
+def _check_schedule(p: Any, name: str, value: Any) -> None:
+    sampler = p.sampler
+    if not host.takes_schedules(sampler):
+        raise SettingError(
+            f"{name} = {value} is not allowed with the sampling method {sampler.config.name}, which has a schedule of "
+            "its own: it must be one that takes the WebUI's schedules, such as Euler."
+        )
+    if host.flow_model():
+        raise SettingError(f"{name} = {value} is not allowed: the loaded model is a rectified flow (SD3).")
+
+
+def _check_prior(p: Any) -> None:
+    if host.is_img2img(p) or p.steps > MOST_PRIOR_STEPS:
+        what = "img2img" if host.is_img2img(p) else f"{p.steps} steps"
+        raise SettingError(f"prior is not allowed with {what}: it must be txt2img with 1 to {MOST_PRIOR_STEPS} steps.")
+    _check_schedule(p, "prior", "on")
+
+
+def _check_inversion(p: Any) -> None:
+    if not host.is_img2img(p):
+        raise SettingError("invert is not allowed in txt2img: it must be img2img, which has an image to invert.")
+    if p.sampler.config.name not in INVERTING:
+        raise SettingError(
+            f"invert is not allowed with the sampling method {p.sampler.config.name}: it must be "
+            f"{' or '.join(INVERTING)}, which add no noise."
+        )

@@ -1,0 +1,134 @@
+"""The accordion of the HiDiffusion script, made from the settings' own descriptions."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+from modules.ui_components import InputAccordion
+
+from lib_fewstep.highres import HighResSettings
+from lib_fewstep.options import Option, SettingError, options_of
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
+from lib_fewstep.webui.highres.arguments import highres_settings, ui_value
+from lib_fewstep.webui.highres.passes import FIELDS, passes_of
+from lib_fewstep.webui.highres.preview import forecast
+
+_OPTIONS = options_of(HighResSettings)
+_METHODS = _OPTIONS["method"].choices
+_IN_A_ROW = 3
+_PICTURE_TABS = (
+    *("tab_resize_to", "tab_resize_by"),
+    *("img2img_tab", "img2img_sketch_tab", "inpaint_tab", "inpaint_sketch_tab", "inpaint_upload_tab", "batch_tab"),
+)
+_PICTURES = ("img2img_image", "img2img_sketch", "img2maskimg", "inpaint_sketch", "img_inpaint_base")
+_SOURCE = {"by": "Resize by", "across": "Width of the picture", "down": "Height of the picture"}
+_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps"}
+"""Fields of Few-Step's accordion, which set the number of steps."""
+
+
+class HighResAccordion(TabAccordion):
+    """The components of one tab, and the line that says what will happen at the tab's size."""
+
+    def make(self, tab: str) -> dict[str, Any]:
+        """The components by setting, in the settings' order."""
+        made: dict[str, Any] = {"enabled": InputAccordion(False, label="HiDiffusion", elem_id=_elem_id(tab, "enabled"))}
+        with made["enabled"]:
+            with gr.Row():
+                made |= {name: _component(tab, name) for name in ("method", "preset")}
+            self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
+            with gr.Accordion("When it acts", open=False, elem_id=_elem_id(tab, "when")), gr.Row():
+                made |= {name: _component(tab, name) for name in ("passes", "trained_size")}
+            with gr.Accordion("Manual settings", visible=False, elem_id=_elem_id(tab, "manual")) as manual:
+                self.folds = [manual, *(_group(tab, method, made) for method in _METHODS)]
+            self.refresh = refresh_button(_elem_id(tab, "refresh"))
+            self.source = {name: _from_script(label) for name, label in _SOURCE.items()} if tab == "img2img" else {}
+        made["passes"].value = host.setting_shown("passes")
+        made["passes"].do_not_save_to_config = True  # its default is in the WebUI's settings
+        return {name: made[name] for name in _OPTIONS}
+
+    def fields(self, tab: str) -> dict[str, str]:
+        """Whatever says which passes the tab would start."""
+        names = (*FIELDS[tab], *(_PICTURE_TABS if tab == "img2img" else ()))
+        others = dict(zip(_PICTURES, _PICTURES, strict=True)) if tab == "img2img" else {}
+        few_step = {name: f"fewstep_sampling_{tab}_{item}" for name, item in _FEW_STEP.items()}
+        return {name: f"{tab}_{name}" for name in names} | others | few_step
+
+    def connect(self, fields: dict[str, Any]) -> None:
+        """Fold away what is not used, and write the line anew, whenever something changes that they depend on."""
+        followed = {name: fields[name] for name in (*FIELDS[self.tab], *_FEW_STEP)}
+        inputs = [*self.source.values(), *self.components.values(), *followed.values()]
+        events = [component.change for component in (*self.components.values(), *followed.values())]
+        if self.tab == "img2img":
+            events += [fields[name].select for name in _PICTURE_TABS]
+            events += [fields[name].clear for name in _PICTURES]  # the page's JavaScript sees those that come
+        names = [*self.source, *self.components, *followed]
+        state = _state(self.tab, names)
+        script = "fewstepWithSource" if self.source else None
+        refresh_on(events, self.refresh, state, inputs, [self.line, *self.folds], _js=script)
+
+
+def _state(tab: str, names: Sequence[str]) -> Callable[..., list[Any]]:
+    """What the values of the page, which have these names, make of the line and of what is folded away."""
+
+    def state(*values: Any) -> list[Any]:
+        held = dict(zip(names, values, strict=True))
+        folds = [gr.update(visible=held["preset"] == "Manual")]
+        return [_line(tab, held), *folds, *(gr.update(visible=held["method"] == own) for own in _METHODS)]
+
+    return state
+
+
+def _line(tab: str, held: dict[str, Any]) -> str:
+    """What the line says, as if the accordion were open; nothing while a number is being typed."""
+    if None in held.values():
+        return ""
+    try:
+        own = [held[name] for name in _OPTIONS if name != "enabled"]
+        return forecast(highres_settings([True, *own]), passes_of(tab, held))
+    except SettingError as refusal:
+        return html.escape(str(refusal))
+
+
+def _group(tab: str, method: str, made: dict[str, Any]) -> gr.Group:
+    """The components of a method alone, which are added to those that are `made`."""
+    with gr.Group(visible=method == ui_value("method")) as group:
+        names = [name for name, option in _OPTIONS.items() if option.group == method]
+        for first in range(0, len(names), _IN_A_ROW):
+            with gr.Row():
+                made |= {name: _component(tab, name) for name in names[first : first + _IN_A_ROW]}
+    return group
+
+
+def _from_script(label: str) -> gr.Number:
+    """A value that the page's JavaScript gives."""
+    number = gr.Number(0, label=label, visible=False)
+    number.do_not_save_to_config = True
+    return number
+
+
+def _component(tab: str, name: str) -> Any:
+    return component(_OPTIONS[name], ui_value(name), _elem_id(tab, name))
+
+
+def component(option: Option, value: Any, elem_id: str) -> Any:
+    """What a setting looks like on the page, showing `value` first."""
+    common = {"value": value, "label": option.label, "info": option.help, "elem_id": elem_id}
+    if option.choices:
+        return gr.Dropdown(choices=list(option.choices), **common)
+    if isinstance(value, bool):
+        return gr.Checkbox(**common)
+    if isinstance(value, str):
+        return gr.Textbox(**common)
+    return gr.Slider(minimum=_lowest(option), maximum=option.high, step=option.step, **common)
+
+
+def _lowest(option: Option) -> float | None:
+    return 0 if option.manual == 0 else option.low
+
+
+def _elem_id(tab: str, name: str) -> str:
+    return f"fewstep_hires_{tab}_{name}"

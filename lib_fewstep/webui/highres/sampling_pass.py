@@ -1,0 +1,153 @@
+"""A session around each sampling pass of one job of the WebUI."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lib_fewstep.highres import HighResSession, HighResSettings
+from lib_fewstep.options import options_of
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.launch import AroundPass
+from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.highres.infotext import infotext
+from lib_fewstep.webui.highres.planning import planned_session
+
+_ATTRIBUTE = "fewstep_pass"
+_JOB = "fewstep_hires"
+
+
+@dataclasses.dataclass
+class Job:
+    """What one request wants: settings, or the error that refuses them; and what a pass really used, once one did.
+
+    `active_steps` are those on which the method acted, counted from 0, of each pass of the batch.
+    """
+
+    settings: HighResSettings | None
+    refusal: ValueError | None = None
+    used: HighResSettings | None = None
+    active_steps: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
+
+
+def set_job(p: Any, job: Job | None) -> None:
+    """Leave the job on the processing object, or take an earlier one off."""
+    vars(p).pop(_JOB, None)
+    if job is not None:
+        setattr(p, _JOB, job)
+
+
+def job_of(p: Any) -> Job | None:
+    """The job of a processing object; None where the script is off."""
+    job: Job | None = vars(p).get(_JOB)
+    return job
+
+
+class SamplingPass(AroundPass):
+    """A session around one pass."""
+
+    attribute = _ATTRIBUTE
+
+    def __init__(self, job: Job, p: Any, latent_size: tuple[int, int]) -> None:
+        """A pass of the processing object `p` at a latent size (height, width)."""
+        super().__init__(p)
+        self._job, self._latent_size = job, latent_size
+        self._session: HighResSession | None = None
+        self._first_timestep: float | None = None
+
+    def at_step(self, denoiser: Any, sigma: Any) -> None:
+        """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`.
+
+        An error, which the host reports, ends the session.
+        """
+        try:
+            self._get_ready(denoiser, sigma)
+        except Exception:
+            self.close()
+            log.warning("%s stops: the rest of the pass is the plain model's.", self._settings.method)
+            raise
+
+    def _get_ready(self, denoiser: Any, sigma: Any) -> None:
+        if self._session is None:
+            return
+        if self._session.unet is not host.loaded_unet():
+            self._follow_model()
+        if self._session is not None:
+            self._session.at_step(self._index(denoiser, sigma))
+
+    def start(self) -> None:
+        """Open the session; a Refusal reaches the user."""
+        try:
+            if self._job.refusal is not None:
+                raise self._job.refusal
+            self._open()
+        except ValueError as refusal:
+            raise Refusal(f"HiDiffusion: {refusal}") from refusal
+
+    def _open(self) -> None:
+        engine = host.replaced_unet()
+        if engine is not None:
+            log.info("%s: nothing is done: %s runs instead of the loaded UNet.", self._settings.method, engine)
+            return
+        p, hints = self._p, host.model_hints(self._p)
+        self._session = planned_session(
+            self._settings, self._latent_size, self._steps, hints, host.competing_attention(p)
+        )
+        self._session.__enter__()
+        log.info("%s", self._session.report)
+
+    def _follow_model(self) -> None:
+        """A refiner of another layout has taken over in the middle of the pass: leave the old, judge the new."""
+        self.close()
+        try:
+            self._open()
+        except ValueError as refusal:
+            log.warning("%s stops at the new model: %s", self._settings.method, refusal)
+
+    def close(self) -> None:
+        """Close the session, and say in the infotext what it has done."""
+        session, self._session = self._session, None
+        if session is not None:
+            planned = str(session.report)
+            session.__exit__(None, None, None)
+            if session.report.active_steps:
+                self._job.active_steps.append(session.report.active_steps)
+                self._job.used = session.schedule.settings
+            if str(session.report) != planned:
+                log.info("%s", session.report)
+        if self._job.settings is not None:
+            self._say_in_infotext()
+
+    def _say_in_infotext(self) -> None:
+        """The settings once a pass has used them; nothing as long as none has."""
+        parameters = self._p.extra_generation_params
+        for option in options_of(HighResSettings).values():
+            parameters.pop(option.infotext, None)
+        if self._job.used is not None:
+            parameters.update(infotext(self._settings, self._job.used))
+
+    @property
+    def _settings(self) -> HighResSettings:
+        assert self._job.settings is not None
+        return self._job.settings
+
+    def _index(self, denoiser: Any, sigma: Any) -> int:
+        """Progress as a step of this pass, from the host's count, or from the timestep where there is none."""
+        if _counts_steps(self._p):
+            return min(self._steps - 1, denoiser.step * self._steps // denoiser.total_steps)
+        timestep = float(denoiser.inner_model.sigma_to_t(sigma.max()))
+        self._first_timestep = self._first_timestep or max(timestep, 1.0)
+        passed = 1.0 - timestep / self._first_timestep
+        return min(self._steps - 1, max(0, int(self._steps * passed)))
+
+
+def on_cfg_denoiser(params: Any) -> None:
+    """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
+    around: SamplingPass | None = host.on_sampler_of(params, _ATTRIBUTE)
+    if around is not None:
+        around.at_step(params.denoiser, params.sigma)
+
+
+def _counts_steps(p: Any) -> bool:
+    return "adaptive" not in str(p.sampler.funcname)

@@ -1,0 +1,108 @@
+"""The always-on script "Few-Step record", which has nothing on the page: the WebUI's settings switch it on."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modules import script_callbacks, scripts
+from torch import Tensor
+
+from lib_fewstep.compare.record import Record, append
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.page_settings import FILE_NAME
+from lib_fewstep.webui.record.sampling_pass import RecordedPass, Recording, on_cfg_denoiser
+
+INFOTEXT = "Few-Step cost"
+_RECORDING = "fewstep_recording"
+_ASKED = "fewstep_asked"
+
+
+@dataclass
+class Asked:
+    """What somebody wants to know of a job whatever the setting says; both lists are filled while it runs."""
+
+    records: list[Record] = field(default_factory=list)
+    predictions: list[Tensor] | None = None
+
+
+class RecordScript(scripts.Script):
+    """Writes what each image cost into its infotext and into a CSV file of the WebUI's output folder."""
+
+    create_group = False
+
+    def title(self) -> str:
+        """The name of the script in the API's list."""
+        return "Few-Step record"
+
+    def show(self, is_img2img: bool) -> Any:
+        """In both tabs, for every image."""
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """Nothing."""
+        return []
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Begin, where the setting is on or a comparison asks for records."""
+        vars(p).pop(_RECORDING, None)
+        p.extra_generation_params.pop(INFOTEXT, None)
+        asked = _asked_of(p)
+        if host.setting_shown("record") or asked is not None:
+            setattr(p, _RECORDING, Recording(predictions=asked and asked.predictions))
+
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """The batch before has left its cost in the infotext, where images of this one's passes would show it."""
+        p.extra_generation_params.pop(INFOTEXT, None)
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        """Measure the pass that is about to start."""
+        recording = vars(p).get(_RECORDING)
+        if recording is not None:
+            RecordedPass(recording, p).attach()
+
+    def postprocess_batch(self, p: Any, *args: Any, images: Any, **kwargs: Any) -> None:
+        """Write down what the batch has cost; an image that the user has stopped has no cost worth keeping."""
+        recording: Recording | None = vars(p).get(_RECORDING)
+        if recording is None:
+            return
+        setattr(p, _RECORDING, Recording(predictions=recording.predictions))
+        if host.stopped():
+            p.extra_generation_params.pop(INFOTEXT, None)
+            return
+        records = recording.records(p, (images.shape[-1], images.shape[-2]))
+        p.extra_generation_params[INFOTEXT] = records[0].short
+        asked = _asked_of(p)
+        if asked is not None:
+            asked.records += records
+        if host.setting_shown("record"):
+            _write(records)
+
+
+def ask(p: Any, *, predictions: bool) -> Asked:
+    """Have a job measured whatever the setting says; with `predictions` its denoised latents are kept, too."""
+    asked = Asked(predictions=[] if predictions else None)
+    setattr(p, _ASKED, asked)
+    return asked
+
+
+def _asked_of(p: Any) -> Asked | None:
+    asked: Asked | None = vars(p).get(_ASKED)
+    return asked
+
+
+def register() -> None:
+    """Register the callback, once, also when the UI is reloaded."""
+    script_callbacks.remove_callbacks_for_function(on_cfg_denoiser)
+    script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+
+
+def _write(records: list[Record]) -> None:
+    try:
+        folder = Path(host.setting("record_folder")).expanduser()
+        append(records, host.output_folder() / folder / FILE_NAME)
+    except (OSError, RuntimeError, ValueError, csv.Error) as error:
+        log.warning("The record of %d images is not written: %s", len(records), error)
