@@ -369,7 +369,7 @@ class TestPage:
 
     def test_few_steps_line_of_a_checkpoint(self, host, monkeypatch):
         room = sys.modules["lib_fewstep.webui.fewstep.accordion"]
-        monkeypatch.setattr(sys.modules["lib_fewstep.webui.common.host"], "checkpoint_name", lambda: MARKUP)
+        monkeypatch.setattr(sys.modules["lib_fewstep.webui.common.host.model"], "checkpoint_name", lambda: MARKUP)
         said = room._line("None", "a cat")[0]
         assert "No preset is needed" in said
         assert not Tags(said).found

@@ -263,7 +263,7 @@ def test_a_cell_that_ran_otherwise_is_an_error(host, name, value):
 
 
 def test_a_strip_that_cannot_be_decoded_fails_its_cell_alone(host, monkeypatch):
-    own = sys.modules["lib_fewstep.webui.common.host"]
+    own = sys.modules["lib_fewstep.webui.common.host.images"]
     picture, calls = own.picture, []
 
     def fails(latent):

@@ -24,7 +24,7 @@ def hints_for(model, tab="txt2img", *, name=None, script_args=(), hr=False, **fi
             p.is_hr_pass = True
         if name is not None:
             host.shared.sd_model.sd_checkpoint_info = SimpleNamespace(name=name)
-        return sys.modules["lib_fewstep.webui.common.host"].model_hints(p)
+        return sys.modules["lib_fewstep.webui.common.host.model"].model_hints(p)
 
 
 def test_a_plain_model_in_the_first_pass():
@@ -96,7 +96,7 @@ def test_what_competes_for_the_tokens(options, hr, rival):
                 host.shared.opts.add_option(name, host.shared.OptionInfo(value))
             else:
                 setattr(host.shared.opts, name, value)
-        assert sys.modules["lib_fewstep.webui.common.host"].competing_attention(p) == rival
+        assert sys.modules["lib_fewstep.webui.common.host.model"].competing_attention(p) == rival
 
 
 def test_every_step_of_every_run_is_counted_exactly():

@@ -84,7 +84,7 @@ def test_one_sentence_and_no_effect(kind, untouched, log, monkeypatch):
         assert log() == [SAID.format(HOSTS[kind][-1])]
         assert host.api.txt2img(BASE | {"alwayson_scripts": {"HiDiffusion": {"args": [{}]}}}).status == 422
         imported = {name for name in sys.modules if name.startswith("lib_fewstep.webui.")}
-        common = ("common", "common.host", "common.log", "common.page_settings")
+        common = ("common", "common.host", "common.host.support", "common.log")
         assert imported == {f"lib_fewstep.webui.{name}" for name in common}
         host.reload_ui()
         assert state(host) == untouched
@@ -105,13 +105,13 @@ def test_what_forge_has_left_in_the_folder_is_no_forge(tmp_path, monkeypatch):
     (tmp_path / "modules_forge" / "__pycache__").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path)
     with standin.webui("sd1", SCRIPTS):
-        assert sys.modules["lib_fewstep.webui.common.host"].supported()
+        assert sys.modules["lib_fewstep.webui.common.host.support"].supported()
 
 
 @pytest.mark.parametrize("name", ["infotext_utils", "ui_components", "sd_samplers_kdiffusion"])
 def test_a_host_that_lacks_a_module_is_not_supported(name, monkeypatch):
     with standin.webui("sd1", SCRIPTS):
-        host = sys.modules["lib_fewstep.webui.common.host"]
+        host = sys.modules["lib_fewstep.webui.common.host.support"]
         assert host._other_host() is None
         monkeypatch.delitem(sys.modules, f"modules.{name}")
         assert host._other_host() == "an older one or another host"
@@ -138,10 +138,10 @@ def probes(tree):
             yield from ((part.lineno, "import in try") for part in inside)
 
 
-@pytest.mark.parametrize("path", sorted(ROOM.glob("*.py")), ids=lambda path: path.stem)
-def test_only_one_module_probes_the_host(path):
-    found = list(probes(ast.parse(path.read_text(encoding="utf-8"))))
-    assert bool(found) == (path.stem == "host"), found
+def test_only_the_folder_host_probes_the_host():
+    probing = {path for path in ROOM.rglob("*.py") if list(probes(ast.parse(path.read_text(encoding="utf-8"))))}
+    assert probing
+    assert {path.parent for path in probing} == {ROOM / "common/host"}
 
 
 def test_every_module_of_the_room_that_imports_the_host_s_waits_for_the_answer():

@@ -134,7 +134,7 @@ class TestWrongSettings:
 
         settings(**{name: WRONG[name]})
         with pytest.raises(SettingError, match=rf"^fewstep_{name} = .* is not allowed: it must be "):
-            host.setting(name)
+            host.options.setting(name)
 
     @pytest.mark.parametrize("value", ["a", 2.5, -1, 10001])
     def test_a_comparison_needs_a_number(self, unit, settings, value):

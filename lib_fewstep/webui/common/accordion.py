@@ -37,7 +37,7 @@ class TabAccordion:
 
     def caught(self, component: Any) -> None:
         """Take what the host has just made, if it is one of the tab's fields."""
-        elem_id = host.elem_id_of(component)
+        elem_id = host.lists.elem_id_of(component)
         if elem_id and not self._connected:
             self._fields.setdefault(elem_id, component)
             self._connect_when_ready()

@@ -17,13 +17,13 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 def saved_prompts() -> list[str]:
     """The names of the prompt files that there are."""
-    paths = host.prompt_folder().glob("*")
+    paths = host.options.prompt_folder().glob("*")
     return sorted(path.name for path in paths if path.suffix.lower() in ENDINGS and _is_plain(path))
 
 
 def prompt_set(name: str, limit: int | None, seed: int) -> list[Prompt]:
     """At most `limit` prompts of a file of the folder, chosen by a seed. Raises SettingError."""
-    path = host.prompt_folder() / name
+    path = host.options.prompt_folder() / name
     if path.name != name or not _is_plain(path):
         raise SettingError(
             f"prompts = {shown(name)} is not allowed: it must be the name of a file in {FOLDER}, and no link."

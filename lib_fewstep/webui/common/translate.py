@@ -11,7 +11,7 @@ from lib_fewstep.webui.common import host
 
 def in_language(text: str) -> str:
     """A text of the page in the page's language; in English where that has no words for it."""
-    known = host.dictionary()
+    known = host.options.dictionary()
     if not isinstance(text, Sentence):
         return known.get(text, text)
     values = {name: in_language(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}

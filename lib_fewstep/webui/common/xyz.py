@@ -25,7 +25,7 @@ def add_when_there(make: MakeAxes) -> None:
     """
 
     def add() -> None:
-        module = host.xyz_module()
+        module = host.lists.xyz_module()
         if module is None:
             return
         axes = make(module)

@@ -35,19 +35,19 @@ def run_comparison(p: Any, settings: ComparisonSettings) -> Processed:
     """
     settings = _with_known_samplers(settings)
     fix_seed(p)
-    wanted = cells(settings, _prompts(p, settings), int(p.seed), most=host.setting("most_images"))
+    wanted = cells(settings, _prompts(p, settings), int(p.seed), most=host.options.setting("most_images"))
     outcomes = [Outcome(cell, error=NOT_RUN) for cell in wanted]
-    host.expect(len(wanted), sum(cell.steps for cell in wanted))
+    host.progress.expect(len(wanted), sum(cell.steps for cell in wanted))
     done: list[Processed] = []
     try:
         for index, cell in enumerate(wanted):
-            if host.no_more():
+            if host.progress.no_more():
                 break
             left = Sentence("{left} of {all} cells left", left=len(wanted) - index, all=len(wanted))
-            host.say_progress(in_language(left))
+            host.progress.say_progress(in_language(left))
             outcomes[index] = _outcome(p, cell, done, strips=settings.strips)
     finally:
-        host.say_progress(None)
+        host.progress.say_progress(None)
     return results(p, settings, outcomes, done)
 
 
@@ -61,11 +61,11 @@ def _with_known_samplers(settings: ComparisonSettings) -> ComparisonSettings:
 
 
 def _known(setting: str, name: str) -> str:
-    found = host.sampler_called(name)
+    found = host.lists.sampler_called(name)
     if found is None:
         raise SettingError(
             f"{setting} = {shown(name)} is not allowed: it must be a sampling method of this WebUI, which has "
-            f"{', '.join(host.sampler_names())}.{guess(name, host.sampler_names())}"
+            f"{', '.join(host.lists.sampler_names())}.{guess(name, host.lists.sampler_names())}"
         )
     return found
 
@@ -95,7 +95,7 @@ def _made(job: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outco
         processed.images[0],
         record.evaluations,
         record.seconds,
-        strip=[_small(host.picture(latents[0])) for latents in asked.predictions or ()],
+        strip=[_small(host.images.picture(latents[0])) for latents in asked.predictions or ()],
         details=dataclasses.asdict(record),
     )
     done.append(processed)

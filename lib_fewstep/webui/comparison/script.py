@@ -89,7 +89,7 @@ def _component(tab: str, name: str) -> Any:
 
 def _choices(name: str) -> list[str] | None:
     if name in ("samplers", "reference_sampler"):
-        return host.sampler_names()
+        return host.lists.sampler_names()
     if name == "methods":
         return list(METHODS)
     return [NO_PROMPTS, *saved_prompts()] if name == "prompts" else None

@@ -59,7 +59,7 @@ class FewStepAccordion(TabAccordion):
                 made |= {name: _component(tab, name) for name in PAGE if name.startswith("invert")}
                 self.read = gr.Button("Read from the image's infotext", elem_id=_elem_id(tab, "invert_read"))
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
-        made["guidance"].value = host.setting_shown("guidance")
+        made["guidance"].value = host.options.setting_shown("guidance")
         made["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings
         return {name: made[name] for name in PAGE}
 
@@ -99,14 +99,14 @@ def _said(recognised: Recognised | None, chosen: Preset | None) -> Sentence:
         return Sentence(
             "{preset}: {summary}. {help}", preset=chosen.name, summary=chosen.summary, help=in_language(chosen.help)
         )
-    checkpoint = host.checkpoint_name()
+    checkpoint = host.model.checkpoint_name()
     if not checkpoint:
         return Sentence("No model is loaded yet.")
     return Sentence('No preset is needed, as far as the name of the checkpoint "{name}" tells.', name=checkpoint)
 
 
 def _recognised(prompt: str) -> Recognised | None:
-    return recognise(host.checkpoint_name(), host.loras_in(prompt))
+    return recognise(host.model.checkpoint_name(), host.job.loras_in(prompt))
 
 
 def _used(prompt: str, timesteps: str) -> list[Any]:
@@ -137,7 +137,7 @@ def _timesteps(preset: Preset) -> str:
 
 def _original(picture: Any) -> list[Any]:
     """Prompt, negative prompt and steps that a picture's infotext says; nothing where it has none."""
-    said = {} if picture is None else host.infotext_of(picture)
+    said = {} if picture is None else host.images.infotext_of(picture)
     if not said:
         return [gr.update()] * 3
     return [said.get("Prompt", ""), said.get("Negative prompt", ""), steps_said(said) or gr.update()]

@@ -76,7 +76,7 @@ def _axis(
 
 def _keep_what_is_plotted(p: Any) -> None:
     """A preset leaves alone what another axis of the plot changes."""
-    for label in host.plotted_axes():
+    for label in host.lists.plotted_axes():
         _keep(p, label)
 
 
@@ -88,7 +88,7 @@ def _keep(p: Any, label: str) -> None:
 
 def _refuse_steps(p: Any) -> None:  # noqa: ARG001 (as `before` is called)
     """Timesteps set the number of steps, so an axis of steps would change nothing."""
-    if "Steps" in host.plotted_axes():
+    if "Steps" in host.lists.plotted_axes():
         raise Refusal("[Few-Step] Timesteps is not allowed beside the axis Steps: the timesteps are the steps.")
 
 
@@ -120,17 +120,17 @@ def _as_it_is(value: Any) -> Any:
 
 def _with_known_sampler(prompt: Prompt) -> None:
     """For a sampler that does not exist the WebUI would take its first."""
-    if prompt.sampler is not None and host.sampler_called(prompt.sampler) is None:
+    if prompt.sampler is not None and host.lists.sampler_called(prompt.sampler) is None:
         raise SettingError(
             f"sampler = {shown(prompt.sampler)} in the file is not allowed: it must be a sampling method of this WebUI."
-            f"{guess(prompt.sampler, host.sampler_names())}"
+            f"{guess(prompt.sampler, host.lists.sampler_names())}"
         )
 
 
 def _apply_prompt(p: Any, prompt: Prompt, values: Any) -> None:  # noqa: ARG001 (the host's signature)
     """The prompt, and of what its file says besides whatever no other axis of the plot changes."""
     p.prompt = prompt.text
-    plotted = host.plotted_axes()
+    plotted = host.lists.plotted_axes()
     said = {
         "Seed": ("seed", prompt.seed),
         "Steps": ("steps", prompt.steps),

@@ -67,7 +67,7 @@ class HostDenoiser:
         if kept is None:
             return None
         x, sigma = self._seen
-        return host.kept_in_mask(self._denoiser, self._denoiser.get_pred_x0(x, kept, sigma), sigma)
+        return host.denoiser.kept_in_mask(self._denoiser, self._denoiser.get_pred_x0(x, kept, sigma), sigma)
 
     @last_noise_uncond.setter
     def last_noise_uncond(self, value: Tensor | None) -> None:
@@ -94,7 +94,7 @@ def cfgpp_run(
     options: dict[str, Any],
 ) -> Tensor:
     """Sample with the CFG slider read as the job wants it, and leave the denoiser as it was."""
-    if host.edits_by_image_cfg(denoiser.p):
+    if host.job.edits_by_image_cfg(denoiser.p):
         raise Refusal(
             f"image CFG scale = {denoiser.p.image_cfg_scale:g} is not allowed with {label}: it must be 1, because "
             "CFG++ has one guidance."
@@ -107,7 +107,7 @@ def cfgpp_run(
     before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
     denoiser.need_last_noise_uncond = True
     try:
-        with host.every_uncond(extra_args) as skipping:
+        with host.denoiser.every_uncond(extra_args) as skipping:
             if skipping:
                 log.info("%s needs every unconditional image; off for this pass: %s.", label, ", ".join(skipping))
             if job.settings.invert is not None:
@@ -142,17 +142,17 @@ def _inverted(
         made.prompt,
         made.negative_prompt,
     )
-    conditions = host.conditions(p, made.prompt, made.negative_prompt, len(images), made.steps)
+    conditions = host.job.conditions(p, made.prompt, made.negative_prompt, len(images), made.steps)
     p.extra_generation_params.update(infotext_of_inversion(made))
     denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
-    with host.held(denoiser):
+    with host.denoiser.held(denoiser):
         return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
 
 
 def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:
     """The settings with the image's own infotext in the place of None; without one, no prompt and the pass's steps."""
     given = {name: value for name, value in vars(settings).items() if value is not None}
-    said = host.infotext_of(p.init_images[0]) if len(given) < len(vars(settings)) else {}
+    said = host.images.infotext_of(p.init_images[0]) if len(given) < len(vars(settings)) else {}
     known = {
         "prompt": said.get("Prompt", ""),
         "negative_prompt": said.get("Negative prompt", ""),

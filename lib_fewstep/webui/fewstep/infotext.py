@@ -75,7 +75,7 @@ def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     at their defaults. What the page cannot show is left alone.
     """
     samplers = [parameters[key] for key in ("Sampler", "Hires sampler") if key in parameters]
-    reread = guided(samplers) and host.setting_shown("guidance") != FewStepSettings().guidance
+    reread = guided(samplers) and host.options.setting_shown("guidance") != FewStepSettings().guidance
     marked = reread or not _MARKS.isdisjoint(parameters)
     if name == "enabled":
         return marked

@@ -24,7 +24,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 def saved_priors() -> list[str]:
     """The names of the statistics files that there are, of those that can be asked for."""
-    paths = host.prior_folder().glob("*.safetensors")
+    paths = host.options.prior_folder().glob("*.safetensors")
     return sorted(path.name for path in paths if is_file_name(path.name) and not path.is_symlink())
 
 
@@ -33,7 +33,7 @@ def statistics(settings: PriorSettings) -> Prior:
     if settings.statistics:
         return load(_place(settings.statistics))
     with torch.no_grad():
-        prior = measure([host.encoded(_opened(image)) for image in settings.images])
+        prior = measure([host.images.encoded(_opened(image)) for image in settings.images])
     if settings.save:
         save(prior, _place(settings.save))
         log.info("The statistics of %d images are saved as %s.", len(settings.images), settings.save)
@@ -42,7 +42,7 @@ def statistics(settings: PriorSettings) -> Prior:
 
 def _place(name: str) -> Path:
     """Where statistics of that name lie; a link could lead out of the folder, and is refused."""
-    path = host.prior_folder() / PriorSettings.file(name)
+    path = host.options.prior_folder() / PriorSettings.file(name)
     if path.is_symlink():
         raise SettingError(f"prior = {path.name} is not allowed: it must be a file, not a link.")
     return path

@@ -89,13 +89,13 @@ def hosted(offer: Offer) -> Sampler:
 
     @wraps(offer.sampler)
     def run(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **options: Any) -> Tensor:
-        if host.flow_model():
+        if host.model.flow_model():
             raise Refusal(
                 f'sampling method = "{offer.label}" is not allowed: the loaded model is a rectified flow (SD3), on '
                 "which its steps are wrong; it must be one of the WebUI's own."
             )
         if "noise_sampler" in known and options.get("noise_sampler") is None:
-            options["noise_sampler"] = lambda sigma, following: host.next_noise(model.p)
+            options["noise_sampler"] = lambda sigma, following: host.denoiser.next_noise(model.p)
         if "gamma" in known:
             options["gamma"] = job_of(model.p).gamma
         if not offer.cfgpp:
@@ -126,7 +126,7 @@ def register() -> None:
 
 def hide() -> None:
     """Take out of the page's lists what the user wants hidden, after the host has made them and before the page."""
-    sd_samplers.samplers_hidden |= set(host.setting_shown("hidden_samplers"))
+    sd_samplers.samplers_hidden |= set(host.options.setting_shown("hidden_samplers"))
 
 
 def unregister() -> None:
@@ -160,7 +160,7 @@ GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", 
 
 def check_hires_grid(p: Any) -> None:
     """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
-    plan = host.hires_plan(p)
+    plan = host.job.hires_plan(p)
     if plan is not None and plan.schedule in GRIDS and plan.steps > 0:
         GRIDS[plan.schedule][1](plan.steps)
 
@@ -176,7 +176,7 @@ def _schedule(timesteps: Callable[[int], list[int]]) -> Callable[..., Tensor]:
     """A grid in the host's form; the range of sigmas is the grid's own."""
 
     def sigmas(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: torch.device) -> Tensor:
-        if host.flow_model():
+        if host.model.flow_model():
             raise Refusal("Trailing and LCM grid are not allowed: the loaded model is a rectified flow (SD3).")
         if n == 0:  # hires fix at denoising strength 0
             return torch.zeros(1, device=device)

@@ -85,32 +85,32 @@ def _started(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tenso
     @wraps(sample)
     def run(model: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
         sigma = float(options["sigmas"][0])
-        noise = x / host.start_scale(sigma)
-        return sample(model, prior.start(noise, host.next_noise(model.p), sigma), *args, **options)
+        noise = x / host.denoiser.start_scale(sigma)
+        return sample(model, prior.start(noise, host.denoiser.next_noise(model.p), sigma), *args, **options)
 
     return run
 
 
 def _check_schedule(p: Any, name: str, value: Any) -> None:
     sampler = p.sampler
-    if not host.takes_schedules(sampler):
+    if not host.denoiser.takes_schedules(sampler):
         raise SettingError(
             f"{name} = {value} is not allowed with the sampling method {sampler.config.name}, which has a schedule of "
             "its own: it must be one that takes the WebUI's schedules, such as Euler."
         )
-    if host.flow_model():
+    if host.model.flow_model():
         raise SettingError(f"{name} = {value} is not allowed: the loaded model is a rectified flow (SD3).")
 
 
 def _check_prior(p: Any) -> None:
-    if host.is_img2img(p) or p.steps > MOST_PRIOR_STEPS:
-        what = "img2img" if host.is_img2img(p) else f"{p.steps} steps"
+    if host.job.is_img2img(p) or p.steps > MOST_PRIOR_STEPS:
+        what = "img2img" if host.job.is_img2img(p) else f"{p.steps} steps"
         raise SettingError(f"prior is not allowed with {what}: it must be txt2img with 1 to {MOST_PRIOR_STEPS} steps.")
     _check_schedule(p, "prior", "on")
 
 
 def _check_inversion(p: Any) -> None:
-    if not host.is_img2img(p):
+    if not host.job.is_img2img(p):
         raise SettingError("invert is not allowed in txt2img: it must be img2img, which has an image to invert.")
     if p.sampler.config.name not in INVERTING:
         raise SettingError(

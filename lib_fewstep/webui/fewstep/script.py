@@ -74,7 +74,7 @@ class FewStepScript(scripts.Script):
 
 def _own_guidance(p: Any) -> str:
     """The guidance of the WebUI's settings, which only a job with a CFG++ sampler needs."""
-    return str(host.setting("guidance")) if guided(_samplers_of(p)) else FewStepSettings().guidance
+    return str(host.options.setting("guidance")) if guided(_samplers_of(p)) else FewStepSettings().guidance
 
 
 def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
@@ -82,7 +82,7 @@ def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -
     if by_name:
         settings = with_preset(p, settings)
     if settings.timesteps:
-        used = at_or_below(settings.timesteps, p.denoising_strength) if host.is_img2img(p) else settings.timesteps
+        used = at_or_below(settings.timesteps, p.denoising_strength) if host.job.is_img2img(p) else settings.timesteps
         p.steps = len(used)
     set_job(p, FewStepJob(settings))
     p.extra_generation_params.update(infotext(settings, _samplers_of(p), guidance))
@@ -91,29 +91,29 @@ def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -
 
 def _check_hires(p: Any, settings: FewStepSettings) -> None:
     """Raise SettingError for what only the hires pass would refuse, after the first one has run."""
-    if settings.enabled and settings.timesteps and host.has_hires(p):
+    if settings.enabled and settings.timesteps and host.job.has_hires(p):
         at_or_below(settings.timesteps, p.denoising_strength)
     else:
         samplers.check_hires_grid(p)
 
 
 def _samplers_of(p: Any) -> list[str]:
-    return [name for name in (p.sampler_name, host.hires_sampler(p)) if name]
+    return [name for name in (p.sampler_name, host.job.hires_sampler(p)) if name]
 
 
 def _advise(p: Any, settings: FewStepSettings) -> None:
     """Say once, under the image and in the log, what will go wrong."""
     planned = Planned(
         p.sampler_name,
-        host.schedule_label(p),
+        host.job.schedule_label(p),
         p.steps,
         p.cfg_scale,
         negative_prompt=any(p.all_negative_prompts),
         custom=settings.enabled and bool(settings.timesteps),
-        whole=not host.is_img2img(p),
+        whole=not host.job.is_img2img(p),
         prior=settings.prior is not None,
     )
-    recognised = recognise(host.checkpoint_name(), host.loras_in(*p.all_prompts))
+    recognised = recognise(host.model.checkpoint_name(), host.job.loras_in(*p.all_prompts))
     for sentence in advice(planned, recognised, settings.chosen if settings.enabled else None):
         p.comment(f"Few-Step: {in_language(sentence)}")
         log.info("%s", sentence)

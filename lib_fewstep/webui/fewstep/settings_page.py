@@ -29,8 +29,10 @@ def register() -> None:
             section=("fewstep", "Few-Step"),
             restrict_api=name in _NOT_OVER_API,
         ).html(f" <span class='info'>{option.help}</span>")
-        shared.opts.add_option(host.setting_key(name), entry.needs_reload_ui() if name in _NEED_RELOAD else entry)
-    show_log(lambda: str(getattr(shared.opts, host.setting_key("log"))))
+        shared.opts.add_option(
+            host.options.setting_key(name), entry.needs_reload_ui() if name in _NEED_RELOAD else entry
+        )
+    show_log(lambda: str(getattr(shared.opts, host.options.setting_key("log"))))
 
 
 def _component(name: str, option: Option) -> tuple[Any, dict[str, Any]]:

@@ -46,7 +46,7 @@ class HighResAccordion(TabAccordion):
                 self.folds = [manual, *(_group(tab, method, made) for method in _METHODS)]
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
             self.source = {name: _from_script(label) for name, label in _SOURCE.items()} if tab == "img2img" else {}
-        made["passes"].value = host.setting_shown("passes")
+        made["passes"].value = host.options.setting_shown("passes")
         made["passes"].do_not_save_to_config = True  # its default is in the WebUI's settings
         return {name: made[name] for name in _OPTIONS}
 

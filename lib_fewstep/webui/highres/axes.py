@@ -79,7 +79,7 @@ def _axis(xyz: Any, name: str) -> Any:
 
     def apply(p: Any, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
         leave(p, AXES, **{name: read(value)})
-        if _label("method") not in host.plotted_axes():
+        if _label("method") not in host.lists.plotted_axes():
             or_refuse(label, with_axes, HighResSettings(), values_of(p, AXES))
 
     return xyz.AxisOption(

@@ -56,7 +56,7 @@ def _img2img(fields: Mapping[str, Any], custom: tuple[int, ...]) -> list[PagePas
         size = int(fields["across"] * fields["scale"]), int(fields["down"] * fields["scale"])
         if 0 in size:
             return []
-    executed = len(at_or_below(custom, denoise)) if custom else host.img2img_steps(fields["steps"], denoise)
+    executed = len(at_or_below(custom, denoise)) if custom else host.job.img2img_steps(fields["steps"], denoise)
     return [PagePass("img2img", size, executed, denoise)]
 
 

@@ -17,7 +17,7 @@ def planned_session(
 
     Raises SettingError and UnsupportedModel, as the session does, and UnsupportedModel where no model is loaded.
     """
-    unet = host.loaded_unet()
+    unet = host.model.loaded_unet()
     if unet is None:
         raise UnsupportedModel("No model with a UNet is loaded.")
     session = HighResSession(unet, settings, latent_size, steps, hints)

@@ -27,11 +27,11 @@ def forecast(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
 
 
 def _of_pass(settings: HighResSettings, page_pass: PagePass) -> str:
-    if host.loaded_unet() is None:
+    if host.model.loaded_unet() is None:
         return Sentence("No model is loaded yet.")
     width, height = (side // PIXELS_PER_LATENT for side in page_pass.size)
     size = f"{PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height}"
-    engine = host.replaced_unet()
+    engine = host.model.replaced_unet()
     if engine is not None:
         running = Sentence("{engine} runs instead of the loaded UNet", engine=engine)
         return Sentence("At {size} nothing will be done: {reason}", size=size, reason=running)
@@ -40,8 +40,8 @@ def _of_pass(settings: HighResSettings, page_pass: PagePass) -> str:
             settings,
             (height, width),
             page_pass.steps,
-            host.hints_of(page_pass.kind, page_pass.denoise),
-            host.competing_by_settings(page_pass.kind),
+            host.model.hints_of(page_pass.kind, page_pass.denoise),
+            host.model.competing_by_settings(page_pass.kind),
         )
     except ValueError as refusal:
         return str(refusal)

@@ -71,7 +71,7 @@ class SamplingPass(AroundPass):
     def _get_ready(self, denoiser: Any, sigma: Any) -> None:
         if self._session is None:
             return
-        if self._session.unet is not host.loaded_unet():
+        if self._session.unet is not host.model.loaded_unet():
             self._follow_model()
         if self._session is not None:
             self._session.at_step(self._index(denoiser, sigma))
@@ -86,13 +86,13 @@ class SamplingPass(AroundPass):
             raise Refusal(f"HiDiffusion: {refusal}") from refusal
 
     def _open(self) -> None:
-        engine = host.replaced_unet()
+        engine = host.model.replaced_unet()
         if engine is not None:
             log.info("%s: nothing is done: %s runs instead of the loaded UNet.", self._settings.method, engine)
             return
-        p, hints = self._p, host.model_hints(self._p)
+        p, hints = self._p, host.model.model_hints(self._p)
         self._session = planned_session(
-            self._settings, self._latent_size, self._steps, hints, host.competing_attention(p)
+            self._settings, self._latent_size, self._steps, hints, host.model.competing_attention(p)
         )
         self._session.__enter__()
         log.info("%s", self._session.report)
@@ -144,7 +144,7 @@ class SamplingPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
-    around: SamplingPass | None = host.on_sampler_of(params, _ATTRIBUTE)
+    around: SamplingPass | None = host.denoiser.on_sampler_of(params, _ATTRIBUTE)
     if around is not None:
         around.at_step(params.denoiser, params.sigma)
 

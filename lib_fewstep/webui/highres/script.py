@@ -49,7 +49,7 @@ class HiDiffusionScript(scripts.Script):
         clean_up()
         set_job(p, None)
         try:
-            settings = with_axes(highres_settings(args, partial(host.setting, "passes")), values_of(p, AXES))
+            settings = with_axes(highres_settings(args, partial(host.options.setting, "passes")), values_of(p, AXES))
         except SettingError as refusal:
             set_job(p, Job(None, refusal))
             return
@@ -80,6 +80,6 @@ def register() -> None:
 
 def clean_up() -> None:
     """Take out of the loaded model whatever a run may have left there."""
-    unet = host.unet_with_blocks()
+    unet = host.model.unet_with_blocks()
     if unet is not None:
         remove(unet)

@@ -25,7 +25,7 @@ class Recording:
     `predictions` takes the denoised latents (batch, 4, h, w) of each step, where somebody asks for them.
     """
 
-    meter: Meter = field(default_factory=lambda: Meter(host.device()))
+    meter: Meter = field(default_factory=lambda: Meter(host.model.device()))
     evaluations: int = 0
     steps: int = 0
     predictions: list[Tensor] | None = None
@@ -46,7 +46,7 @@ class Recording:
                 height=size[1],
                 batch=count,
                 sampler=p.sampler_name,
-                schedule=host.schedule_label(p),
+                schedule=host.job.schedule_label(p),
                 steps=p.steps,
                 evaluations=self.evaluations,
                 unet_calls=meter.unet_calls,
@@ -78,14 +78,14 @@ class RecordedPass(AroundPass):
     def evaluated(self) -> None:
         """One call of the denoiser; the UNet that it will run may be another one than before."""
         self._recording.evaluations += 1
-        self._recording.meter.follow(host.loaded_unet())
+        self._recording.meter.follow(host.model.loaded_unet())
 
     def start(self) -> None:
         """Start the meter."""
         if self._recording.predictions is not None:
             self._listen(self._recording.predictions)
         self._recording.steps += self._steps
-        self._recording.meter.start(host.loaded_unet())
+        self._recording.meter.start(host.model.loaded_unet())
 
     def close(self) -> None:
         """Stop the meter."""
@@ -108,7 +108,7 @@ class RecordedPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass that is measured."""
-    around: RecordedPass | None = host.on_sampler_of(params, _ATTRIBUTE)
+    around: RecordedPass | None = host.denoiser.on_sampler_of(params, _ATTRIBUTE)
     if around is not None:
         around.evaluated()
 

@@ -51,7 +51,7 @@ class RecordScript(scripts.Script):
         vars(p).pop(_RECORDING, None)
         p.extra_generation_params.pop(INFOTEXT, None)
         asked = _asked_of(p)
-        if host.setting_shown("record") or asked is not None:
+        if host.options.setting_shown("record") or asked is not None:
             setattr(p, _RECORDING, Recording(predictions=asked and asked.predictions))
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
@@ -70,7 +70,7 @@ class RecordScript(scripts.Script):
         if recording is None:
             return
         setattr(p, _RECORDING, Recording(predictions=recording.predictions))
-        if host.stopped():
+        if host.progress.stopped():
             p.extra_generation_params.pop(INFOTEXT, None)
             return
         records = recording.records(p, (images.shape[-1], images.shape[-2]))
@@ -78,7 +78,7 @@ class RecordScript(scripts.Script):
         asked = _asked_of(p)
         if asked is not None:
             asked.records += records
-        if host.setting_shown("record"):
+        if host.options.setting_shown("record"):
             _write(records)
 
 
@@ -102,7 +102,7 @@ def register() -> None:
 
 def _write(records: list[Record]) -> None:
     try:
-        folder = Path(host.setting("record_folder")).expanduser()
-        append(records, host.output_folder() / folder / FILE_NAME)
+        folder = Path(host.options.setting("record_folder")).expanduser()
+        append(records, host.options.output_folder() / folder / FILE_NAME)
     except (OSError, RuntimeError, ValueError, csv.Error) as error:
         log.warning("The record of %d images is not written: %s", len(records), error)

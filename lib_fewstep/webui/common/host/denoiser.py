@@ -1,0 +1,86 @@
+"""The host's denoiser and sampler while a pass runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from modules import scripts, shared
+from torch import Tensor
+
+
+def on_sampler_of(params: Any, attribute: str) -> Any:
+    """What the sampler carries under a name that a callback of the denoiser is about; None if there is nothing."""
+    return getattr(getattr(params.denoiser, "sampler", None), attribute, None)
+
+
+def takes_schedules(sampler: Any) -> bool:
+    """Whether a pass's sampler takes the WebUI's schedules, and has none of its own."""
+    return hasattr(sampler, "get_sigmas") and "sigmas" in inspect.signature(sampler.func).parameters
+
+
+def next_noise(p: Any) -> Tensor:
+    """Noise of unit variance for the batch, each image's from its own seed."""
+    noise: Tensor = p.rng.next()
+    return noise
+
+
+def start_scale(sigma: float) -> float:
+    """What the host multiplies noise of unit variance by, to start at noise level `sigma`."""
+    return float((1 + sigma**2) ** 0.5) if shared.opts.sgm_noise_multiplier else sigma
+
+
+def kept_in_mask(denoiser: Any, image: Tensor, sigma: Tensor) -> Tensor:
+    """A denoised image with what inpainting keeps, blended as the host blends the guided one (soft inpainting too)."""
+    if denoiser.mask is None or denoiser.mask_before_denoising:
+        return image
+    blended = image * denoiser.nmask + denoiser.init_latent * denoiser.mask
+    if denoiser.p.scripts is None:
+        return blended
+    blend = scripts.MaskBlendArgs(
+        image, denoiser.nmask, denoiser.init_latent, denoiser.mask, blended, denoiser=denoiser, sigma=sigma
+    )
+    denoiser.p.scripts.on_mask_blend(denoiser.p, blend)
+    result: Tensor = blend.blended_latent
+    return result
+
+
+@contextmanager
+def every_uncond(extra_args: dict[str, Any]) -> Iterator[list[str]]:
+    """No unconditional pass is skipped inside; gives the names of the settings that would have skipped some."""
+    late = extra_args["s_min_uncond"]
+    skipping = {"skip_early_cond": shared.opts.skip_early_cond, "s_min_uncond": late}
+    extra_args["s_min_uncond"] = 0.0
+    try:
+        with _option_set("skip_early_cond", 0.0) if skipping["skip_early_cond"] else nullcontext():
+            yield [name for name, value in skipping.items() if value]
+    finally:
+        extra_args["s_min_uncond"] = late
+
+
+@contextmanager
+def _option_set(name: str, value: Any) -> Iterator[None]:
+    """A global setting changed for a while, without the host's callbacks and without saving it."""
+    settings: dict[str, Any] = shared.opts.data
+    before = {name: settings[name]} if name in settings else {}
+    settings[name] = value
+    try:
+        yield
+    finally:
+        settings.pop(name, None)
+        settings.update(before)
+
+
+@contextmanager
+def held(denoiser: Any) -> Iterator[None]:
+    """No mask and no refiner inside; afterwards the denoiser's count of steps is where it was."""
+    p, step, mask = denoiser.p, denoiser.step, denoiser.mask
+    refiner, p.refiner_checkpoint_info = p.refiner_checkpoint_info, None
+    denoiser.mask = None
+    try:
+        yield
+    finally:
+        p.refiner_checkpoint_info = refiner
+        denoiser.mask, denoiser.step = mask, step

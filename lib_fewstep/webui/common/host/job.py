@@ -1,0 +1,109 @@
+"""What a job (the host's processing object `p`) is about to do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from modules import devices, prompt_parser, sd_samplers, sd_samplers_common, sd_schedulers, shared
+from modules.processing import StableDiffusionProcessingImg2Img
+
+from lib_fewstep.highres.settings import Pass
+
+_TIMESTEP_FAMILY = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
+_EXTRA_NETWORK = re.compile(r"<\w+:[^>]*>")
+_LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
+
+
+def pass_of(p: Any) -> Pass:
+    """The kind of the pass that is about to start or runs."""
+    if is_img2img(p):
+        return "img2img" if p.image_mask is None else "inpaint"
+    return "hires" if p.is_hr_pass else "first"
+
+
+def is_img2img(p: Any) -> bool:
+    """Whether the job starts from images; inpainting does."""
+    return isinstance(p, StableDiffusionProcessingImg2Img)
+
+
+def has_hires(p: Any) -> bool:
+    """Whether a job has a hires pass."""
+    return bool(getattr(p, "enable_hr", False))
+
+
+def hires_sampler(p: Any) -> str | None:
+    """The sampling method of a job's hires pass; None without such a pass, or where it is the first one's."""
+    return p.hr_sampler_name if has_hires(p) else None
+
+
+def img2img_steps(steps: int, denoise: float) -> int:
+    """How many of the page's steps an img2img pass executes."""
+    page = SimpleNamespace(steps=steps, denoising_strength=denoise)
+    _, last = sd_samplers_common.setup_img2img_steps(page)
+    return int(last) + 1
+
+
+@dataclass(frozen=True)
+class HiresPlan:
+    """The schedule (its name in the host's list) of a hires pass, and the steps that it will be asked for."""
+
+    schedule: str
+    steps: int
+
+
+def hires_plan(p: Any) -> HiresPlan | None:
+    """What the hires pass of a job will ask for; None without one, or where its sampler has steps of its own."""
+    if not has_hires(p):
+        return None
+    sampler = p.hr_sampler_name or p.sampler_name
+    schedule = _schedule(sampler, p.hr_scheduler or p.scheduler)
+    if schedule is None or sampler in _TIMESTEP_FAMILY:
+        return None
+    steps, _ = sd_samplers_common.setup_img2img_steps(p, p.hr_second_pass_steps or p.steps)
+    return HiresPlan(schedule.name, steps)
+
+
+def schedule_label(p: Any) -> str:
+    """The schedule of a job's first pass: where it is Automatic, the sampler's own."""
+    schedule = _schedule(p.sampler_name, p.scheduler)
+    return "Automatic" if schedule is None else str(schedule.label)
+
+
+def _schedule(sampler_name: str, name: str | None) -> Any:
+    """The host's entry for a schedule, or where it is Automatic for the sampler's own; None if it has none."""
+    sampler = sd_samplers.find_sampler_config(sampler_name)
+    chosen = sd_schedulers.schedulers_map.get(name)
+    if sampler is not None and (chosen is None or chosen.name == "automatic"):
+        chosen = sd_schedulers.schedulers_map.get(sampler.options.get("scheduler"))
+    return chosen
+
+
+def loras_in(*prompts: str) -> list[str]:
+    """The names of the LoRAs that prompts ask for, each once."""
+    return list(dict.fromkeys(name for prompt in prompts for name in _LORA.findall(prompt)))
+
+
+def edits_by_image_cfg(p: Any) -> bool:
+    """Whether an InstructPix2Pix model guides by the image, too, with a strength of its own."""
+    return shared.sd_model.cond_stage_key == "edit" and getattr(p, "image_cfg_scale", None) not in (None, 1.0)
+
+
+def uses_controlnet(p: Any) -> bool:
+    """Whether an enabled ControlNet unit, an object or the API's dict, is among the scripts' arguments."""
+    units = (vars(arg) if hasattr(arg, "__dict__") else arg for arg in p.script_args or ())
+    return any(isinstance(unit, dict) and unit.get("enabled") and "control_mode" in unit for unit in units)
+
+
+def conditions(p: Any, prompt: str, negative_prompt: str, count: int, steps: int) -> dict[str, Any]:
+    """What a denoiser takes as `cond` and `uncond` for `count` images of one prompt; extra networks stay."""
+    size = {"width": p.width, "height": p.height}
+    wanted = prompt_parser.SdConditioning([_EXTRA_NETWORK.sub("", prompt)] * count, **size)
+    unwanted = prompt_parser.SdConditioning([negative_prompt] * count, is_negative_prompt=True, **size)
+    with devices.autocast():
+        return {
+            "cond": prompt_parser.get_multicond_learned_conditioning(shared.sd_model, wanted, steps),
+            "uncond": prompt_parser.get_learned_conditioning(shared.sd_model, unwanted, steps),
+        }
