@@ -59,6 +59,12 @@ CHECKPOINTS = {
 }
 
 
+def passes_of(p: Any) -> list[Any]:
+    """The passes that a job's state still has; each goes with its end."""
+    around = sys.modules["lib_fewstep.webui.common.launch"].AroundPass
+    return [entry for entry in vars(p).get("fewstep", {}).values() if isinstance(entry, around)]
+
+
 def request(settings: Any = None, **fields: Any) -> dict[str, Any]:
     """A request; `settings` are the dict of Few-Step."""
     scripts = {} if settings is None else {"alwayson_scripts": {"Few-Step": {"args": [settings]}}}

@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from tests import models
 from tests.models import describe, values
 from tests.webui import standin
-from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, registered, settings_of, unchanged
+from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, passes_of, registered, settings_of, unchanged
 from tests.webui.standin.checkpoints import Recipe
 from tests.webui.test_few_step import check_denoiser
 
@@ -49,7 +49,7 @@ REQUESTS = {
     "inversion": request(SHRINK, {"invert": {"steps": 1}}, sampler_name="DPM++ 2M CFG++", **IMAGE),
 }
 METHODS = [name for name in REQUESTS if name != "plain"]
-ON_SAMPLERS = {"launch_sampling", "get_sigmas", "callback_state", "fewstep_pass", "fewstep_recorded_pass"}
+ON_SAMPLERS = {"launch_sampling", "get_sigmas", "callback_state"}
 COST = re.compile(r', Few-Step cost: "[^"]*"')
 
 
@@ -136,6 +136,7 @@ def test_at_every_step(host, clean, name, kind):
         for denoiser in denoisers:
             check_denoiser(denoiser)
             assert not ON_SAMPLERS & set(vars(denoiser.sampler))
+            assert not passes_of(denoiser.p)
         assert result.status == (500 if kind == "block" or result.error == "NansException" else 200)
 
 

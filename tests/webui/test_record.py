@@ -14,7 +14,7 @@ import torch
 
 from lib_fewstep.compare.record import COLUMNS
 from tests.webui import standin
-from tests.webui.exact import listening, settings_of, unchanged
+from tests.webui.exact import listening, passes_of, settings_of, unchanged
 
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3.0}
 ON = {"override_settings": {"fewstep_record": True}}
@@ -254,7 +254,7 @@ def test_a_wrapper_that_never_ran_does_not_run_later(host):
         def start(self):
             ran.append(name)
 
-        return type(name, (AroundPass,), {"attribute": name, "start": start, "close": lambda self: None})
+        return type(name, (AroundPass,), {"start": start, "close": lambda self: None})
 
     p = SimpleNamespace(sampler=SimpleNamespace(launch_sampling=lambda steps, func: func()))
     first, second = kind("first"), kind("second")
@@ -264,6 +264,7 @@ def test_a_wrapper_that_never_ran_does_not_run_later(host):
     assert p.sampler.launch_sampling(1, lambda: "image") == "image"
     assert sorted(ran) == ["first", "second"]
     assert set(vars(p.sampler)) == {"launch_sampling"}
+    assert not passes_of(p)
 
 
 def test_a_folder_that_cannot_be_written_to_costs_no_image(host, log):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lib_fewstep.webui.common import state
+
 
 class AroundPass:
     """Wraps the `launch_sampling` of the sampler that is about to run, and only that; it takes itself off again.
 
-    A subclass says what happens before the first step (`start`) and after the last (`close`, whatever happened), and
-    under which name the sampler carries the wrapper.
+    A subclass says what happens before the first step (`start`) and after the last (`close`, whatever happened). The
+    job's state has at most one pass of each subclass: the one that waits or runs.
     """
-
-    attribute: str
 
     def __init__(self, p: Any) -> None:
         """Around the next pass of the processing object `p`."""
@@ -22,29 +22,31 @@ class AroundPass:
 
     def attach(self) -> None:
         """Put the wrapper on the sampler instead of one that never ran."""
-        sampler = vars(self._p.sampler)
-        stale: AroundPass | None = sampler.pop(self.attribute, None)
+        stale = state.find(self._p, type(self))
         if stale is not None:
             stale._detach()
-        self._others_launch: Callable[..., Any] | None = sampler.get("launch_sampling")
-        sampler.update({"launch_sampling": self.launch, self.attribute: self})
+        self._sampler = self._p.sampler
+        own = vars(self._sampler)
+        self._others_launch: Callable[..., Any] | None = own.get("launch_sampling")
+        own["launch_sampling"] = self.launch
+        state.put(self._p, self)
 
     def launch(self, steps: int, func: Callable[[], Any]) -> Any:
         """Sample `steps` steps in between; what is raised here reaches the user."""
         self._steps = steps
         self._detach()
-        if vars(self._p.sampler).get(self.attribute) is not self:  # a later one has taken its place
+        if state.find(self._p, type(self)) is not self:  # a later one has taken its place
             return self._below(steps, func)
         try:
             self.start()
             return self._below(steps, func)
         finally:
             self.close()
-            vars(self._p.sampler).pop(self.attribute, None)
+            state.drop(self._p, type(self))
 
     def _below(self, steps: int, func: Callable[[], Any]) -> Any:
         """What would run without the wrapper, now: another's own wrapper, or what the sampler's class has."""
-        sampler = self._p.sampler
+        sampler = self._sampler
         if self._others_launch is not None:
             return self._others_launch(steps, func)
         if "launch_sampling" in vars(sampler):  # of one that has come after ours, and calls it
@@ -61,8 +63,8 @@ class AroundPass:
 
     def _detach(self) -> None:
         """Put back what was on the sampler before: its class's own method, or another extension's wrapper."""
-        sampler = vars(self._p.sampler)
-        if sampler.get("launch_sampling") == self.launch:
-            del sampler["launch_sampling"]
+        own = vars(self._sampler)
+        if own.get("launch_sampling") == self.launch:
+            del own["launch_sampling"]
             if self._others_launch is not None:
-                sampler["launch_sampling"] = self._others_launch
+                own["launch_sampling"] = self._others_launch

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from modules import script_callbacks
 
 from lib_fewstep.options import Option, SettingError
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.refusal import Refusal
 
-_ATTRIBUTE = "fewstep_axes"
 _TRUTH = {"True": True, "False": False}
 
 MakeAxes = Callable[[Any], list[Any]]
@@ -36,16 +36,27 @@ def add_when_there(make: MakeAxes) -> None:
     script_callbacks.on_before_ui(add)
 
 
+@dataclass(frozen=True)
+class AxisValues:
+    """The values of a plot's cell: for each script those of its settings that have an axis in the plot."""
+
+    by_script: Mapping[str, Mapping[str, Any]]
+
+
 def leave(p: Any, script: str, **values: Any) -> None:
-    """Leave values for a script on a cell's processing object, without changing those of the plot's own."""
-    axes = vars(p).get(_ATTRIBUTE, {})
-    setattr(p, _ATTRIBUTE, {**axes, script: {**axes.get(script, {}), **values}})
+    """Leave values for a script on a cell's processing object."""
+    by_script = _by_script(p)
+    state.put(p, AxisValues({**by_script, script: {**by_script.get(script, {}), **values}}))
 
 
-def values_of(p: Any, script: str) -> dict[str, Any]:
+def values_of(p: Any, script: str) -> Mapping[str, Any]:
     """What the axes of a plot have left for a script; nothing outside of a plot."""
-    values: dict[str, Any] = vars(p).get(_ATTRIBUTE, {}).get(script, {})
-    return values
+    return _by_script(p).get(script, {})
+
+
+def _by_script(p: Any) -> Mapping[str, Mapping[str, Any]]:
+    left = state.find(p, AxisValues)
+    return {} if left is None else left.by_script
 
 
 def choices(option: Option, shown: Any) -> list[str] | None:

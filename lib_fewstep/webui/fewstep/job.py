@@ -7,8 +7,7 @@ from typing import Any
 
 from lib_fewstep.sampling.prior import Prior
 from lib_fewstep.sampling.settings import GAMMA, FewStepSettings
-
-_ATTRIBUTE = "fewstep_sampling"
+from lib_fewstep.webui.common import state
 
 
 @dataclass
@@ -28,18 +27,6 @@ class FewStepJob:
         return GAMMA if self.settings.gamma is None else self.settings.gamma
 
 
-def set_job(p: Any, job: FewStepJob | None) -> None:
-    """Leave the job on the processing object, or take an earlier one off."""
-    vars(p).pop(_ATTRIBUTE, None)
-    if job is not None:
-        setattr(p, _ATTRIBUTE, job)
-
-
-def has_job(p: Any) -> bool:
-    """Whether the script is on for a processing object, or has refused it."""
-    return _ATTRIBUTE in vars(p)
-
-
 def job_of(p: Any) -> FewStepJob:
     """The job of a processing object; the defaults where the script is off."""
-    return vars(p).get(_ATTRIBUTE) or FewStepJob()
+    return state.find(p, FewStepJob) or FewStepJob()

@@ -10,7 +10,7 @@ from lib_fewstep.options import SettingError
 from lib_fewstep.sampling.presets import Planned, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.common.xyz import add_when_there, values_of
@@ -19,7 +19,7 @@ from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
 from lib_fewstep.webui.fewstep.arguments import few_step_settings, with_preset
 from lib_fewstep.webui.fewstep.axes import AXES, few_step_axes, with_axes
 from lib_fewstep.webui.fewstep.infotext import PASTED, SENT, forget, guided, infotext
-from lib_fewstep.webui.fewstep.job import FewStepJob, has_job, set_job
+from lib_fewstep.webui.fewstep.job import FewStepJob
 from lib_fewstep.webui.fewstep.sampling_pass import attach
 
 
@@ -51,7 +51,7 @@ class FewStepScript(scripts.Script):
 
     def process(self, p: Any, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
-        set_job(p, None)
+        state.drop(p, FewStepJob)
         forget(p.extra_generation_params)
         settings = FewStepSettings(enabled=False)
         try:
@@ -63,12 +63,12 @@ class FewStepScript(scripts.Script):
                 settings = _start(p, settings, guidance, by_name="preset" in plotted or not from_page)
             _check_hires(p, settings)
         except SettingError as refusal:
-            set_job(p, FewStepJob(refusal=str(refusal)))
+            state.put(p, FewStepJob(refusal=str(refusal)))
         _advise(p, settings)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """Get the sampler of the pass that is about to start ready."""
-        if has_job(p):
+        if state.find(p, FewStepJob) is not None:
             attach(p)
 
 
@@ -84,7 +84,7 @@ def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -
     if settings.timesteps:
         used = at_or_below(settings.timesteps, p.denoising_strength) if host.job.is_img2img(p) else settings.timesteps
         p.steps = len(used)
-    set_job(p, FewStepJob(settings))
+    state.put(p, FewStepJob(settings))
     p.extra_generation_params.update(infotext(settings, _samplers_of(p), guidance))
     return settings
 

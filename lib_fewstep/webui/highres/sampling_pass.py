@@ -7,15 +7,12 @@ from typing import Any
 
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import options_of
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.launch import AroundPass
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.highres.infotext import infotext
 from lib_fewstep.webui.highres.planning import planned_session
-
-_ATTRIBUTE = "fewstep_pass"
-_JOB = "fewstep_hires"
 
 
 @dataclasses.dataclass
@@ -31,23 +28,8 @@ class Job:
     active_steps: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
 
 
-def set_job(p: Any, job: Job | None) -> None:
-    """Leave the job on the processing object, or take an earlier one off."""
-    vars(p).pop(_JOB, None)
-    if job is not None:
-        setattr(p, _JOB, job)
-
-
-def job_of(p: Any) -> Job | None:
-    """The job of a processing object; None where the script is off."""
-    job: Job | None = vars(p).get(_JOB)
-    return job
-
-
 class SamplingPass(AroundPass):
     """A session around one pass."""
-
-    attribute = _ATTRIBUTE
 
     def __init__(self, job: Job, p: Any, latent_size: tuple[int, int]) -> None:
         """A pass of the processing object `p` at a latent size (height, width)."""
@@ -144,7 +126,7 @@ class SamplingPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
-    around: SamplingPass | None = host.denoiser.on_sampler_of(params, _ATTRIBUTE)
+    around = state.find(host.denoiser.job_of(params), SamplingPass)
     if around is not None:
         around.at_step(params.denoiser, params.sigma)
 

@@ -9,13 +9,13 @@ from modules import script_callbacks, scripts
 
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import remove
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.xyz import add_when_there, values_of
 from lib_fewstep.webui.highres.accordion import HighResAccordion
 from lib_fewstep.webui.highres.arguments import highres_settings
 from lib_fewstep.webui.highres.axes import AXES, hires_axes, with_axes
 from lib_fewstep.webui.highres.infotext import PASTED, infotext
-from lib_fewstep.webui.highres.sampling_pass import Job, SamplingPass, job_of, on_cfg_denoiser, set_job
+from lib_fewstep.webui.highres.sampling_pass import Job, SamplingPass, on_cfg_denoiser
 
 
 class HiDiffusionScript(scripts.Script):
@@ -47,25 +47,25 @@ class HiDiffusionScript(scripts.Script):
     def process(self, p: Any, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
         clean_up()
-        set_job(p, None)
+        state.drop(p, Job)
         try:
             settings = with_axes(highres_settings(args, partial(host.options.setting, "passes")), values_of(p, AXES))
         except SettingError as refusal:
-            set_job(p, Job(None, refusal))
+            state.put(p, Job(None, refusal))
             return
         if settings.enabled:
-            set_job(p, Job(settings))
+            state.put(p, Job(settings))
             p.extra_generation_params.update(infotext(settings))
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """What is kept of a batch's passes begins anew."""
-        job = job_of(p)
+        job = state.find(p, Job)
         if job is not None:
             job.active_steps.clear()
 
     def process_before_every_sampling(self, p: Any, *args: Any, x: Any, **kwargs: Any) -> None:
         """Put a session around the pass that is about to start with the latents `x`."""
-        job = job_of(p)
+        job = state.find(p, Job)
         if job is not None:
             SamplingPass(job, p, (x.shape[-2], x.shape[-1])).attach()
 

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import Record
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.launch import AroundPass
-from lib_fewstep.webui.highres import sampling_pass
+from lib_fewstep.webui.highres.sampling_pass import Job
 
-_ATTRIBUTE = "fewstep_recorded_pass"
 _LISTENED = "callback_state"
 
 
@@ -67,8 +66,6 @@ class Recording:
 class RecordedPass(AroundPass):
     """Measures one pass."""
 
-    attribute = _ATTRIBUTE
-
     def __init__(self, recording: Recording, p: Any) -> None:
         """The next pass of the processing object `p`, into a batch's recording."""
         super().__init__(p)
@@ -108,14 +105,14 @@ class RecordedPass(AroundPass):
 
 def on_cfg_denoiser(params: Any) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass that is measured."""
-    around: RecordedPass | None = host.denoiser.on_sampler_of(params, _ATTRIBUTE)
+    around = state.find(host.denoiser.job_of(params), RecordedPass)
     if around is not None:
         around.evaluated()
 
 
 def _high_resolution(p: Any) -> tuple[str, str]:
     """The method that has acted in the batch, and on which steps of each pass, such as "1-12"; empty if none has."""
-    job = sampling_pass.job_of(p)
+    job = state.find(p, Job)
     if job is None or job.settings is None or not job.active_steps:
         return "", ""
     return job.settings.method, " + ".join(f"{steps[0] + 1}-{steps[-1] + 1}" for steps in job.active_steps)

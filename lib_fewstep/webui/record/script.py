@@ -11,14 +11,12 @@ from modules import script_callbacks, scripts
 from torch import Tensor
 
 from lib_fewstep.compare.record import Record, append
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.page_settings import FILE_NAME
 from lib_fewstep.webui.record.sampling_pass import RecordedPass, Recording, on_cfg_denoiser
 
 INFOTEXT = "Few-Step cost"
-_RECORDING = "fewstep_recording"
-_ASKED = "fewstep_asked"
 
 
 @dataclass
@@ -48,11 +46,11 @@ class RecordScript(scripts.Script):
 
     def process(self, p: Any, *args: Any) -> None:
         """Begin, where the setting is on or a comparison asks for records."""
-        vars(p).pop(_RECORDING, None)
+        state.drop(p, Recording)
         p.extra_generation_params.pop(INFOTEXT, None)
-        asked = _asked_of(p)
+        asked = state.find(p, Asked)
         if host.options.setting_shown("record") or asked is not None:
-            setattr(p, _RECORDING, Recording(predictions=asked and asked.predictions))
+            state.put(p, Recording(predictions=None if asked is None else asked.predictions))
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """The batch before has left its cost in the infotext, where images of this one's passes would show it."""
@@ -60,22 +58,22 @@ class RecordScript(scripts.Script):
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """Measure the pass that is about to start."""
-        recording = vars(p).get(_RECORDING)
+        recording = state.find(p, Recording)
         if recording is not None:
             RecordedPass(recording, p).attach()
 
     def postprocess_batch(self, p: Any, *args: Any, images: Any, **kwargs: Any) -> None:
         """Write down what the batch has cost; an image that the user has stopped has no cost worth keeping."""
-        recording: Recording | None = vars(p).get(_RECORDING)
+        recording = state.find(p, Recording)
         if recording is None:
             return
-        setattr(p, _RECORDING, Recording(predictions=recording.predictions))
+        state.put(p, Recording(predictions=recording.predictions))
         if host.progress.stopped():
             p.extra_generation_params.pop(INFOTEXT, None)
             return
         records = recording.records(p, (images.shape[-1], images.shape[-2]))
         p.extra_generation_params[INFOTEXT] = records[0].short
-        asked = _asked_of(p)
+        asked = state.find(p, Asked)
         if asked is not None:
             asked.records += records
         if host.options.setting_shown("record"):
@@ -85,12 +83,7 @@ class RecordScript(scripts.Script):
 def ask(p: Any, *, predictions: bool) -> Asked:
     """Have a job measured whatever the setting says; with `predictions` its denoised latents are kept, too."""
     asked = Asked(predictions=[] if predictions else None)
-    setattr(p, _ASKED, asked)
-    return asked
-
-
-def _asked_of(p: Any) -> Asked | None:
-    asked: Asked | None = vars(p).get(_ASKED)
+    state.put(p, asked)
     return asked
 
 

@@ -11,9 +11,9 @@ from modules import scripts, shared
 from torch import Tensor
 
 
-def on_sampler_of(params: Any, attribute: str) -> Any:
-    """What the sampler carries under a name that a callback of the denoiser is about; None if there is nothing."""
-    return getattr(getattr(params.denoiser, "sampler", None), attribute, None)
+def job_of(params: Any) -> Any:
+    """The processing object whose pass a callback of the denoiser is about; None where there is no denoiser."""
+    return getattr(params.denoiser, "p", None)
 
 
 def takes_schedules(sampler: Any) -> bool:

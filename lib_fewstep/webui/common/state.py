@@ -1,0 +1,34 @@
+"""What this extension keeps of one job: a single attribute of the host's processing object, an entry for each kind.
+
+A copy of a job (a cell of an X/Y/Z plot, a script's job of its own) starts with the entries of the original and keeps
+its own from then on: the attribute is replaced at every change and never changed in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+ATTRIBUTE = "fewstep"
+
+E = TypeVar("E")
+
+
+def find(p: Any, kind: type[E]) -> E | None:
+    """The entry of a kind that a processing object has; None without one, and where there is no job (`p` None)."""
+    entry: E | None = None if p is None else _entries(p).get(kind)
+    return entry
+
+
+def put(p: Any, entry: object) -> None:
+    """Keep an entry, in the place of an earlier one of its kind."""
+    setattr(p, ATTRIBUTE, {**_entries(p), type(entry): entry})
+
+
+def drop(p: Any, kind: type[Any]) -> None:
+    """Forget the entry of a kind, if there is one."""
+    setattr(p, ATTRIBUTE, {known: entry for known, entry in _entries(p).items() if known is not kind})
+
+
+def _entries(p: Any) -> dict[type[Any], Any]:
+    entries: dict[type[Any], Any] = vars(p).get(ATTRIBUTE, {})
+    return entries
