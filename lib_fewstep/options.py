@@ -7,7 +7,7 @@ import difflib
 import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, TypeVar
 
@@ -23,9 +23,14 @@ class SettingError(ValueError):
 class Option:
     """What a setting is called, what it means and what it may be.
 
-    `None` in `low` or `high` means no limit. `group` names the method that alone uses the setting, `manual` is what
-    the UI shows first for a setting whose default is None, `unset` whose value None stands for, `values` what is
-    allowed, in words, where a class checks its own field.
+    `None` in `low` or `high` means no limit. `group` names the method that alone uses the setting, `unset` whose value
+    None stands for, `values` what is allowed, in words, where a class checks its own field. `infotext` is the key in
+    an image's infotext, empty for what is not written there.
+
+    On the page: `manual` is what a setting whose default is None shows first; `blank` what stands for the default
+    where the default itself cannot be shown (0 on a slider, an empty text). `on_page` is False for what the API alone
+    has. `parts` is the class of a setting that is made of several; with `switch` a checkbox of its own switches it on,
+    else any of its parts does.
     """
 
     label: str
@@ -39,6 +44,10 @@ class Option:
     manual: Any = None
     unset: str = "the preset's"
     values: str = ""
+    blank: Any = None
+    on_page: bool = True
+    parts: type[Any] | None = None
+    switch: bool = False
 
     @property
     def allowed(self) -> str:
@@ -50,6 +59,71 @@ class Option:
         if self.low is not None and self.high is not None:
             return f"{self.low:.12g} to {self.high:.12g}"
         return "true or false"
+
+
+@dataclass(frozen=True)
+class PageField:
+    """A component of the page: the setting behind it, whose part it is, what it shows first, whether it is a switch."""
+
+    name: str
+    option: Option
+    shown: Any
+    whole: str = ""
+    switch: bool = False
+
+
+def page_fields(settings: type[Any]) -> dict[str, PageField]:
+    """The components that a settings class has on the page, by name and in order; of parts, "whole_part"."""
+    return {field.name: field for field in _page_fields(settings)}
+
+
+def _page_fields(settings: type[Any]) -> Iterator[PageField]:
+    for field in dataclasses.fields(settings):
+        described = option_of(field)
+        if described.parts is None and described.on_page:
+            yield PageField(field.name, described, _shown_first(field))
+        if described.switch:
+            yield PageField(field.name, described, shown=False, switch=True)
+        for part in dataclasses.fields(described.parts) if described.parts else ():
+            yield PageField(f"{field.name}_{part.name}", option_of(part), _shown_first(part), whole=field.name)
+
+
+def _shown_first(field: Field[Any]) -> Any:
+    described = option_of(field)
+    if field.name == "enabled":
+        return False
+    if described.blank is not None:
+        return described.blank
+    return described.manual if field.default is None else field.default
+
+
+def from_page(settings: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that components of the page hold, as the API's dict has them; blank ones are left out."""
+    given: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, field in page_fields(settings).items():
+        value = _whole(values.get(name), field.option)
+        if name not in values or _is_blank(value, field.option):
+            continue
+        if field.whole:
+            parts.setdefault(field.whole, {})[name.removeprefix(f"{field.whole}_")] = value
+        else:
+            given[name] = value
+    for whole, inside in parts.items():
+        if given.get(whole, True) is True:  # its switch is on, or it has none
+            given[whole] = inside
+    return given
+
+
+def _whole(value: Any, described: Option) -> Any:
+    """Sliders give whole numbers as floats."""
+    whole = isinstance(value, float) and value.is_integer() and isinstance(described.step, int)
+    return int(value) if whole else value
+
+
+def _is_blank(value: Any, described: Option) -> bool:
+    same = type(value) is type(described.blank) and value == described.blank
+    return described.blank is not None and (value is None or same)
 
 
 def option(default: Any, label: str, help: str, infotext: str, **limits: Any) -> Any:  # noqa: A002

@@ -67,6 +67,7 @@ class ComparisonSettings:
         "A text, TSV, CSV or Parquet file in models/FewStep/prompts, instead of the prompt.",
         "Comparison prompts",
         values="the name of a file",
+        blank="None",
     )
     prompt_limit: int = option(
         8, "Prompt limit", "How many prompts of the set.", "Comparison prompt limit", low=1, high=10000, step=1

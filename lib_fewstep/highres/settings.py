@@ -81,7 +81,7 @@ class HighResSettings:
         "Share of the steps, for extreme sizes. SD1 and SD2: until where the pool runs; SDXL: until where the strided "
         "downsampler runs (in aggressive mode always 8/50).",
         "HiDiffusion T2",
-        low=0.0,
+        low=0,
         high=1.0,
         step=0.01,
         group="HiDiffusion",
@@ -103,7 +103,7 @@ class HighResSettings:
         low=64,
         high=8192,
         step=64,
-        manual=0,
+        blank=0,
     )
     d1: int | None = option(
         None,

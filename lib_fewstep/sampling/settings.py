@@ -37,14 +37,16 @@ class PriorSettings:
         "Saved statistics in models/FewStep; a new file is listed after a reload of the page.",
         "Few-Step prior",
         values="the name of a file",
+        blank="None",
     )
-    images: tuple[Any, ...] = option((), "Reference images", "Images to measure.", "Few-Step prior images")
+    images: tuple[Any, ...] = option((), "Reference images", "Images to measure.", "", blank=())
     save: str = option(
         "",
         "Save as",
         "Keep the statistics of the images under this name.",
-        "Few-Step prior saved",
+        "",
         values="a file name",
+        blank="",
     )
 
     def __post_init__(self) -> None:
@@ -80,9 +82,11 @@ class PriorSettings:
 class InvertSettings:
     """How the image was made that is to be inverted; None means: what the image's own infotext says."""
 
-    prompt: str | None = option(None, "Original prompt", "The prompt that the image was made with.", "Few-Step invert")
+    prompt: str | None = option(
+        None, "Original prompt", "The prompt that the image was made with.", "Few-Step invert", blank=""
+    )
     negative_prompt: str | None = option(
-        None, "Original negative prompt", "Its negative prompt.", "Few-Step invert negative"
+        None, "Original negative prompt", "Its negative prompt.", "Few-Step invert negative", blank=""
     )
     steps: int | None = option(
         None,
@@ -92,7 +96,7 @@ class InvertSettings:
         low=1,
         high=MOST_INVERSION_STEPS,
         step=1,
-        manual=0,
+        blank=0,
         unset="the infotext's",
     )
 
@@ -132,8 +136,9 @@ class FewStepSettings:
         (),
         "Keep",
         "API only: what the preset leaves as the request has it.",
-        "Few-Step keep",
+        "",
         values="list of " + ", ".join(KEEPABLE),
+        on_page=False,
     )
     guidance: str = option(
         GUIDANCES[0],
@@ -160,6 +165,7 @@ class FewStepSettings:
         "their start.",
         "Few-Step timesteps",
         values="falling whole numbers from 999 to 0",
+        blank="",
     )
     prior: PriorSettings | None = option(  # noqa: RUF009 (`option` is `dataclasses.field`)
         None,
@@ -167,6 +173,7 @@ class FewStepSettings:
         "Start a run of one or two steps from what latents look like (YOSO).",
         "Few-Step prior",
         values='{"statistics": name} or {"images": [base64], "save": name}',
+        parts=PriorSettings,
     )
     invert: InvertSettings | None = option(  # noqa: RUF009
         None,
@@ -174,6 +181,8 @@ class FewStepSettings:
         "img2img: start from the noise that would make the image, instead of from added noise.",
         "Few-Step invert",
         values='true or {"prompt": text, "negative_prompt": text, "steps": 1 to 20}',
+        parts=InvertSettings,
+        switch=True,
     )
 
     def __post_init__(self) -> None:

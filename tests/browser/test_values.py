@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
-from lib_fewstep.webui.fewstep.arguments import PAGE
+from lib_fewstep.options import page_fields
+from lib_fewstep.sampling import FewStepSettings
 from tests.browser.parts import BOTH_TABS, HIRES, TABS, filled, hires, sampling, shown, small
 from tests.webui.standin.infotext import parse_generation_parameters
 
@@ -111,7 +112,7 @@ def test_what_is_chosen_arrives(ui, place, tab, tmp_path):
     if place.inside is None:
         return
     runner, p = place.inside.tabs[tab].runner, place.results[tab].p
-    for names, (title, chosen) in zip((HIRES, PAGE), CHOSEN.items(), strict=True):
+    for names, (title, chosen) in zip((HIRES, page_fields(FewStepSettings)), CHOSEN.items(), strict=True):
         script = runner.script(title)
         first = dict(zip(names, (control.value for control in script.controls), strict=True))
         arrived = dict(zip(names, runner.arguments(script, p), strict=True))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from demo.schedule import training_sigmas
+from lib_fewstep.options import page_fields
 from tests.models import describe
 from tests.webui import standin
 from tests.webui.standin.checkpoints import Recipe
@@ -57,6 +58,11 @@ CHECKPOINTS = {
     "unit-v": Recipe(partial(UnitData, velocity=True), "unit-v", "sd2", parameterization="v"),
     "unit-xl": Recipe(UnitData, "unit-xl", "sdxl"),
 }
+
+
+def page_values(settings: type[Any]) -> list[Any]:
+    """What the components of a settings class show first, in their order."""
+    return [field.shown for field in page_fields(settings).values()]
 
 
 def passes_of(p: Any) -> list[Any]:

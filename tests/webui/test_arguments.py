@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from lib_fewstep.highres import HighResSettings, ModelHints
 from lib_fewstep.highres.schedule import make_schedule
-from lib_fewstep.options import SettingError, options_of
+from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.unet import inspect_unet
-from lib_fewstep.webui.highres.arguments import ALWAYS_READ, highres_settings, ui_value
+from lib_fewstep.webui.highres.arguments import highres_settings
 from lib_fewstep.webui.highres.infotext import infotext, pasted
 from tests.models import sd1_unet, sdxl_unet
 
 OPTIONS = options_of(HighResSettings)
-UI = [ui_value(name) for name in OPTIONS]
+FIELDS = page_fields(HighResSettings)
+UI = [field.shown for field in FIELDS.values()]
 
 
 def ui(**changes):
@@ -81,7 +82,7 @@ VALUES = {
     name: st.sampled_from(option.choices)
     if option.choices
     else st.booleans()
-    if isinstance(ui_value(name), bool)
+    if isinstance(FIELDS[name].shown, bool)
     else st.integers(int(option.low), int(option.high))
     if isinstance(option.step, int)
     else st.floats(option.low, option.high)
@@ -139,7 +140,7 @@ def test_a_pasted_value_that_is_not_allowed_leaves_the_page_alone(name, text):
 def test_no_pasted_text_raises(parameters):
     for name in OPTIONS:
         value = pasted(name, parameters)
-        assert value is None or isinstance(value, type(ui_value(name)))
+        assert value is None or isinstance(value, type(FIELDS[name].shown))
 
 
 def test_a_whole_number_may_be_written_as_a_fraction():
@@ -147,5 +148,5 @@ def test_a_whole_number_may_be_written_as_a_fraction():
 
 
 def test_the_settings_of_every_tab_and_preset_are_known():
-    assert set(ALWAYS_READ) < set(OPTIONS)
-    assert {OPTIONS[name].group for name in OPTIONS if name not in ALWAYS_READ} == {"HiDiffusion", "Deep Shrink"}
+    assert list(FIELDS) == list(OPTIONS)
+    assert {option.group for option in OPTIONS.values()} == {"", "HiDiffusion", "Deep Shrink"}

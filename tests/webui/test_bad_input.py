@@ -23,12 +23,11 @@ from PIL import EpsImagePlugin, Image, PngImagePlugin
 from safetensors.torch import save_file
 
 from lib_fewstep.highres import HighResSettings
-from lib_fewstep.options import options_of
+from lib_fewstep.options import options_of, page_fields
 from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
-from lib_fewstep.webui.comparison.arguments import OPTIONS, page_value
-from lib_fewstep.webui.fewstep.arguments import PAGE
+from lib_fewstep.webui.comparison.arguments import FIELDS
 from tests.webui import standin
-from tests.webui.exact import settings_of, unchanged
+from tests.webui.exact import page_values, settings_of, unchanged
 from tests.webui.test_axes import LABELS
 
 TITLE = "Few-step comparison"
@@ -202,8 +201,7 @@ class TestFields:
     @fuzzed(VALUES)
     def test_hidiffusion_by_place(self, host, place, value):
         names = list(options_of(HighResSettings))
-        ui = sys.modules["lib_fewstep.webui.highres.arguments"].ui_value
-        args = [True, *map(ui, names[1:])]
+        args = [True, *page_values(HighResSettings)[1:]]
         args[names.index("preset")] = "Manual"
         args[place] = value
         answered(ask(host, "HiDiffusion", args), names[place] if place else "")
@@ -214,12 +212,13 @@ class TestFields:
         for fields in ({}, IMAGE):
             answered(ask(host, "Few-Step", [{name: value}], **fields), name)
 
-    @pytest.mark.parametrize("place", range(len(PAGE)))
+    @pytest.mark.parametrize("place", range(len(page_fields(FewStepSettings))))
     @fuzzed(VALUES)
     def test_few_step_by_place(self, host, place, value):
-        name = list(PAGE)[place]
+        page = dict(zip(page_fields(FewStepSettings), page_values(FewStepSettings), strict=True))
+        name = list(page)[place]
         on = {"enabled": True, "invert": name.startswith("invert_")}
-        args = [*(PAGE | on | {name: value}).values()]
+        args = [*(page | on | {name: value}).values()]
         answered(ask(host, "Few-Step", args, **(IMAGE if on["invert"] else {})), name.split("_")[0] if place else "")
 
     NESTED = [*(("prior", name) for name in options_of(PriorSettings))]
@@ -234,17 +233,17 @@ class TestFields:
 
     SMALL = {"steps": [1], "cfg": [3], "samplers": ["Euler"], "reference_steps": 1}
 
-    @pytest.mark.parametrize("name", OPTIONS)
+    @pytest.mark.parametrize("name", FIELDS)
     @fuzzed(QUICK)
     def test_comparison_by_name(self, host, name, value):
         with settings_of(host, fewstep_most_images=2):
             sent = {"script_name": TITLE, "script_args": [self.SMALL | {name: value}]}
             answered(host.api.txt2img(BASE | sent), TITLE)
 
-    @pytest.mark.parametrize("place", range(len(OPTIONS)))
+    @pytest.mark.parametrize("place", range(len(FIELDS)))
     @fuzzed(QUICK)
     def test_comparison_by_place(self, host, place, value):
-        values = {**{name: page_value(name) for name in OPTIONS}, **self.SMALL}
+        values = {**{name: field.shown for name, field in FIELDS.items()}, **self.SMALL}
         args = [*values.values()]
         args[place] = value
         with settings_of(host, fewstep_most_images=2):
@@ -378,10 +377,7 @@ class TestPage:
     def test_hidiffusions_line(self, host, text):
         room = sys.modules["lib_fewstep.webui.highres.accordion"]
         held = dict.fromkeys(["width", "height", "steps", "denoising_strength"], 64) | {"hr-checkbox": False}
-        own = {
-            name: sys.modules["lib_fewstep.webui.highres.arguments"].ui_value(name)
-            for name in options_of(HighResSettings)
-        }
+        own = dict(zip(options_of(HighResSettings), page_values(HighResSettings), strict=True))
         said = room._line("txt2img", own | held | {"few_step": True, "timesteps": text})
         assert "timesteps = " in said
         assert not Tags(said).found

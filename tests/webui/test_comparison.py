@@ -384,10 +384,10 @@ def test_wrong_settings_are_named_before_the_first_image(host, settings, said):
 
 
 def test_a_wrong_number_on_the_page_is_named():
-    from lib_fewstep.webui.comparison.arguments import OPTIONS, comparison_settings, page_value
+    from lib_fewstep.webui.comparison.arguments import FIELDS, comparison_settings
 
     with pytest.raises(ValueError, match="steps = 'x' is not allowed"):
-        comparison_settings(["1, x", *[page_value(name) for name in OPTIONS][1:]])
+        comparison_settings(["1, x", *[field.shown for field in FIELDS.values()][1:]])
     with pytest.raises(ValueError, match="script_args has 20 values"):
         comparison_settings(["1"] * 20)
     with pytest.raises(ValueError, match="script_args has 0 values: it must be a dict"):

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from lib_fewstep import sampling
 from lib_fewstep.options import SettingError
-from lib_fewstep.sampling import calibrated
-from lib_fewstep.webui.fewstep.arguments import PAGE, few_step_settings
+from lib_fewstep.sampling import FewStepSettings, calibrated
+from lib_fewstep.webui.fewstep.arguments import few_step_settings
 from tests.webui import standin
 from tests.webui.exact import (
     CFGPP,
@@ -31,6 +31,7 @@ from tests.webui.exact import (
     made,
     mean_of,
     off,
+    page_values,
     refused,
     same,
     settings_of,
@@ -377,8 +378,8 @@ class TestRefusals:
         assert same(plain, made(unit))
 
     def test_more_arguments_than_the_page_has(self):
-        with pytest.raises(SettingError, match="args has 13 values, but the page has only 12"):
-            few_step_settings([True, *list(PAGE.values())[1:], 0])
+        with pytest.raises(SettingError, match="args has 13 values, but there are only 12 settings"):
+            few_step_settings([True, *page_values(FewStepSettings)[1:], 0])
 
     def test_what_the_second_pass_would_refuse_ends_before_the_first(self, unit):
         result = unit.api.txt2img(request_of({"timesteps": [999, 499]}, **HIRES | {"denoising_strength": 0.3}))

@@ -299,13 +299,13 @@ class TestKohyasInfotext:
         }
 
     def test_all_passes_where_it_says_so_and_nothing_from_others(self, host):
-        from lib_fewstep.webui.highres.infotext import PASTED
+        from lib_fewstep.webui.highres.infotext import PASTING
 
-        assert PASTED["passes"]({**KOHYA, "DSHF_one": "False"}) == "All"
-        assert PASTED["passes"]({key: value for key, value in KOHYA.items() if key != "DSHF_one"}) == "Auto"
-        assert PASTED["enabled"]({"Steps": "20"}) is False
-        assert PASTED["scaler"]({**KOHYA, "DSHF_scaler": "lanczos"}) is None
-        assert PASTED["method"]({**KOHYA, "HiDiffusion method": "HiDiffusion"}) == "HiDiffusion"
+        assert PASTING["passes"]({**KOHYA, "DSHF_one": "False"}) == "All"
+        assert PASTING["passes"]({key: value for key, value in KOHYA.items() if key != "DSHF_one"}) == "Auto"
+        assert PASTING["enabled"]({"Steps": "20"}) is False
+        assert PASTING["scaler"]({**KOHYA, "DSHF_scaler": "lanczos"}) is None
+        assert PASTING["method"]({**KOHYA, "HiDiffusion method": "HiDiffusion"}) == "HiDiffusion"
 
 
 def test_what_is_sent_from_tab_to_tab_is_the_same_in_both(host):

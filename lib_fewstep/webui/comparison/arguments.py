@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib_fewstep.compare.settings import LISTS, ComparisonSettings
-from lib_fewstep.options import SettingError, options_of, shown
-from lib_fewstep.webui.highres.arguments import from_ui
+from lib_fewstep.options import PageField, SettingError, from_page, page_fields, shown
 
-NO_PROMPTS = "None"
 NUMBERS = ("steps", "cfg")
-OPTIONS = options_of(ComparisonSettings)
+"""Lists that the page shows as text."""
 
 
 def comparison_settings(args: Sequence[Any]) -> ComparisonSettings:
@@ -22,22 +21,12 @@ def comparison_settings(args: Sequence[Any]) -> ComparisonSettings:
     """
     if args and isinstance(args[0], Mapping):
         return ComparisonSettings.from_dict(args[0])
-    if len(args) != len(OPTIONS):
+    if len(args) != len(FIELDS):
         raise SettingError(
-            f"script_args has {len(args)} values: it must be a dict of settings, or all {len(OPTIONS)} values in order."
+            f"script_args has {len(args)} values: it must be a dict of settings, or all {len(FIELDS)} values in order."
         )
-    values = {name: _from_page(name, value) for name, value in zip(OPTIONS, args, strict=True)}
-    return ComparisonSettings.from_dict(values)
-
-
-def page_value(name: str) -> Any:
-    """What the page shows first for a setting."""
-    value = getattr(ComparisonSettings(), name)
-    if name == "prompts":
-        return NO_PROMPTS
-    if name in NUMBERS:
-        return listed(value)
-    return list(value) if name in LISTS else value
+    values = {name: _from_text(name, value) for name, value in zip(FIELDS, args, strict=True)}
+    return ComparisonSettings.from_dict(from_page(ComparisonSettings, values))
 
 
 def listed(values: Sequence[Any]) -> str:
@@ -45,12 +34,22 @@ def listed(values: Sequence[Any]) -> str:
     return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
-def _from_page(name: str, value: Any) -> Any:
+def _shown(field: PageField) -> Any:
+    if field.name in NUMBERS:
+        return listed(field.shown)
+    return list(field.shown) if field.name in LISTS else field.shown
+
+
+FIELDS = {
+    name: dataclasses.replace(field, shown=_shown(field)) for name, field in page_fields(ComparisonSettings).items()
+}
+"""The components of the page in their order."""
+
+
+def _from_text(name: str, value: Any) -> Any:
     if name in NUMBERS and isinstance(value, str):
         return [_number(name, text) for text in re.split(r"[,\s]+", value.strip()) if text]
-    if name == "prompts":
-        return "" if value in (None, NO_PROMPTS) else value
-    return from_ui(value, OPTIONS[name])
+    return value
 
 
 def _number(name: str, text: str) -> float:
@@ -58,4 +57,5 @@ def _number(name: str, text: str) -> float:
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
-        raise SettingError(f"{name} = {shown(text)} is not allowed: it must be {OPTIONS[name].allowed}.") from None
+        allowed = FIELDS[name].option.allowed
+        raise SettingError(f"{name} = {shown(text)} is not allowed: it must be {allowed}.") from None

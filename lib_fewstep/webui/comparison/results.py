@@ -15,10 +15,11 @@ from lib_fewstep.compare.grid import NOT_RUN, draw_grid, draw_strip
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.settings import ComparisonSettings
 from lib_fewstep.compare.table import csv_text, tabulate, write_csv
+from lib_fewstep.options import options_of
 from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.translate import in_language
-from lib_fewstep.webui.comparison.arguments import OPTIONS, listed
+from lib_fewstep.webui.comparison.arguments import listed
 
 TITLE = "Few-step comparison"
 
@@ -69,7 +70,7 @@ def _infotext(p: Any, settings: ComparisonSettings, done: list[Processed]) -> st
     if not done:
         return str(p.prompt)
     said = {"Script": TITLE}
-    for name, option in OPTIONS.items():
+    for name, option in options_of(ComparisonSettings).items():
         value = getattr(settings, name)
         if value != getattr(ComparisonSettings(), name):
             said[option.infotext] = listed(value) if isinstance(value, tuple) else str(value)

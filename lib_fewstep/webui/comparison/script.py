@@ -11,12 +11,12 @@ from modules import scripts
 from lib_fewstep.compare.settings import LISTS, METHODS
 from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.component import component
 from lib_fewstep.webui.common.prompt_files import saved_prompts
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.comparison.arguments import NO_PROMPTS, NUMBERS, OPTIONS, comparison_settings, page_value
+from lib_fewstep.webui.comparison.arguments import FIELDS, NUMBERS, comparison_settings
 from lib_fewstep.webui.comparison.results import TITLE
 from lib_fewstep.webui.comparison.run import run_comparison
-from lib_fewstep.webui.highres.accordion import component
 
 _ROWS = (
     ("steps", "cfg"),
@@ -45,7 +45,7 @@ class ComparisonScript(scripts.Script):
         for row in _ROWS:
             with gr.Row():
                 made |= {name: _component(tab, name) for name in row}
-        components = {name: made[name] for name in OPTIONS}
+        components = {name: made[name] for name in FIELDS}
         self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
         self.paste_field_names = []
         return list(components.values())
@@ -62,27 +62,28 @@ def pasted(name: str, parameters: dict[str, str]) -> Any:
     """What a pasted infotext makes of a component; that of another image leaves it as it is (None)."""
     if parameters.get("Script") != TITLE:
         return None
-    text = parameters.get(OPTIONS[name].infotext)
+    field = FIELDS[name]
+    text = parameters.get(field.option.infotext)
     if text is None:
-        return page_value(name)
+        return field.shown
     if name in NUMBERS:
         return text
     if name in LISTS:
         return text.split(", ")
-    return text == "True" if isinstance(page_value(name), bool) else text
+    return text == "True" if isinstance(field.shown, bool) else text
 
 
 def _component(tab: str, name: str) -> Any:
-    option, value, elem_id = OPTIONS[name], page_value(name), f"fewstep_comparison_{tab}_{name}"
+    field, elem_id = FIELDS[name], f"fewstep_comparison_{tab}_{name}"
     offered = _choices(name)
     if offered is None:
-        return component(option, value, elem_id)
+        return component(field, elem_id)
     return gr.Dropdown(
         choices=offered,
-        value=value,
+        value=field.shown,
         multiselect=name in LISTS,
-        label=option.label,
-        info=option.help,
+        label=field.option.label,
+        info=field.option.help,
         elem_id=elem_id,
     )
 
@@ -92,4 +93,4 @@ def _choices(name: str) -> list[str] | None:
         return host.lists.sampler_names()
     if name == "methods":
         return list(METHODS)
-    return [NO_PROMPTS, *saved_prompts()] if name == "prompts" else None
+    return [FIELDS[name].shown, *saved_prompts()] if name == "prompts" else None

@@ -9,23 +9,18 @@ from typing import Any
 import gradio as gr
 from modules.ui_components import InputAccordion
 
-from lib_fewstep.options import Option, options_of
+from lib_fewstep.options import page_fields
 from lib_fewstep.sampling.presets import PRESETS, Preset, Recognised, recognise
-from lib_fewstep.sampling.settings import FewStepSettings, InvertSettings, PriorSettings
+from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
+from lib_fewstep.webui.common.component import component
 from lib_fewstep.webui.common.translate import in_language
-from lib_fewstep.webui.fewstep.arguments import PAGE
 from lib_fewstep.webui.fewstep.infotext import steps_said
-from lib_fewstep.webui.fewstep.prior_files import NO_PRIOR, saved_priors
-from lib_fewstep.webui.highres.accordion import component
+from lib_fewstep.webui.fewstep.prior_files import saved_priors
 
-_OPTIONS: dict[str, Option] = {
-    **options_of(FewStepSettings),
-    **{f"prior_{name}": option for name, option in options_of(PriorSettings).items()},
-    **{f"invert_{name}": option for name, option in options_of(InvertSettings).items()},
-}
+_FIELDS = page_fields(FewStepSettings)
 _FILLED = {"sampling": "sampler", "scheduler": "schedule", "steps": "steps", "cfg_scale": "cfg"}
 _PICTURE = "image"
 
@@ -51,17 +46,17 @@ class FewStepAccordion(TabAccordion):
                 )
             made["timesteps"] = _component(tab, "timesteps")
             with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
-                made |= {name: _component(tab, name) for name in PAGE if name.startswith("prior_")}
+                made |= _parts(tab, "prior")
             inverting = gr.Accordion(
                 "CFG++ inversion", open=False, visible=tab == "img2img", elem_id=_elem_id(tab, "inversion")
             )
             with inverting:
-                made |= {name: _component(tab, name) for name in PAGE if name.startswith("invert")}
+                made |= {"invert": _component(tab, "invert"), **_parts(tab, "invert")}
                 self.read = gr.Button("Read from the image's infotext", elem_id=_elem_id(tab, "invert_read"))
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
         made["guidance"].value = host.options.setting_shown("guidance")
         made["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings
-        return {name: made[name] for name in PAGE}
+        return {name: made[name] for name in _FIELDS}
 
     def fields(self, tab: str) -> dict[str, str]:
         """What a preset fills and what tells which one fits; in img2img the picture."""
@@ -127,7 +122,7 @@ def _filled(name: str, timesteps: str) -> list[Any]:
     if preset is None:
         left = "" if timesteps in map(_timesteps, PRESETS.values()) else gr.update()
         return [*[gr.update()] * (len(_FILLED) + 1), left]
-    gamma = PAGE["gamma"] if preset.gamma is None else preset.gamma
+    gamma = _FIELDS["gamma"].shown if preset.gamma is None else preset.gamma
     return [*(getattr(preset, part) for part in _FILLED.values()), gamma, _timesteps(preset)]
 
 
@@ -143,13 +138,19 @@ def _original(picture: Any) -> list[Any]:
     return [said.get("Prompt", ""), said.get("Negative prompt", ""), steps_said(said) or gr.update()]
 
 
+def _parts(tab: str, whole: str) -> dict[str, Any]:
+    """The components of a setting that is made of several."""
+    return {name: _component(tab, name) for name, field in _FIELDS.items() if field.whole == whole}
+
+
 def _component(tab: str, name: str) -> Any:
-    option, elem_id = _OPTIONS[name], _elem_id(tab, name)
+    field, elem_id = _FIELDS[name], _elem_id(tab, name)
     if name == "prior_images":
-        return gr.File(file_count="multiple", label=option.label, elem_id=elem_id)
+        return gr.File(file_count="multiple", label=field.option.label, elem_id=elem_id)
     if name == "prior_statistics":
-        option = dataclasses.replace(option, choices=(NO_PRIOR, *saved_priors()))
-    return component(option, PAGE[name], elem_id)
+        option = dataclasses.replace(field.option, choices=(field.shown, *saved_priors()))
+        field = dataclasses.replace(field, option=option)
+    return component(field, elem_id)
 
 
 def _elem_id(tab: str, name: str) -> str:

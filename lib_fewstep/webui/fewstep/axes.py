@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lib_fewstep.compare.prompts import Prompt
-from lib_fewstep.options import SettingError, guess, options_of, shown
+from lib_fewstep.options import SettingError, guess, options_of, page_fields, shown
 from lib_fewstep.sampling.settings import FewStepSettings, PriorSettings, timesteps_from
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.prompt_files import prompts_from
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.common.xyz import choices, confirming, kind, leave, values_of
-from lib_fewstep.webui.fewstep.arguments import PAGE
 from lib_fewstep.webui.fewstep.prior_files import NO_PRIOR, saved_priors, statistics
 
 AXES = "Few-Step"
@@ -55,7 +54,7 @@ def _axis(
     offered: Callable[[], list[str]] | None = None,
 ) -> Any:
     label = f"[Few-Step] {name.capitalize()}"
-    known = choices(_OPTIONS[name], "")
+    known, fields = choices(_OPTIONS[name], ""), page_fields(FewStepSettings)
 
     def read(value: Any) -> Any:
         return getattr(FewStepSettings(**{name: from_value(value)}), name)
@@ -67,7 +66,7 @@ def _axis(
 
     return xyz.AxisOption(
         label,
-        kind(PAGE.get(name, "")),
+        kind(fields[name].shown if name in fields else ""),
         apply,
         confirm=confirming(label, read),
         choices=offered or (None if known is None else lambda: known),

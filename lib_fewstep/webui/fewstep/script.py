@@ -4,67 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules import script_callbacks, scripts
+from modules import script_callbacks
 
-from lib_fewstep.options import SettingError
 from lib_fewstep.sampling.presets import Planned, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.common.xyz import add_when_there, values_of
 from lib_fewstep.webui.fewstep import samplers, settings_page
 from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
 from lib_fewstep.webui.fewstep.arguments import few_step_settings, with_preset
 from lib_fewstep.webui.fewstep.axes import AXES, few_step_axes, with_axes
-from lib_fewstep.webui.fewstep.infotext import PASTED, SENT, forget, guided, infotext
+from lib_fewstep.webui.fewstep.infotext import PASTING, guided, infotext
 from lib_fewstep.webui.fewstep.job import FewStepJob
 from lib_fewstep.webui.fewstep.sampling_pass import attach
 
 
-class FewStepScript(scripts.Script):
+class FewStepScript(SettingsScript):
     """Guidance, schedule, start and presets of few-step sampling, in txt2img, img2img, plots and the API."""
 
-    def __init__(self) -> None:
-        """One per tab; the accordion waits for the tab's own fields."""
-        self._accordion = FewStepAccordion()
-
-    def title(self) -> str:
-        """The name of the script in the API's `alwayson_scripts`."""
-        return "Few-Step"
-
-    def show(self, is_img2img: bool) -> Any:
-        """In both tabs, for every image."""
-        return scripts.AlwaysVisible
-
-    def ui(self, is_img2img: bool) -> list[Any]:
-        """The accordion; its components are the script's arguments, in the order of the page."""
-        components = self._accordion.build("img2img" if is_img2img else "txt2img")
-        self.infotext_fields = [(component, PASTED[name]) for name, component in components.items()]
-        self.paste_field_names = list(SENT)
-        return list(components.values())
-
-    def after_component(self, component: Any, **kwargs: Any) -> None:
-        """Catch the tab's own fields, which a preset fills."""
-        self._accordion.caught(component)
+    script_title = "Few-Step"
+    settings = FewStepSettings
+    request = FewStepJob
+    accordion = FewStepAccordion
+    pasting = PASTING
+    not_sent = ("prior_images",)  # gradio cannot hand on uploaded files
 
     def process(self, p: Any, *args: Any) -> None:
-        """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
-        state.drop(p, FewStepJob)
-        forget(p.extra_generation_params)
-        settings = FewStepSettings(enabled=False)
-        try:
-            plotted = values_of(p, AXES)
-            guidance = _own_guidance(p)
-            settings = with_axes(few_step_settings(args, guidance), plotted)
-            if settings.enabled or settings.guidance != FewStepSettings().guidance:
-                from_page = bool(args) and isinstance(args[0], bool)
-                settings = _start(p, settings, guidance, by_name="preset" in plotted or not from_page)
+        """Read the arguments, and say what will go wrong."""
+        forget(FewStepSettings, p.extra_generation_params)
+        super().process(p, *args)
+        _advise(p, state.find(p, FewStepJob))
+
+    def read(self, p: Any, args: tuple[Any, ...]) -> FewStepJob | None:
+        """The settings of arguments and axes, with a preset's values on the processing object."""
+        plotted, guidance = values_of(p, AXES), _own_guidance(p)
+        settings = with_axes(few_step_settings(args, guidance), plotted)
+        if not settings.enabled and settings.guidance == FewStepSettings().guidance:
             _check_hires(p, settings)
-        except SettingError as refusal:
-            state.put(p, FewStepJob(refusal=str(refusal)))
-        _advise(p, settings)
+            return None
+        from_page = bool(args) and isinstance(args[0], bool)
+        settings = _start(p, settings, guidance, by_name="preset" in plotted or not from_page)
+        _check_hires(p, settings)
+        return FewStepJob(settings)
 
     def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """Get the sampler of the pass that is about to start ready."""
@@ -78,13 +64,12 @@ def _own_guidance(p: Any) -> str:
 
 
 def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
-    """Leave the job on the processing object; returns the settings with a preset's values filled in."""
+    """The settings with a preset's values, of which the job takes its part, as does the infotext."""
     if by_name:
         settings = with_preset(p, settings)
     if settings.timesteps:
         used = at_or_below(settings.timesteps, p.denoising_strength) if host.job.is_img2img(p) else settings.timesteps
         p.steps = len(used)
-    state.put(p, FewStepJob(settings))
     p.extra_generation_params.update(infotext(settings, _samplers_of(p), guidance))
     return settings
 
@@ -101,8 +86,9 @@ def _samplers_of(p: Any) -> list[str]:
     return [name for name in (p.sampler_name, host.job.hires_sampler(p)) if name]
 
 
-def _advise(p: Any, settings: FewStepSettings) -> None:
+def _advise(p: Any, job: FewStepJob | None) -> None:
     """Say once, under the image and in the log, what will go wrong."""
+    settings = job.settings if job is not None else FewStepSettings(enabled=False)
     planned = Planned(
         p.sampler_name,
         host.job.schedule_label(p),

@@ -10,14 +10,16 @@ import gradio as gr
 from modules.ui_components import InputAccordion
 
 from lib_fewstep.highres import HighResSettings
-from lib_fewstep.options import Option, SettingError, options_of
+from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
-from lib_fewstep.webui.highres.arguments import highres_settings, ui_value
+from lib_fewstep.webui.common.component import component
+from lib_fewstep.webui.highres.arguments import highres_settings
 from lib_fewstep.webui.highres.passes import FIELDS, passes_of
 from lib_fewstep.webui.highres.preview import forecast
 
 _OPTIONS = options_of(HighResSettings)
+_FIELDS = page_fields(HighResSettings)
 _METHODS = _OPTIONS["method"].choices
 _IN_A_ROW = 3
 _PICTURE_TABS = (
@@ -95,7 +97,7 @@ def _line(tab: str, held: dict[str, Any]) -> str:
 
 def _group(tab: str, method: str, made: dict[str, Any]) -> gr.Group:
     """The components of a method alone, which are added to those that are `made`."""
-    with gr.Group(visible=method == ui_value("method")) as group:
+    with gr.Group(visible=method == _FIELDS["method"].shown) as group:
         names = [name for name, option in _OPTIONS.items() if option.group == method]
         for first in range(0, len(names), _IN_A_ROW):
             with gr.Row():
@@ -111,23 +113,7 @@ def _from_script(label: str) -> gr.Number:
 
 
 def _component(tab: str, name: str) -> Any:
-    return component(_OPTIONS[name], ui_value(name), _elem_id(tab, name))
-
-
-def component(option: Option, value: Any, elem_id: str) -> Any:
-    """What a setting looks like on the page, showing `value` first."""
-    common = {"value": value, "label": option.label, "info": option.help, "elem_id": elem_id}
-    if option.choices:
-        return gr.Dropdown(choices=list(option.choices), **common)
-    if isinstance(value, bool):
-        return gr.Checkbox(**common)
-    if isinstance(value, str):
-        return gr.Textbox(**common)
-    return gr.Slider(minimum=_lowest(option), maximum=option.high, step=option.step, **common)
-
-
-def _lowest(option: Option) -> float | None:
-    return 0 if option.manual == 0 else option.low
+    return component(_FIELDS[name], _elem_id(tab, name))
 
 
 def _elem_id(tab: str, name: str) -> str:

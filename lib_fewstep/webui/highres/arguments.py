@@ -1,4 +1,4 @@
-"""From a script's arguments to settings: from the API as a dict, from the UI and the API as a list."""
+"""From the arguments of the script "HiDiffusion" to its settings."""
 
 from __future__ import annotations
 
@@ -7,51 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lib_fewstep.highres import HighResSettings
-from lib_fewstep.options import Option, SettingError, options_of, shown
-
-ALWAYS_READ = ("enabled", "method", "preset", "passes", "trained_size")
+from lib_fewstep.options import options_of
+from lib_fewstep.webui.common.arguments import given_settings
 
 
 def highres_settings(args: Sequence[Any], passes: Callable[[], str] = lambda: "Auto") -> HighResSettings:
-    """The settings that a script's arguments mean.
+    """The settings that a script's arguments mean; Deep Shrink's `only_one_pass` is accepted for `passes`.
 
-    A dict as the first argument holds settings by name. Otherwise the arguments are the settings in their order;
-    missing ones keep their defaults, and those of the presets' matter are read under "Manual" only. `passes` is asked
-    where the arguments do not say and are not switched off. Raises SettingError with a sentence.
+    `passes` is asked where the arguments do not say and are not switched off. Raises SettingError with a sentence.
     """
-    first = args[0] if args else False
-    if isinstance(first, Mapping):
-        silent = first.get("enabled") is not False and not first.keys() & {"passes", "only_one_pass"}
-        return HighResSettings.from_dict({**first, "passes": passes()} if silent else first)
-    if not isinstance(first, bool):
-        raise SettingError(
-            f"args[0] = {shown(first)} is not allowed: it must be a dict of settings, or true or false followed by the "
-            "other settings in their order."
-        )
-    options = options_of(HighResSettings)
-    if len(args) > len(options):
-        raise SettingError(f"args has {len(args)} values, but there are only {len(options)} settings.")
-    values = {name: from_ui(value, options[name]) for name, value in zip(options, args, strict=False)}
-    if first and "passes" not in values:
-        values["passes"] = passes()
-    settings = HighResSettings(**{"enabled": False, **values})
-    return _without_idle_values(settings)
-
-
-def ui_value(name: str) -> Any:
-    """What the UI shows first for a setting: switched off, with the preset's usual values."""
-    if name == "enabled":
-        return False
-    default = getattr(HighResSettings(), name)
-    return options_of(HighResSettings)[name].manual if default is None else default
-
-
-def from_ui(value: Any, option: Option) -> Any:
-    """Sliders give whole numbers as floats, and 0 where the model decides."""
-    if option.manual == 0 and option.low and value == 0 and not isinstance(value, bool):
-        return None
-    whole = isinstance(value, float) and value.is_integer() and isinstance(option.step, int)
-    return int(value) if whole else value
+    given = given_settings(HighResSettings, args)
+    if given.get("enabled") is not False and not given.keys() & {"passes", "only_one_pass"}:
+        given["passes"] = passes()
+    settings = HighResSettings.from_dict(given)
+    return settings if args and isinstance(args[0], Mapping) else _without_idle_values(settings)
 
 
 def _without_idle_values(settings: HighResSettings) -> HighResSettings:

@@ -8,10 +8,9 @@ from typing import Any
 
 from lib_fewstep.compare.settings import NO_METHOD
 from lib_fewstep.highres import HighResSettings
-from lib_fewstep.options import SettingError, options_of
+from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.xyz import choices, confirming, from_axis, kind, leave, or_refuse, values_of
-from lib_fewstep.webui.highres.arguments import ui_value
 
 AXES = "HiDiffusion"
 _OPTIONS = options_of(HighResSettings)
@@ -67,7 +66,7 @@ def _method_of(values: Mapping[str, Any]) -> str:
 
 
 def _axis(xyz: Any, name: str) -> Any:
-    shown, label = ui_value(name), _label(name)
+    shown, label = page_fields(HighResSettings)[name].shown, _label(name)
     offered = choices(_OPTIONS[name], shown)
     if name == "method":
         offered = [NO_METHOD, *(offered or [])]

@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 from lib_fewstep.highres import HighResSession, HighResSettings
-from lib_fewstep.options import options_of
+from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.launch import AroundPass
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
@@ -17,13 +18,13 @@ from lib_fewstep.webui.highres.planning import planned_session
 
 @dataclasses.dataclass
 class Job:
-    """What one request wants: settings, or the error that refuses them; and what a pass really used, once one did.
+    """What one request wants: settings, or the sentence that refuses them; and what a pass really used, once one did.
 
     `active_steps` are those on which the method acted, counted from 0, of each pass of the batch.
     """
 
-    settings: HighResSettings | None
-    refusal: ValueError | None = None
+    settings: HighResSettings | None = None
+    refusal: str | None = None
     used: HighResSettings | None = None
     active_steps: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
 
@@ -62,7 +63,7 @@ class SamplingPass(AroundPass):
         """Open the session; a Refusal reaches the user."""
         try:
             if self._job.refusal is not None:
-                raise self._job.refusal
+                raise SettingError(self._job.refusal)
             self._open()
         except ValueError as refusal:
             raise Refusal(f"HiDiffusion: {refusal}") from refusal
@@ -104,8 +105,7 @@ class SamplingPass(AroundPass):
     def _say_in_infotext(self) -> None:
         """The settings once a pass has used them; nothing as long as none has."""
         parameters = self._p.extra_generation_params
-        for option in options_of(HighResSettings).values():
-            parameters.pop(option.infotext, None)
+        forget(HighResSettings, parameters)
         if self._job.used is not None:
             parameters.update(infotext(self._settings, self._job.used))
 

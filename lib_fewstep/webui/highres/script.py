@@ -2,60 +2,43 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from modules import script_callbacks, scripts
+from modules import script_callbacks
 
-from lib_fewstep.options import SettingError
+from lib_fewstep.highres import HighResSettings
 from lib_fewstep.unet import remove
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.xyz import add_when_there, values_of
 from lib_fewstep.webui.highres.accordion import HighResAccordion
 from lib_fewstep.webui.highres.arguments import highres_settings
 from lib_fewstep.webui.highres.axes import AXES, hires_axes, with_axes
-from lib_fewstep.webui.highres.infotext import PASTED, infotext
+from lib_fewstep.webui.highres.infotext import PASTING, infotext
 from lib_fewstep.webui.highres.sampling_pass import Job, SamplingPass, on_cfg_denoiser
 
 
-class HiDiffusionScript(scripts.Script):
+class HiDiffusionScript(SettingsScript):
     """Images larger than the model was trained for, in txt2img, img2img, plots and the API."""
 
-    def __init__(self) -> None:
-        """One per tab; the accordion waits for the tab's own fields."""
-        self._accordion = HighResAccordion()
-
-    def title(self) -> str:
-        """The name of the script in the API's `alwayson_scripts`."""
-        return "HiDiffusion"
-
-    def show(self, is_img2img: bool) -> Any:
-        """In both tabs, for every image."""
-        return scripts.AlwaysVisible
-
-    def ui(self, is_img2img: bool) -> list[Any]:
-        """The accordion; its components are the script's arguments, in the settings' order."""
-        components = self._accordion.build("img2img" if is_img2img else "txt2img")
-        self.infotext_fields = [(component, PASTED[name]) for name, component in components.items()]
-        self.paste_field_names = list(PASTED.values())
-        return list(components.values())
-
-    def after_component(self, component: Any, **kwargs: Any) -> None:
-        """Catch the tab's own fields, which the accordion's line follows."""
-        self._accordion.caught(component)
+    script_title = "HiDiffusion"
+    settings = HighResSettings
+    request = Job
+    accordion = HighResAccordion
+    pasting = PASTING
 
     def process(self, p: Any, *args: Any) -> None:
-        """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
+        """Begin with a clean model, whatever an earlier run may have left there."""
         clean_up()
-        state.drop(p, Job)
-        try:
-            settings = with_axes(highres_settings(args, partial(host.options.setting, "passes")), values_of(p, AXES))
-        except SettingError as refusal:
-            state.put(p, Job(None, refusal))
-            return
-        if settings.enabled:
-            state.put(p, Job(settings))
-            p.extra_generation_params.update(infotext(settings))
+        super().process(p, *args)
+
+    def read(self, p: Any, args: tuple[Any, ...]) -> Job | None:
+        """The settings of arguments and axes, which go into the infotext until the passes say what they used."""
+        settings = with_axes(highres_settings(args, lambda: host.options.setting("passes")), values_of(p, AXES))
+        if not settings.enabled:
+            return None
+        p.extra_generation_params.update(infotext(settings))
+        return Job(settings)
 
     def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """What is kept of a batch's passes begins anew."""
