@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 
 from lib_fewstep.compare.metrics import psnr, ssim
 from lib_fewstep.compare.outcome import Outcome

@@ -13,7 +13,7 @@ from lib_fewstep.sampling.inversion import invert_cfgpp
 from lib_fewstep.sampling.sa_solver import sample_sa_solver
 from lib_fewstep.sampling.schedules import lcm_timesteps, sigmas_at, trailing_timesteps
 from lib_fewstep.sampling.settings import FewStepSettings
-from lib_fewstep.sampling.steps import MissingUncondError
+from lib_fewstep.sampling.uncond import MissingUncondError
 
 __all__ = [
     "FewStepSettings",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_fewstep.sampling.entries import entries_of
 from lib_fewstep.sentences import Sentence
 
 MOST_CFG = 2.0
@@ -16,7 +17,8 @@ MOST_CFG = 2.0
 
 FEW_STEPS = 8
 _TRAILING = ("Trailing", "SGM Uniform")
-_HOSTS_DDIM = ("DDIM", "DDIM CFG++")
+_HOSTS_DDIM_CFGPP = "DDIM CFG++"
+_HOSTS_DDIM = ("DDIM", _HOSTS_DDIM_CFGPP)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Planned:
     @property
     def cfgpp(self) -> bool:
         """Whether the sampler renoises with the unconditional image."""
-        return self.sampler.endswith("CFG++")
+        return self.sampler == _HOSTS_DDIM_CFGPP or any(entry.cfgpp for entry in entries_of([self.sampler]))
 
     @property
     def trailing(self) -> bool:
@@ -173,7 +175,7 @@ def _ddim_slips(sampler: str, steps: int) -> list[Sentence]:
     """What the WebUI's DDIM does otherwise than it says: its timesteps are 1, 1 + 1000 // steps, and so on."""
     grid = range(0, 1000, 1000 // steps)
     evaluations, first = len(grid) - 1, min(grid[-1] + 1, 999)
-    better = "Euler CFG++" if sampler.endswith("CFG++") else "Euler"
+    better = "Euler CFG++" if sampler == _HOSTS_DDIM_CFGPP else "Euler"
     cure = Sentence('use {sampler} with the schedule "Trailing" instead.', sampler=better)
     known = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "first": first, "cure": cure}
     found = []
@@ -187,7 +189,7 @@ def _ddim_slips(sampler: str, steps: int) -> list[Sentence]:
                 **known,
             )
         )
-    if sampler.endswith("CFG++"):
+    if sampler == _HOSTS_DDIM_CFGPP:
         found.append(
             Sentence(
                 "The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}", **known

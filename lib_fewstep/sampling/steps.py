@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import trange
 
+from lib_fewstep.sampling.uncond import MissingUncondError, is_noise
+
 Callback = Callable[[dict[str, Any]], None]
 NoiseSampler = Callable[[Any, Any], Tensor]
-
-
-class MissingUncondError(ValueError):
-    """The denoiser gives no unconditional output, so CFG++ has nothing to renoise with."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +114,8 @@ class GuidedRun(Run):
     def both(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """One evaluation: the guided image and the unconditional one.
 
-        Raises MissingUncondError if the denoiser keeps no unconditional output. Hosts differ in what they keep: the
-        image (AUTOMATIC1111) or the predicted noise (Forge). A denoiser with a true `uncond_is_image` keeps the image;
-        for others it is seen at the first evaluation, where guidance moves the image less than confusing the two
-        would. That can fail where guidance is very strong at noise levels around 1: a host that knows should say so.
+        Raises MissingUncondError if the denoiser keeps no unconditional output. A denoiser with a true
+        `uncond_is_image` keeps the image; for others `is_noise` guesses at the first evaluation.
         """
         self.model.last_noise_uncond = None
         denoised = self.denoised(x, sigma)
@@ -127,13 +123,9 @@ class GuidedRun(Run):
         if kept is None:
             raise MissingUncondError(f"CFG++ needs the unconditional output, which {_name(self.model)} does not keep.")
         if self._keeps_noise is None:
-            self._keeps_noise = _distance(denoised, x - sigma * kept) < _distance(denoised, kept)
+            self._keeps_noise = is_noise(kept, x, sigma, denoised)
         return denoised, x - sigma * kept if self._keeps_noise else kept
 
 
 def _name(model: Any) -> str:
     return type(model).__name__
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).float().norm())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib_fewstep.webui.common import state
+from lib_fewstep.webui.common.host.protocols import Processing
 
 
 class AroundPass:
@@ -15,7 +16,7 @@ class AroundPass:
     job's state has at most one pass of each subclass: the one that waits or runs.
     """
 
-    def __init__(self, p: Any) -> None:
+    def __init__(self, p: Processing) -> None:
         """Around the next pass of the processing object `p`."""
         self._p = p
         self._steps = 0

@@ -9,6 +9,7 @@ from modules import scripts
 from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import state
 from lib_fewstep.webui.common.accordion import TabAccordion
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import Pasted
 
 
@@ -52,7 +53,7 @@ class SettingsScript(scripts.Script):  # type: ignore[misc]  # the host's module
         """Catch the tab's own fields, which the accordion follows or fills."""
         self._accordion.caught(component)
 
-    def process(self, p: Any, *args: Any) -> None:
+    def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
         state.drop(p, self.request)
         try:
@@ -62,6 +63,6 @@ class SettingsScript(scripts.Script):  # type: ignore[misc]  # the host's module
         if request is not None:
             state.put(p, request)
 
-    def read(self, p: Any, args: tuple[Any, ...]) -> Any:
+    def read(self, p: Processing, args: tuple[Any, ...]) -> Any:
         """The request that arguments and axes make; None where nothing is to be done. Raises SettingError."""
         raise NotImplementedError

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from lib_fewstep.webui.common.host.protocols import Processing
+
 ATTRIBUTE = "fewstep"
 
 E = TypeVar("E")
 
 
-def find(p: Any, kind: type[E]) -> E | None:
+def find(p: Processing, kind: type[E]) -> E | None:
     """The entry of a kind that a processing object has; None without one, and where there is no job (`p` None)."""
     entry: E | None = None if p is None else _entries(p).get(kind)
     return entry
 
 
-def put(p: Any, entry: object) -> None:
+def put(p: Processing, entry: object) -> None:
     """Keep an entry, in the place of an earlier one of its kind."""
     setattr(p, ATTRIBUTE, {**_entries(p), type(entry): entry})
 
 
-def drop(p: Any, kind: type[Any]) -> None:
+def drop(p: Processing, kind: type[Any]) -> None:
     """Forget the entry of a kind, if there is one."""
     setattr(p, ATTRIBUTE, {known: entry for known, entry in _entries(p).items() if known is not kind})
 
 
-def _entries(p: Any) -> dict[type[Any], Any]:
+def _entries(p: Processing) -> dict[type[Any], Any]:
     entries: dict[type[Any], Any] = vars(p).get(ATTRIBUTE, {})
     return entries

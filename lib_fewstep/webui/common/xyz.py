@@ -10,6 +10,7 @@ from modules import script_callbacks
 
 from lib_fewstep.options import Option, SettingError
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
 
 _TRUTH = {"True": True, "False": False}
@@ -43,18 +44,18 @@ class AxisValues:
     by_script: Mapping[str, Mapping[str, Any]]
 
 
-def leave(p: Any, script: str, **values: Any) -> None:
+def leave(p: Processing, script: str, **values: Any) -> None:
     """Leave values for a script on a cell's processing object."""
     by_script = _by_script(p)
     state.put(p, AxisValues({**by_script, script: {**by_script.get(script, {}), **values}}))
 
 
-def values_of(p: Any, script: str) -> Mapping[str, Any]:
+def values_of(p: Processing, script: str) -> Mapping[str, Any]:
     """What the axes of a plot have left for a script; nothing outside of a plot."""
     return _by_script(p).get(script, {})
 
 
-def _by_script(p: Any) -> Mapping[str, Mapping[str, Any]]:
+def _by_script(p: Processing) -> Mapping[str, Mapping[str, Any]]:
     left = state.find(p, AxisValues)
     return {} if left is None else left.by_script
 
@@ -79,7 +80,7 @@ def from_axis(shown: Any, value: Any) -> Any:
 def confirming(label: str, read: Callable[[Any], object]) -> Callable[[Any, Sequence[Any]], None]:
     """A `confirm` that reads each value before the first image; a Refusal names the axis and the value."""
 
-    def confirm(p: Any, values: Sequence[Any]) -> None:  # noqa: ARG001 (the host's signature)
+    def confirm(p: Processing, values: Sequence[Any]) -> None:  # noqa: ARG001 (the host's signature)
         if not values:
             raise Refusal(f"{label} has no values: it must have at least one.")
         for value in values:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from modules import images, infotext_utils, shared
@@ -17,6 +16,7 @@ from lib_fewstep.compare.settings import ComparisonSettings
 from lib_fewstep.compare.table import csv_text, tabulate, write_csv
 from lib_fewstep.options import options_of
 from lib_fewstep.sentences import Sentence, joined
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.comparison.arguments import listed
@@ -24,7 +24,7 @@ from lib_fewstep.webui.comparison.arguments import listed
 TITLE = "Few-step comparison"
 
 
-def results(p: Any, settings: ComparisonSettings, outcomes: list[Outcome], done: list[Processed]) -> Processed:
+def results(p: Processing, settings: ComparisonSettings, outcomes: list[Outcome], done: list[Processed]) -> Processed:
     """Grid, curves, strips and, if asked for, the cells' images; saved as the WebUI's settings say of grids.
 
     The table is in the API's answer, too: `info`, `extra_generation_params`, under the script's title.
@@ -65,7 +65,7 @@ def _title(outcomes: list[Outcome]) -> str:
     return TITLE if made is None else f"{TITLE}: {made['model']}, {made['width']}x{made['height']}"
 
 
-def _infotext(p: Any, settings: ComparisonSettings, done: list[Processed]) -> str:
+def _infotext(p: Processing, settings: ComparisonSettings, done: list[Processed]) -> str:
     """The first image's infotext, and what else there is to compare; settings at their defaults are left out."""
     if not done:
         return str(p.prompt)
@@ -77,7 +77,7 @@ def _infotext(p: Any, settings: ComparisonSettings, done: list[Processed]) -> st
     return ", ".join([done[0].infotexts[0], *(f"{key}: {infotext_utils.quote(text)}" for key, text in said.items())])
 
 
-def _saved(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Sentence:
+def _saved(p: Processing, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Sentence:
     """Save pictures and table; says where the table is, or why it is nowhere."""
     try:
         return Sentence("The table is {path}.", path=_save(p, made, pictures, frame))
@@ -85,7 +85,7 @@ def _saved(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFr
         return Sentence("Nothing is saved: {error}.", error=error)
 
 
-def _save(p: Any, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:
+def _save(p: Processing, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:
     """Save pictures and table; returns the table's path."""
     paths = [
         images.save_image(

@@ -16,6 +16,7 @@ from lib_fewstep.compare.settings import AS_SET, Cell, ComparisonSettings, cells
 from lib_fewstep.options import SettingError, guess, shown
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.prompt_files import prompt_set
 from lib_fewstep.webui.common.translate import in_language
@@ -28,7 +29,7 @@ from lib_fewstep.webui.record.script import Asked, ask
 _LONGEST_STRIP_IMAGE = 256
 
 
-def run_comparison(p: Any, settings: ComparisonSettings) -> Processed:
+def run_comparison(p: Processing, settings: ComparisonSettings) -> Processed:
     """All cells of a comparison, and what is made of them. Raises SettingError before the first image.
 
     An interrupt keeps what is done; a cell that fails keeps the sentence that says why.
@@ -70,13 +71,13 @@ def _known(setting: str, name: str) -> str:
     return found
 
 
-def _prompts(p: Any, settings: ComparisonSettings) -> list[Prompt]:
+def _prompts(p: Processing, settings: ComparisonSettings) -> list[Prompt]:
     if settings.prompts:
         return prompt_set(settings.prompts, settings.prompt_limit, settings.prompt_seed)
     return [Prompt(p.prompt)]
 
 
-def _outcome(p: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outcome:
+def _outcome(p: Processing, cell: Cell, done: list[Processed], *, strips: bool) -> Outcome:
     """What comes of one cell; whatever it raises becomes its error."""
     try:
         return _made(_job(p, cell), cell, done, strips=strips)
@@ -102,7 +103,7 @@ def _made(job: Any, cell: Cell, done: list[Processed], *, strips: bool) -> Outco
     return outcome
 
 
-def _job(p: Any, cell: Cell) -> Any:
+def _job(p: Processing, cell: Cell) -> Any:
     """The job of one cell; nothing of it stays on `p`."""
     job = copy(p)
     job.extra_generation_params = dict(p.extra_generation_params)

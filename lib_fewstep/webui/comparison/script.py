@@ -12,6 +12,7 @@ from lib_fewstep.compare.settings import LISTS, METHODS
 from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.component import component
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.prompt_files import saved_prompts
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.comparison.arguments import FIELDS, NUMBERS, comparison_settings
@@ -27,7 +28,7 @@ _ROWS = (
 )
 
 
-class ComparisonScript(scripts.Script):
+class ComparisonScript(scripts.Script):  # type: ignore[misc]  # the host's modules have no types
     """Steps, CFG, samplers and methods on the same seeds, each measured against a reference of many steps."""
 
     def title(self) -> str:
@@ -47,10 +48,10 @@ class ComparisonScript(scripts.Script):
                 made |= {name: _component(tab, name) for name in row}
         components = {name: made[name] for name in FIELDS}
         self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
-        self.paste_field_names = []
+        self.paste_field_names: list[str] = []
         return list(components.values())
 
-    def run(self, p: Any, *args: Any) -> Any:
+    def run(self, p: Processing, *args: Any) -> Any:
         """Generate all cells; what is wrong with the settings is raised before the first image."""
         try:
             return run_comparison(p, comparison_settings(args))

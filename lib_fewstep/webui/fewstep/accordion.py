@@ -17,7 +17,7 @@ from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
 from lib_fewstep.webui.common.component import component
 from lib_fewstep.webui.common.translate import in_language
-from lib_fewstep.webui.fewstep.infotext import steps_said
+from lib_fewstep.webui.fewstep.infotext import steps_in
 from lib_fewstep.webui.fewstep.prior_files import saved_priors
 
 _FIELDS = page_fields(FewStepSettings)
@@ -135,7 +135,7 @@ def _original(picture: Any) -> list[Any]:
     said = {} if picture is None else host.images.infotext_of(picture)
     if not said:
         return [gr.update()] * 3
-    return [said.get("Prompt", ""), said.get("Negative prompt", ""), steps_said(said) or gr.update()]
+    return [said.get("Prompt", ""), said.get("Negative prompt", ""), steps_in(said) or gr.update()]
 
 
 def _parts(tab: str, whole: str) -> dict[str, Any]:

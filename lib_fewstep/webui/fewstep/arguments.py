@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_fewstep.sampling.settings import GUIDANCES, FewStepSettings
 from lib_fewstep.webui.common.arguments import given_settings
+from lib_fewstep.webui.common.host.protocols import Processing
 
 
 def few_step_settings(args: Sequence[Any], guidance: str = GUIDANCES[0]) -> FewStepSettings:
@@ -20,7 +21,7 @@ def few_step_settings(args: Sequence[Any], guidance: str = GUIDANCES[0]) -> FewS
     return settings if settings.enabled else FewStepSettings(enabled=False, guidance=guidance)
 
 
-def with_preset(p: Any, settings: FewStepSettings) -> FewStepSettings:
+def with_preset(p: Processing, settings: FewStepSettings) -> FewStepSettings:
     """Set what a preset says on the processing object, except what `keep` names; returns the settings filled in."""
     preset = settings.chosen
     if preset is None:

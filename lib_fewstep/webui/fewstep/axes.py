@@ -10,6 +10,7 @@ from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.options import SettingError, guess, options_of, page_fields, shown
 from lib_fewstep.sampling.settings import FewStepSettings, PriorSettings, timesteps_from
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.prompt_files import prompts_from
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.common.xyz import choices, confirming, kind, leave, values_of
@@ -59,7 +60,7 @@ def _axis(
     def read(value: Any) -> Any:
         return getattr(FewStepSettings(**{name: from_value(value)}), name)
 
-    def apply(p: Any, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
         if before is not None:
             before(p)
         leave(p, AXES, **{name: read(value)})
@@ -73,19 +74,19 @@ def _axis(
     )
 
 
-def _keep_what_is_plotted(p: Any) -> None:
+def _keep_what_is_plotted(p: Processing) -> None:
     """A preset leaves alone what another axis of the plot changes."""
     for label in host.lists.plotted_axes():
         _keep(p, label)
 
 
-def _keep(p: Any, label: str) -> None:
+def _keep(p: Processing, label: str) -> None:
     """A preset leaves alone what the axis of that label changes."""
     if label in _KEPT_BY_AXIS:
         leave(p, AXES, keep=(*values_of(p, AXES).get("keep", ()), _KEPT_BY_AXIS[label]))
 
 
-def _refuse_steps(p: Any) -> None:  # noqa: ARG001 (as `before` is called)
+def _refuse_steps(p: Processing) -> None:  # noqa: ARG001 (as `before` is called)
     """Timesteps set the number of steps, so an axis of steps would change nothing."""
     if "Steps" in host.lists.plotted_axes():
         raise Refusal("[Few-Step] Timesteps is not allowed beside the axis Steps: the timesteps are the steps.")
@@ -126,7 +127,7 @@ def _with_known_sampler(prompt: Prompt) -> None:
         )
 
 
-def _apply_prompt(p: Any, prompt: Prompt, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+def _apply_prompt(p: Processing, prompt: Prompt, values: Any) -> None:  # noqa: ARG001 (the host's signature)
     """The prompt, and of what its file says besides whatever no other axis of the plot changes."""
     p.prompt = prompt.text
     plotted = host.lists.plotted_axes()
@@ -142,6 +143,6 @@ def _apply_prompt(p: Any, prompt: Prompt, values: Any) -> None:  # noqa: ARG001 
             _keep(p, axis)
 
 
-def _prompt_label(p: Any, axis: Any, prompt: Prompt) -> str:  # noqa: ARG001 (the host's signature)
+def _prompt_label(p: Processing, axis: Any, prompt: Prompt) -> str:  # noqa: ARG001 (the host's signature)
     text = prompt.text
     return text if len(text) <= _SHOWN_PROMPT else text[: _SHOWN_PROMPT - 3] + "..."

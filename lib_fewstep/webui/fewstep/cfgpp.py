@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from lib_fewstep.sampling import FewStepSettings, calibrated, invert_cfgpp, sample_euler_cfgpp
+from lib_fewstep.sampling.entries import ENTRIES, Entry
 from lib_fewstep.sampling.guidance import HOST_DIVISOR
 from lib_fewstep.sampling.schedules import resampled
 from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
+from lib_fewstep.sampling.uncond import is_noise
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.host.protocols import Denoiser, Img2Img
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.fewstep.infotext import infotext_of_inversion, steps_said
+from lib_fewstep.webui.fewstep.infotext import infotext_of_inversion, steps_in
 from lib_fewstep.webui.fewstep.job import job_of
 
-INVERTING = ("Euler CFG++", "DPM++ 2M CFG++")
-"""The samplers that can follow an inversion: those without fresh noise."""
+INVERTING = tuple(entry.label for entry in ENTRIES if entry.cfgpp and not entry.adds_noise)
+"""The samplers that can follow an inversion."""
 
 
 class HostDenoiser:
@@ -26,7 +30,7 @@ class HostDenoiser:
 
     uncond_is_image = True
 
-    def __init__(self, denoiser: Any) -> None:
+    def __init__(self, denoiser: Denoiser) -> None:
         """Around the denoiser of one pass."""
         self._denoiser = denoiser
         self._seen: tuple[Tensor, Tensor]
@@ -47,9 +51,7 @@ class HostDenoiser:
         if kept is None or self._denoiser.mask is not None:
             return
         x, sigma = self._seen
-        from_noise = x - sigma[:, None, None, None] * kept
-        off = [float((u + strength * (conditional - u) - guided).norm()) for u in (kept, from_noise)]
-        if off[1] < off[0] / 4:  # at a strength near 1 neither counts, and AND or another extension spoils both
+        if is_noise(kept, x, sigma[:, None, None, None], guided, conditional, strength):
             raise Refusal(
                 "CFG++ is not allowed on this host: it keeps the predicted noise where the WebUI 1.10 keeps the "
                 "unconditional image."
@@ -84,36 +86,37 @@ class HeldDenoiser(HostDenoiser):
         return image
 
 
-def cfgpp_run(
-    label: str,
-    sampler: Callable[..., Tensor],
-    denoiser: Any,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any],
-    options: dict[str, Any],
-) -> Tensor:
-    """Sample with the CFG slider read as the job wants it, and leave the denoiser as it was."""
-    if host.job.edits_by_image_cfg(denoiser.p):
+@contextmanager
+def cfgpp_pass(
+    entry: Entry, denoiser: Denoiser, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], eta: float
+) -> Iterator[tuple[HostDenoiser, Tensor]]:
+    """Denoiser and start of a pass that reads the CFG slider as the job wants it; the host's denoiser is restored."""
+    p = denoiser.p
+    if host.job.edits_by_image_cfg(p):
         raise Refusal(
-            f"image CFG scale = {denoiser.p.image_cfg_scale:g} is not allowed with {label}: it must be 1, because "
-            "CFG++ has one guidance."
+            f"image CFG scale = {p.image_cfg_scale:g} is not allowed with {entry.label}: it must be 1, "
+            "because CFG++ has one guidance."
         )
-    job, cfg = job_of(denoiser.p), extra_args["cond_scale"]
-    factor = _factor(job.settings.guidance, sampler, sigmas, options.get("eta", 1.0))
+    job, cfg = job_of(p), extra_args["cond_scale"]
+    factor = _factor(job.settings.guidance, entry.function, sigmas, eta)
     log.info(
-        "%s: CFG %g is lambda %.3g (%s, %d steps).", label, cfg, cfg * factor, job.settings.guidance, len(sigmas) - 1
+        "%s: CFG %g is lambda %.3g (%s, %d steps).",
+        entry.label,
+        cfg,
+        cfg * factor,
+        job.settings.guidance,
+        len(sigmas) - 1,
     )
     before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
     denoiser.need_last_noise_uncond = True
     try:
         with host.denoiser.every_uncond(extra_args) as skipping:
             if skipping:
-                log.info("%s needs every unconditional image; off for this pass: %s.", label, ", ".join(skipping))
+                log.info("%s needs every unconditional image; off for this pass: %s.", entry.label, ", ".join(skipping))
             if job.settings.invert is not None:
-                x = _inverted(job.settings, denoiser, x, sigmas, extra_args)
+                x = _inverted(job.settings, job.settings.invert, denoiser, x, sigmas, extra_args)
             denoiser.cond_scale_miltiplier = before[0] * factor
-            return sampler(HostDenoiser(denoiser), x, sigmas, extra_args, **options)
+            yield HostDenoiser(denoiser), x
     finally:
         denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before
         denoiser.last_noise_uncond = None
@@ -127,35 +130,38 @@ def _factor(guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: 
 
 
 def _inverted(
-    settings: FewStepSettings, denoiser: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any]
+    settings: FewStepSettings,
+    invert: InvertSettings,
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
 ) -> Tensor:
     """The noise from which the job's own images would come, given what they were made with; of the kind of `x`.
 
     Its guidance is calibrated over its own steps, which may be more or fewer than the pass has.
     """
     p, images = denoiser.p, denoiser.init_latent.to(x)
-    made = made_with(settings.invert, p, len(sigmas) - 1)
-    grid = resampled(sigmas, made.steps, denoiser.inner_model)
-    log.info(
-        "Inverting over %d steps, with the prompt %r and the negative prompt %r.",
-        made.steps,
-        made.prompt,
-        made.negative_prompt,
-    )
-    conditions = host.job.conditions(p, made.prompt, made.negative_prompt, len(images), made.steps)
-    p.extra_generation_params.update(infotext_of_inversion(made))
+    assert host.job.is_img2img(p)
+    prompt, negative_prompt, steps = _original(invert, p, len(sigmas) - 1)
+    grid = resampled(sigmas, steps, denoiser.inner_model)
+    log.info("Inverting over %d steps, with the prompt %r and the negative prompt %r.", steps, prompt, negative_prompt)
+    conditions = host.job.conditions(p, prompt, negative_prompt, len(images), steps)
+    p.extra_generation_params.update(infotext_of_inversion(InvertSettings(prompt, negative_prompt, steps)))
     denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
     with host.denoiser.held(denoiser):
         return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
 
 
-def made_with(settings: InvertSettings, p: Any, steps: int) -> InvertSettings:
-    """The settings with the image's own infotext in the place of None; without one, no prompt and the pass's steps."""
-    given = {name: value for name, value in vars(settings).items() if value is not None}
-    said = host.images.infotext_of(p.init_images[0]) if len(given) < len(vars(settings)) else {}
-    known = {
-        "prompt": said.get("Prompt", ""),
-        "negative_prompt": said.get("Negative prompt", ""),
-        "steps": steps_said(said) or min(steps, MOST_INVERSION_STEPS),
-    }
-    return InvertSettings(**{**known, **given})
+def _original(settings: InvertSettings, p: Img2Img, steps: int) -> tuple[str, str, int]:
+    """Prompt, negative prompt and steps of the image: those of the settings, else of its infotext.
+
+    Without either there is no prompt, and the pass's own steps.
+    """
+    complete = None not in vars(settings).values()
+    parameters = {} if complete else host.images.infotext_of(p.init_images[0])
+    return (
+        parameters.get("Prompt", "") if settings.prompt is None else settings.prompt,
+        parameters.get("Negative prompt", "") if settings.negative_prompt is None else settings.negative_prompt,
+        settings.steps or steps_in(parameters) or min(steps, MOST_INVERSION_STEPS),
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lib_fewstep.options import options_of
+from lib_fewstep.sampling.entries import entries_of
 from lib_fewstep.sampling.settings import GAMMA, MOST_INVERSION_STEPS, FewStepSettings, InvertSettings, PriorSettings
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.infotext import keys_of, pasted_value, pasting
@@ -19,7 +20,7 @@ _REFERENCE_IMAGES = "reference images"
 
 def guided(samplers: Iterable[str]) -> bool:
     """Whether one of these samplers reads the guidance of CFG++."""
-    return any(name.endswith("CFG++") and name != "DDIM CFG++" for name in samplers)
+    return any(entry.cfgpp for entry in entries_of(samplers))
 
 
 def infotext(settings: FewStepSettings, samplers: list[str], own_guidance: str) -> dict[str, Any]:
@@ -28,11 +29,12 @@ def infotext(settings: FewStepSettings, samplers: list[str], own_guidance: str) 
     Where `own_guidance`, the WebUI's setting, is another than the built-in one, the guidance is always said.
     """
     default = FewStepSettings()
+    takes_gamma = any(entry.takes_gamma for entry in entries_of(samplers))
     said_guidance = guided(samplers) and {settings.guidance, own_guidance} != {default.guidance}
     said: dict[str, Any] = {
         _KEYS["preset"]: settings.preset if settings.preset != default.preset else None,
         _KEYS["guidance"]: settings.guidance if said_guidance else None,
-        _KEYS["gamma"]: settings.gamma if "TCD" in samplers and settings.gamma != GAMMA else None,
+        _KEYS["gamma"]: settings.gamma if takes_gamma and settings.gamma != GAMMA else None,
         _KEYS["timesteps"]: " ".join(map(str, settings.timesteps)) or None,
     }
     if settings.prior is not None:
@@ -46,7 +48,7 @@ def infotext_of_inversion(made: InvertSettings) -> dict[str, Any]:
     return {_INVERT[name]: value for name, value in vars(made).items() if value not in (None, "")}
 
 
-def steps_said(parameters: Mapping[str, str]) -> int | None:
+def steps_in(parameters: Mapping[str, str]) -> int | None:
     """The steps that an infotext names, at most as many as an inversion has; None if it names no number of them."""
     text = parameters.get("Steps", "")
     return min(int(text), MOST_INVERSION_STEPS) if re.fullmatch("[1-9][0-9]{0,3}", text) else None

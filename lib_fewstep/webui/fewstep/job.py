@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from lib_fewstep.sampling.prior import Prior
 from lib_fewstep.sampling.settings import GAMMA, FewStepSettings
 from lib_fewstep.webui.common import state
+from lib_fewstep.webui.common.host.protocols import Processing
 
 
 @dataclass
@@ -27,6 +27,6 @@ class FewStepJob:
         return GAMMA if self.settings.gamma is None else self.settings.gamma
 
 
-def job_of(p: Any) -> FewStepJob:
+def job_of(p: Processing) -> FewStepJob:
     """The job of a processing object; the defaults where the script is off."""
     return state.find(p, FewStepJob) or FewStepJob()

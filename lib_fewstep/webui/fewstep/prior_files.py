@@ -55,7 +55,7 @@ def _opened(image: Any) -> Image.Image:
         picture = Image.open(source, formats=_FORMATS)
         fits = min(picture.size) >= SMALLEST and max(picture.size) <= LARGEST
         if fits:
-            picture.load()
+            picture.load()  # type: ignore[no-untyped-call]  # of the Pillow that the WebUI has
     except Exception:  # noqa: BLE001 (Pillow's decoders raise whatever they meet)
         fits = False
     if not fits:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
 
@@ -14,94 +12,34 @@ from modules.sd_samplers_common import SamplerData
 from torch import Tensor
 
 from lib_fewstep.options import SettingError
-from lib_fewstep.sampling import (
-    MissingUncondError,
-    lcm_timesteps,
-    sample_dpmpp_2m_cfgpp,
-    sample_dpmpp_2m_sde_cfgpp,
-    sample_dpmpp_2s_ancestral_cfgpp,
-    sample_euler_ancestral_cfgpp,
-    sample_euler_cfgpp,
-    sample_lcm,
-    sample_sa_solver,
-    sample_tcd,
-    sigmas_at,
-    trailing_timesteps,
-)
+from lib_fewstep.sampling import MissingUncondError, lcm_timesteps, sigmas_at, trailing_timesteps
+from lib_fewstep.sampling.entries import ENTRIES, Entry, SampleFunction
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.fewstep.cfgpp import cfgpp_run
+from lib_fewstep.webui.fewstep.cfgpp import cfgpp_pass
 from lib_fewstep.webui.fewstep.job import job_of
 
-Sampler = Callable[..., Tensor]
 
+def hosted(entry: Entry) -> SampleFunction:
+    """An entry's function as the host calls it: with the host's noise, the job's gamma and guidance."""
 
-@dataclass(frozen=True)
-class Offer:
-    """One entry of the sampler list: label, function, the names that others give it, the host's options."""
-
-    label: str
-    sampler: Sampler
-    aliases: tuple[str, ...]
-    options: dict[str, Any]
-
-    @property
-    def cfgpp(self) -> bool:
-        """Whether it is a CFG++ sampler."""
-        return self.label.endswith("CFG++")
-
-
-OFFERS = (
-    Offer("Euler CFG++", sample_euler_cfgpp, ("euler_cfg_pp", "k_euler_cfgpp"), {}),
-    Offer(
-        "Euler a CFG++",
-        sample_euler_ancestral_cfgpp,
-        ("euler_ancestral_cfg_pp", "k_euler_a_cfgpp"),
-        {"uses_ensd": True},
-    ),
-    Offer(
-        "DPM++ 2M CFG++",
-        sample_dpmpp_2m_cfgpp,
-        ("dpmpp_2m_cfg_pp", "k_dpmpp_2m_cfgpp"),
-        {"scheduler": "karras"},
-    ),
-    Offer(
-        "DPM++ 2S a CFG++",
-        sample_dpmpp_2s_ancestral_cfgpp,
-        ("dpmpp_2s_ancestral_cfg_pp", "k_dpmpp_2s_a_cfgpp"),
-        {"scheduler": "karras", "uses_ensd": True, "second_order": True},
-    ),
-    Offer(
-        "DPM++ 2M SDE CFG++",
-        sample_dpmpp_2m_sde_cfgpp,
-        ("dpmpp_2m_sde_cfg_pp", "k_dpmpp_2m_sde_cfgpp"),
-        {"scheduler": "exponential", "brownian_noise": True},
-    ),
-    Offer("TCD", sample_tcd, ("tcd",), {"scheduler": "lcm_grid"}),
-    Offer("LCM (reference grid)", sample_lcm, ("lcm_reference",), {"scheduler": "lcm_grid"}),
-    Offer("SA-Solver", sample_sa_solver, ("sa_solver",), {}),
-)
-
-
-def hosted(offer: Offer) -> Sampler:
-    """An offer's function as the host calls it: with the host's noise, the job's gamma and guidance."""
-    known = inspect.signature(offer.sampler).parameters
-
-    @wraps(offer.sampler)
+    @wraps(entry.function)
     def run(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **options: Any) -> Tensor:
         if host.model.flow_model():
             raise Refusal(
-                f'sampling method = "{offer.label}" is not allowed: the loaded model is a rectified flow (SD3), on '
+                f'sampling method = "{entry.label}" is not allowed: the loaded model is a rectified flow (SD3), on '
                 "which its steps are wrong; it must be one of the WebUI's own."
             )
-        if "noise_sampler" in known and options.get("noise_sampler") is None:
+        if entry.adds_noise and options.get("noise_sampler") is None:
             options["noise_sampler"] = lambda sigma, following: host.denoiser.next_noise(model.p)
-        if "gamma" in known:
+        if entry.takes_gamma:
             options["gamma"] = job_of(model.p).gamma
-        if not offer.cfgpp:
-            return offer.sampler(model, x, sigmas, extra_args, **options)
+        if not entry.cfgpp:
+            return entry.function(model, x, sigmas, extra_args, **options)
         try:
-            return cfgpp_run(offer.label, offer.sampler, model, x, sigmas, extra_args, options)
+            with cfgpp_pass(entry, model, x, sigmas, extra_args, options.get("eta", 1.0)) as (denoiser, start):
+                return entry.function(denoiser, start, sigmas, extra_args, **options)
         except MissingUncondError as refusal:
             raise Refusal(str(refusal)) from refusal
 
@@ -114,10 +52,10 @@ def register() -> None:
     The host looks names up in `all_samplers_map` alone, so the aliases stand there, too.
     """
     unregister()
-    for offer in OFFERS:
-        entry = SamplerData(offer.label, partial(_construct, hosted(offer)), list(offer.aliases), dict(offer.options))
-        sd_samplers.all_samplers.append(entry)
-        sd_samplers.all_samplers_map.update(dict.fromkeys((offer.label, *offer.aliases), entry))
+    for entry in ENTRIES:
+        data = SamplerData(entry.label, partial(_construct, hosted(entry)), list(entry.aliases), dict(entry.options))
+        sd_samplers.all_samplers.append(data)
+        sd_samplers.all_samplers_map.update(dict.fromkeys((entry.label, *entry.aliases), data))
     for scheduler in _schedulers():
         sd_schedulers.schedulers.append(scheduler)
         sd_schedulers.schedulers_map.update({scheduler.name: scheduler, scheduler.label: scheduler})
@@ -131,7 +69,7 @@ def hide() -> None:
 
 def unregister() -> None:
     """Take them out again, by name."""
-    labels = {offer.label for offer in OFFERS}
+    labels = {entry.label for entry in ENTRIES}
     sd_samplers.all_samplers[:] = [entry for entry in sd_samplers.all_samplers if entry.name not in labels]
     for name in [name for name, entry in sd_samplers.all_samplers_map.items() if entry.name in labels]:
         del sd_samplers.all_samplers_map[name]
@@ -148,7 +86,7 @@ def _refresh() -> None:
     sd_samplers.get_sampler_and_scheduler.cache_clear()
 
 
-def _construct(run: Sampler, model: Any) -> Any:
+def _construct(run: SampleFunction, model: Any) -> Any:
     sampler = sd_samplers_kdiffusion.KDiffusionSampler(run, model)
     sampler.extra_params = ["s_noise"]
     return sampler
@@ -158,7 +96,7 @@ GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", 
 """Label and timesteps of our schedules, by the host's name for them."""
 
 
-def check_hires_grid(p: Any) -> None:
+def check_hires_grid(p: Processing) -> None:
     """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
     plan = host.job.hires_plan(p)
     if plan is not None and plan.schedule in GRIDS and plan.steps > 0:

@@ -14,6 +14,7 @@ from lib_fewstep.sampling import sigmas_at
 from lib_fewstep.sampling.prior import Prior
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.cfgpp import INVERTING
 from lib_fewstep.webui.fewstep.job import FewStepJob, job_of
@@ -24,7 +25,7 @@ _ENTRANCES = ("sample", "sample_img2img")
 _CHANGED = ("get_sigmas", "func")
 
 
-def attach(p: Any) -> None:
+def attach(p: Processing) -> None:
     """Wrap the entrances of the sampler that is about to run; what is raised there reaches the user."""
     for name in _ENTRANCES:
         entrance = getattr(p.sampler, name)
@@ -38,7 +39,7 @@ class _Entrance:
     def __init__(self, own: Callable[..., Tensor], *, from_noise: bool) -> None:
         self._own, self._from_noise = own, from_noise
 
-    def __call__(self, p: Any, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, p: Processing, *args: Any, **kwargs: Any) -> Tensor:
         """One pass; afterwards the sampler is as it was, whatever happened."""
         sampler = vars(p.sampler)
         before = {name: sampler[name] for name in _CHANGED if name in sampler}
@@ -53,7 +54,7 @@ class _Entrance:
             sampler.update(before)
 
 
-def _prepared(job: FewStepJob, p: Any, *, from_noise: bool) -> dict[str, Any]:
+def _prepared(job: FewStepJob, p: Processing, *, from_noise: bool) -> dict[str, Any]:
     """Put onto the sampler what the job changes; returns arguments for its entrance."""
     if job.refusal is not None:
         raise SettingError(job.refusal)
@@ -68,7 +69,7 @@ def _prepared(job: FewStepJob, p: Any, *, from_noise: bool) -> dict[str, Any]:
         return {}
     _check_schedule(p, "timesteps", timesteps)
     if not from_noise:
-        timesteps = at_or_below(timesteps, p.denoising_strength)
+        timesteps = at_or_below(timesteps, host.job.denoising_strength(p))
     p.sampler.get_sigmas = lambda _, steps: _ending(timesteps, steps, p.sampler.model_wrap)
     return {"steps": len(timesteps)}
 
@@ -91,7 +92,7 @@ def _started(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tenso
     return run
 
 
-def _check_schedule(p: Any, name: str, value: Any) -> None:
+def _check_schedule(p: Processing, name: str, value: Any) -> None:
     sampler = p.sampler
     if not host.denoiser.takes_schedules(sampler):
         raise SettingError(
@@ -102,14 +103,14 @@ def _check_schedule(p: Any, name: str, value: Any) -> None:
         raise SettingError(f"{name} = {value} is not allowed: the loaded model is a rectified flow (SD3).")
 
 
-def _check_prior(p: Any) -> None:
+def _check_prior(p: Processing) -> None:
     if host.job.is_img2img(p) or p.steps > MOST_PRIOR_STEPS:
         what = "img2img" if host.job.is_img2img(p) else f"{p.steps} steps"
         raise SettingError(f"prior is not allowed with {what}: it must be txt2img with 1 to {MOST_PRIOR_STEPS} steps.")
     _check_schedule(p, "prior", "on")
 
 
-def _check_inversion(p: Any) -> None:
+def _check_inversion(p: Processing) -> None:
     if not host.job.is_img2img(p):
         raise SettingError("invert is not allowed in txt2img: it must be img2img, which has an image to invert.")
     if p.sampler.config.name not in INVERTING:

@@ -10,6 +10,7 @@ from lib_fewstep.sampling.presets import Planned, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.script import SettingsScript
@@ -34,13 +35,13 @@ class FewStepScript(SettingsScript):
     pasting = PASTING
     not_sent = ("prior_images",)  # gradio cannot hand on uploaded files
 
-    def process(self, p: Any, *args: Any) -> None:
+    def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments, and say what will go wrong."""
         forget(FewStepSettings, p.extra_generation_params)
         super().process(p, *args)
         _advise(p, state.find(p, FewStepJob))
 
-    def read(self, p: Any, args: tuple[Any, ...]) -> FewStepJob | None:
+    def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepJob | None:
         """The settings of arguments and axes, with a preset's values on the processing object."""
         plotted, guidance = values_of(p, AXES), _own_guidance(p)
         settings = with_axes(few_step_settings(args, guidance), plotted)
@@ -52,18 +53,18 @@ class FewStepScript(SettingsScript):
         _check_hires(p, settings)
         return FewStepJob(settings)
 
-    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+    def process_before_every_sampling(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """Get the sampler of the pass that is about to start ready."""
         if state.find(p, FewStepJob) is not None:
             attach(p)
 
 
-def _own_guidance(p: Any) -> str:
+def _own_guidance(p: Processing) -> str:
     """The guidance of the WebUI's settings, which only a job with a CFG++ sampler needs."""
     return str(host.options.setting("guidance")) if guided(_samplers_of(p)) else FewStepSettings().guidance
 
 
-def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
+def _start(p: Processing, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
     """The settings with a preset's values, of which the job takes its part, as does the infotext."""
     if by_name:
         settings = with_preset(p, settings)
@@ -74,7 +75,7 @@ def _start(p: Any, settings: FewStepSettings, guidance: str, *, by_name: bool) -
     return settings
 
 
-def _check_hires(p: Any, settings: FewStepSettings) -> None:
+def _check_hires(p: Processing, settings: FewStepSettings) -> None:
     """Raise SettingError for what only the hires pass would refuse, after the first one has run."""
     if settings.enabled and settings.timesteps and host.job.has_hires(p):
         at_or_below(settings.timesteps, p.denoising_strength)
@@ -82,11 +83,11 @@ def _check_hires(p: Any, settings: FewStepSettings) -> None:
         samplers.check_hires_grid(p)
 
 
-def _samplers_of(p: Any) -> list[str]:
+def _samplers_of(p: Processing) -> list[str]:
     return [name for name in (p.sampler_name, host.job.hires_sampler(p)) if name]
 
 
-def _advise(p: Any, job: FewStepJob | None) -> None:
+def _advise(p: Processing, job: FewStepJob | None) -> None:
     """Say once, under the image and in the log, what will go wrong."""
     settings = job.settings if job is not None else FewStepSettings(enabled=False)
     planned = Planned(

@@ -8,10 +8,10 @@ import gradio as gr
 from modules import shared
 
 from lib_fewstep.options import Option, options_of
+from lib_fewstep.sampling.entries import ENTRIES
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.log import show_log
 from lib_fewstep.webui.common.page_settings import PageSettings
-from lib_fewstep.webui.fewstep.samplers import OFFERS
 
 _NEED_RELOAD = ("passes", "guidance", "hidden_samplers")
 _NOT_OVER_API = ("record_folder",)
@@ -38,7 +38,7 @@ def register() -> None:
 def _component(name: str, option: Option) -> tuple[Any, dict[str, Any]]:
     """The component of a setting and its arguments; none where the WebUI chooses it by the default's type."""
     if name == "hidden_samplers":
-        return gr.CheckboxGroup, {"choices": [offer.label for offer in OFFERS]}
+        return gr.CheckboxGroup, {"choices": [entry.label for entry in ENTRIES]}
     if option.choices:
         return gr.Dropdown, {"choices": list(option.choices)}
     if option.high is not None:

@@ -10,6 +10,7 @@ from lib_fewstep.compare.settings import NO_METHOD
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.xyz import choices, confirming, from_axis, kind, leave, or_refuse, values_of
 
 AXES = "HiDiffusion"
@@ -76,7 +77,7 @@ def _axis(xyz: Any, name: str) -> Any:
         with_axes(HighResSettings(), {name: checked})
         return checked
 
-    def apply(p: Any, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
         leave(p, AXES, **{name: read(value)})
         if _label("method") not in host.lists.plotted_axes():
             or_refuse(label, with_axes, HighResSettings(), values_of(p, AXES))

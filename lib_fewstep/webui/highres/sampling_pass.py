@@ -8,6 +8,7 @@ from typing import Any
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
 from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.launch import AroundPass
 from lib_fewstep.webui.common.log import log
@@ -32,14 +33,14 @@ class Job:
 class SamplingPass(AroundPass):
     """A session around one pass."""
 
-    def __init__(self, job: Job, p: Any, latent_size: tuple[int, int]) -> None:
+    def __init__(self, job: Job, p: Processing, latent_size: tuple[int, int]) -> None:
         """A pass of the processing object `p` at a latent size (height, width)."""
         super().__init__(p)
         self._job, self._latent_size = job, latent_size
         self._session: HighResSession | None = None
         self._first_timestep: float | None = None
 
-    def at_step(self, denoiser: Any, sigma: Any) -> None:
+    def at_step(self, denoiser: Denoiser, sigma: Any) -> None:
         """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`.
 
         An error, which the host reports, ends the session.
@@ -51,7 +52,7 @@ class SamplingPass(AroundPass):
             log.warning("%s stops: the rest of the pass is the plain model's.", self._settings.method)
             raise
 
-    def _get_ready(self, denoiser: Any, sigma: Any) -> None:
+    def _get_ready(self, denoiser: Denoiser, sigma: Any) -> None:
         if self._session is None:
             return
         if self._session.unet is not host.model.loaded_unet():
@@ -114,7 +115,7 @@ class SamplingPass(AroundPass):
         assert self._job.settings is not None
         return self._job.settings
 
-    def _index(self, denoiser: Any, sigma: Any) -> int:
+    def _index(self, denoiser: Denoiser, sigma: Any) -> int:
         """Progress as a step of this pass, from the host's count, or from the timestep where there is none."""
         if _counts_steps(self._p):
             return min(self._steps - 1, denoiser.step * self._steps // denoiser.total_steps)
@@ -124,12 +125,12 @@ class SamplingPass(AroundPass):
         return min(self._steps - 1, max(0, int(self._steps * passed)))
 
 
-def on_cfg_denoiser(params: Any) -> None:
+def on_cfg_denoiser(params: DenoiserParams) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
     around = state.find(host.denoiser.job_of(params), SamplingPass)
     if around is not None:
         around.at_step(params.denoiser, params.sigma)
 
 
-def _counts_steps(p: Any) -> bool:
+def _counts_steps(p: Processing) -> bool:
     return "adaptive" not in str(p.sampler.funcname)

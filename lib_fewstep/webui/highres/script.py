@@ -9,6 +9,7 @@ from modules import script_callbacks
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.unet import remove
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.xyz import add_when_there, values_of
 from lib_fewstep.webui.highres.accordion import HighResAccordion
@@ -27,12 +28,12 @@ class HiDiffusionScript(SettingsScript):
     accordion = HighResAccordion
     pasting = PASTING
 
-    def process(self, p: Any, *args: Any) -> None:
+    def process(self, p: Processing, *args: Any) -> None:
         """Begin with a clean model, whatever an earlier run may have left there."""
         clean_up()
         super().process(p, *args)
 
-    def read(self, p: Any, args: tuple[Any, ...]) -> Job | None:
+    def read(self, p: Processing, args: tuple[Any, ...]) -> Job | None:
         """The settings of arguments and axes, which go into the infotext until the passes say what they used."""
         settings = with_axes(highres_settings(args, lambda: host.options.setting("passes")), values_of(p, AXES))
         if not settings.enabled:
@@ -40,13 +41,13 @@ class HiDiffusionScript(SettingsScript):
         p.extra_generation_params.update(infotext(settings))
         return Job(settings)
 
-    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+    def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """What is kept of a batch's passes begins anew."""
         job = state.find(p, Job)
         if job is not None:
             job.active_steps.clear()
 
-    def process_before_every_sampling(self, p: Any, *args: Any, x: Any, **kwargs: Any) -> None:
+    def process_before_every_sampling(self, p: Processing, *args: Any, x: Any, **kwargs: Any) -> None:
         """Put a session around the pass that is about to start with the latents `x`."""
         job = state.find(p, Job)
         if job is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import Record
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.host.protocols import DenoiserParams, Processing
 from lib_fewstep.webui.common.launch import AroundPass
 from lib_fewstep.webui.highres.sampling_pass import Job
 
@@ -29,7 +30,7 @@ class Recording:
     steps: int = 0
     predictions: list[Tensor] | None = None
 
-    def records(self, p: Any, size: tuple[int, int]) -> list[Record]:
+    def records(self, p: Processing, size: tuple[int, int]) -> list[Record]:
         """The records of a batch that is done, one for each image; `size` is theirs, (width, height).
 
         On CUDA this waits for the device.
@@ -66,7 +67,7 @@ class Recording:
 class RecordedPass(AroundPass):
     """Measures one pass."""
 
-    def __init__(self, recording: Recording, p: Any) -> None:
+    def __init__(self, recording: Recording, p: Processing) -> None:
         """The next pass of the processing object `p`, into a batch's recording."""
         super().__init__(p)
         self._recording = recording
@@ -103,14 +104,14 @@ class RecordedPass(AroundPass):
         self._p.sampler.callback_state = callback_state
 
 
-def on_cfg_denoiser(params: Any) -> None:
+def on_cfg_denoiser(params: DenoiserParams) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass that is measured."""
     around = state.find(host.denoiser.job_of(params), RecordedPass)
     if around is not None:
         around.evaluated()
 
 
-def _high_resolution(p: Any) -> tuple[str, str]:
+def _high_resolution(p: Processing) -> tuple[str, str]:
     """The method that has acted in the batch, and on which steps of each pass, such as "1-12"; empty if none has."""
     job = state.find(p, Job)
     if job is None or job.settings is None or not job.active_steps:

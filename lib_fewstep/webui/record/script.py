@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lib_fewstep.compare.record import Record, append
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.page_settings import FILE_NAME
 from lib_fewstep.webui.record.sampling_pass import RecordedPass, Recording, on_cfg_denoiser
@@ -27,7 +28,7 @@ class Asked:
     predictions: list[Tensor] | None = None
 
 
-class RecordScript(scripts.Script):
+class RecordScript(scripts.Script):  # type: ignore[misc]  # the host's modules have no types
     """Writes what each image cost into its infotext and into a CSV file of the WebUI's output folder."""
 
     create_group = False
@@ -44,7 +45,7 @@ class RecordScript(scripts.Script):
         """Nothing."""
         return []
 
-    def process(self, p: Any, *args: Any) -> None:
+    def process(self, p: Processing, *args: Any) -> None:
         """Begin, where the setting is on or a comparison asks for records."""
         state.drop(p, Recording)
         p.extra_generation_params.pop(INFOTEXT, None)
@@ -52,17 +53,17 @@ class RecordScript(scripts.Script):
         if host.options.setting_shown("record") or asked is not None:
             state.put(p, Recording(predictions=None if asked is None else asked.predictions))
 
-    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
+    def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """The batch before has left its cost in the infotext, where images of this one's passes would show it."""
         p.extra_generation_params.pop(INFOTEXT, None)
 
-    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+    def process_before_every_sampling(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """Measure the pass that is about to start."""
         recording = state.find(p, Recording)
         if recording is not None:
             RecordedPass(recording, p).attach()
 
-    def postprocess_batch(self, p: Any, *args: Any, images: Any, **kwargs: Any) -> None:
+    def postprocess_batch(self, p: Processing, *args: Any, images: Any, **kwargs: Any) -> None:
         """Write down what the batch has cost; an image that the user has stopped has no cost worth keeping."""
         recording = state.find(p, Recording)
         if recording is None:
@@ -80,7 +81,7 @@ class RecordScript(scripts.Script):
             _write(records)
 
 
-def ask(p: Any, *, predictions: bool) -> Asked:
+def ask(p: Processing, *, predictions: bool) -> Asked:
     """Have a job measured whatever the setting says; with `predictions` its denoised latents are kept, too."""
     asked = Asked(predictions=[] if predictions else None)
     state.put(p, asked)

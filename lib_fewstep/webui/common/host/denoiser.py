@@ -10,18 +10,20 @@ from typing import Any
 from modules import scripts, shared
 from torch import Tensor
 
+from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing, Sampler
 
-def job_of(params: Any) -> Any:
+
+def job_of(params: DenoiserParams) -> Any:
     """The processing object whose pass a callback of the denoiser is about; None where there is no denoiser."""
     return getattr(params.denoiser, "p", None)
 
 
-def takes_schedules(sampler: Any) -> bool:
+def takes_schedules(sampler: Sampler) -> bool:
     """Whether a pass's sampler takes the WebUI's schedules, and has none of its own."""
     return hasattr(sampler, "get_sigmas") and "sigmas" in inspect.signature(sampler.func).parameters
 
 
-def next_noise(p: Any) -> Tensor:
+def next_noise(p: Processing) -> Tensor:
     """Noise of unit variance for the batch, each image's from its own seed."""
     noise: Tensor = p.rng.next()
     return noise
@@ -32,7 +34,7 @@ def start_scale(sigma: float) -> float:
     return float((1 + sigma**2) ** 0.5) if shared.opts.sgm_noise_multiplier else sigma
 
 
-def kept_in_mask(denoiser: Any, image: Tensor, sigma: Tensor) -> Tensor:
+def kept_in_mask(denoiser: Denoiser, image: Tensor, sigma: Tensor) -> Tensor:
     """A denoised image with what inpainting keeps, blended as the host blends the guided one (soft inpainting too)."""
     if denoiser.mask is None or denoiser.mask_before_denoising:
         return image
@@ -74,7 +76,7 @@ def _option_set(name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def held(denoiser: Any) -> Iterator[None]:
+def held(denoiser: Denoiser) -> Iterator[None]:
     """No mask and no refiner inside; afterwards the denoiser's count of steps is where it was."""
     p, step, mask = denoiser.p, denoiser.step, denoiser.mask
     refiner, p.refiner_checkpoint_info = p.refiner_checkpoint_info, None

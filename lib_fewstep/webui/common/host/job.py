@@ -5,36 +5,43 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeGuard
 
 from modules import devices, prompt_parser, sd_samplers, sd_samplers_common, sd_schedulers, shared
 from modules.processing import StableDiffusionProcessingImg2Img
 
 from lib_fewstep.highres.settings import Pass
+from lib_fewstep.webui.common.host.protocols import Img2Img, Processing, Txt2Img
 
 _TIMESTEP_FAMILY = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
 _EXTRA_NETWORK = re.compile(r"<\w+:[^>]*>")
 _LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
 
 
-def pass_of(p: Any) -> Pass:
+def pass_of(p: Processing) -> Pass:
     """The kind of the pass that is about to start or runs."""
     if is_img2img(p):
         return "img2img" if p.image_mask is None else "inpaint"
     return "hires" if p.is_hr_pass else "first"
 
 
-def is_img2img(p: Any) -> bool:
+def denoising_strength(p: Processing) -> float:
+    """How much of its image the pass makes anew: 1 where it starts from noise."""
+    whole = pass_of(p) == "first" or p.denoising_strength is None
+    return 1.0 if whole else float(p.denoising_strength or 0.0)
+
+
+def is_img2img(p: Processing) -> TypeGuard[Img2Img]:
     """Whether the job starts from images; inpainting does."""
     return isinstance(p, StableDiffusionProcessingImg2Img)
 
 
-def has_hires(p: Any) -> bool:
+def has_hires(p: Processing) -> TypeGuard[Txt2Img]:
     """Whether a job has a hires pass."""
     return bool(getattr(p, "enable_hr", False))
 
 
-def hires_sampler(p: Any) -> str | None:
+def hires_sampler(p: Processing) -> str | None:
     """The sampling method of a job's hires pass; None without such a pass, or where it is the first one's."""
     return p.hr_sampler_name if has_hires(p) else None
 
@@ -54,7 +61,7 @@ class HiresPlan:
     steps: int
 
 
-def hires_plan(p: Any) -> HiresPlan | None:
+def hires_plan(p: Processing) -> HiresPlan | None:
     """What the hires pass of a job will ask for; None without one, or where its sampler has steps of its own."""
     if not has_hires(p):
         return None
@@ -66,7 +73,7 @@ def hires_plan(p: Any) -> HiresPlan | None:
     return HiresPlan(schedule.name, steps)
 
 
-def schedule_label(p: Any) -> str:
+def schedule_label(p: Processing) -> str:
     """The schedule of a job's first pass: where it is Automatic, the sampler's own."""
     schedule = _schedule(p.sampler_name, p.scheduler)
     return "Automatic" if schedule is None else str(schedule.label)
@@ -86,18 +93,18 @@ def loras_in(*prompts: str) -> list[str]:
     return list(dict.fromkeys(name for prompt in prompts for name in _LORA.findall(prompt)))
 
 
-def edits_by_image_cfg(p: Any) -> bool:
+def edits_by_image_cfg(p: Processing) -> TypeGuard[Img2Img]:
     """Whether an InstructPix2Pix model guides by the image, too, with a strength of its own."""
     return shared.sd_model.cond_stage_key == "edit" and getattr(p, "image_cfg_scale", None) not in (None, 1.0)
 
 
-def uses_controlnet(p: Any) -> bool:
+def uses_controlnet(p: Processing) -> bool:
     """Whether an enabled ControlNet unit, an object or the API's dict, is among the scripts' arguments."""
     units = (vars(arg) if hasattr(arg, "__dict__") else arg for arg in p.script_args or ())
     return any(isinstance(unit, dict) and unit.get("enabled") and "control_mode" in unit for unit in units)
 
 
-def conditions(p: Any, prompt: str, negative_prompt: str, count: int, steps: int) -> dict[str, Any]:
+def conditions(p: Processing, prompt: str, negative_prompt: str, count: int, steps: int) -> dict[str, Any]:
     """What a denoiser takes as `cond` and `uncond` for `count` images of one prompt; extra networks stay."""
     size = {"width": p.width, "height": p.height}
     wanted = prompt_parser.SdConditioning([_EXTRA_NETWORK.sub("", prompt)] * count, **size)

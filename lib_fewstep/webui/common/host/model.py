@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from modules import sd_models, sd_unet, shared
@@ -14,6 +13,7 @@ from lib_fewstep.highres import ModelHints
 from lib_fewstep.highres.settings import Pass
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.common.host import job
+from lib_fewstep.webui.common.host.protocols import Processing
 
 _SD2_V_PREDICTION_SIZE = 768
 _SDXL_TURBO = re.compile(r"(sd[-_ ]?xl|stable-diffusion-xl)[-_ ]?turbo", re.IGNORECASE)
@@ -38,11 +38,9 @@ def replaced_unet() -> str | None:
     return None if engine is None else type(engine).__name__
 
 
-def model_hints(p: Any) -> ModelHints:
+def model_hints(p: Processing) -> ModelHints:
     """What the model's name and type and the job tell beyond the UNet's structure."""
-    kind = job.pass_of(p)
-    denoise = 1.0 if kind == "first" or p.denoising_strength is None else float(p.denoising_strength)
-    return hints_of(kind, denoise, controlnet=job.uses_controlnet(p))
+    return hints_of(job.pass_of(p), job.denoising_strength(p), controlnet=job.uses_controlnet(p))
 
 
 def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False) -> ModelHints:
@@ -62,7 +60,7 @@ def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False) -> ModelHi
     )
 
 
-def competing_attention(p: Any) -> str | None:
+def competing_attention(p: Processing) -> str | None:
     """The name of what else rearranges the tokens of self-attention in this pass, or None."""
     return _rival(hires=p.is_hr_pass, merging=p.get_token_merging_ratio(for_hr=p.is_hr_pass))
 
