@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob(".github/**/*.md"))]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 READMES = [README, CHINESE]
-TRANSLATED = {page: page.with_suffix(".zh-CN.md") for page in (README, ROOT / "docs/settings.md")}
+SETTINGS, MESSAGES = ROOT / "docs/settings.md", ROOT / "docs/messages.md"
+TRANSLATED = {page: page.with_suffix(".zh-CN.md") for page in (README, SETTINGS, MESSAGES)}
 """The pages that are in English and in Chinese."""
 
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)

@@ -14,7 +14,7 @@ from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
 from lib_fewstep.highres.schedule import band
 from lib_fewstep.sampling import calibrated, trailing_timesteps
 from lib_fewstep.unet import inspect_unet
-from tests.docs.pages import PAGES, READMES, ROOT, TRANSLATED, blocks, name_of, read
+from tests.docs.pages import PAGES, READMES, SETTINGS, TRANSLATED, blocks, name_of, read
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
 from tools.settings_table import PAGES as LANGUAGES
 from tools.settings_table import TABLES, with_tables
@@ -33,8 +33,7 @@ each_settings_page = pytest.mark.parametrize("page", LANGUAGES, ids=name_of)
 
 
 def test_the_tables_are_in_both_languages():
-    settings = ROOT / "docs/settings.md"
-    assert list(LANGUAGES) == [settings, TRANSLATED[settings]]
+    assert list(LANGUAGES) == [SETTINGS, TRANSLATED[SETTINGS]]
 
 
 @each_settings_page
