@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob(".github/**/*.md"))]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 READMES = [README, CHINESE]
-SETTINGS, MESSAGES = ROOT / "docs/settings.md", ROOT / "docs/messages.md"
+SETTINGS, MESSAGES, API = (ROOT / "docs" / name for name in ("settings.md", "messages.md", "api.md"))
 TRANSLATED = {page: page.with_suffix(".zh-CN.md") for page in (README, SETTINGS, MESSAGES)}
 """The pages that are in English and in Chinese."""
 
