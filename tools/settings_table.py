@@ -1,4 +1,4 @@
-"""`python -m tools.settings_table`: write the tables of settings and presets into both READMEs, from the code."""
+"""`python -m tools.settings_table`: write the tables of settings and presets into the documents, from the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 LONGEST = 100
 
 Say = Callable[[str], str]
-"""What a word or sentence is in the language of a README."""
+"""What a word or sentence is in the language of a page."""
 
 _TABLES_OWN_WORDS = {
     "| setting | name | allowed | default | |": "| 设置 | 名称 | 可取值 | 默认值 | |",
@@ -70,7 +70,7 @@ TABLES: dict[str, Callable[[Say], str]] = {
 
 
 def with_tables(text: str, say: Say) -> str:
-    """A README's text with the tables as they should be."""
+    """A page's text with the tables as they should be."""
     for name, table in TABLES.items():
         section = re.compile(rf"(<!-- {name}: [^\n]*-->\n)(.*?)(<!-- end of {name} -->)", re.DOTALL)
         content = table(say)
@@ -84,7 +84,11 @@ def chinese() -> Say:
     return lambda text: {**words, **_TABLES_OWN_WORDS}.get(text, text)
 
 
-READMES: dict[str, Callable[[], Say]] = {"README.md": lambda: str, "README.zh-CN.md": chinese}
+PAGES: dict[Path, Callable[[], Say]] = {
+    ROOT / "docs/settings.md": lambda: str,
+    ROOT / "docs/settings.zh-CN.md": chinese,
+}
+"""The pages that have the tables, each with its language."""
 
 
 def _allowed(option: Option, say: Say) -> str:
@@ -103,6 +107,5 @@ def _default(value: object, option: Option, say: Say) -> str:
 
 
 if __name__ == "__main__":
-    for name, language in READMES.items():
-        text = (ROOT / name).read_text(encoding="utf-8")
-        (ROOT / name).write_text(with_tables(text, language()), encoding="utf-8")
+    for page, language in PAGES.items():
+        page.write_text(with_tables(page.read_text(encoding="utf-8"), language()), encoding="utf-8")

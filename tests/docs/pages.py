@@ -12,6 +12,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob(".github/**/*.md"))]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 READMES = [README, CHINESE]
+SETTINGS, MESSAGES, API = (ROOT / "docs" / name for name in ("settings.md", "messages.md", "api.md"))
+TRANSLATED = {page: page.with_suffix(".zh-CN.md") for page in (README, SETTINGS, MESSAGES)}
+"""The pages that are in English and in Chinese."""
 
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(!?)\[[^\[\]]*\]\(<?([^()\s>]+)>?(?:\s+\"[^\"]*\")?\)")

@@ -1,4 +1,4 @@
-"""What the READMEs say is true: tables, lines of the console, the example of the library."""
+"""What the documents say is true: tables, lines of the console, the example of the library."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import torch
 from demo.schedule import training_sigmas
 from lib_fewstep import sampling
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
+from lib_fewstep.highres.schedule import band
 from lib_fewstep.sampling import calibrated, trailing_timesteps
-from tests.docs.pages import PAGES, READMES, blocks, name_of, read
+from lib_fewstep.unet import inspect_unet
+from tests.docs.pages import API, PAGES, READMES, SETTINGS, TRANSLATED, blocks, name_of, read
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
-from tools.settings_table import READMES as LANGUAGES
+from tools.settings_table import PAGES as LANGUAGES
 from tools.settings_table import TABLES, with_tables
 
 UNETS = {"SD1": cache(sd1_unet), "SDXL": cache(sdxl_unet)}
@@ -27,20 +29,25 @@ CFGPP = {
 }
 LINES = dict.fromkeys(re.findall(r"^\[Few-Step\].*$", "\n".join(read(page) for page in PAGES), re.MULTILINE))
 each_readme = pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+each_settings_page = pytest.mark.parametrize("page", LANGUAGES, ids=name_of)
 
 
-@each_readme
+def test_the_tables_are_in_both_languages():
+    assert list(LANGUAGES) == [SETTINGS, TRANSLATED[SETTINGS]]
+
+
+@each_settings_page
 def test_the_tables_are_up_to_date(page):
     text = read(page)
-    assert with_tables(text, LANGUAGES[page.name]()) == text, "run: python -m tools.settings_table"
+    assert with_tables(text, LANGUAGES[page]()) == text, "run: python -m tools.settings_table"
 
 
-@each_readme
+@each_settings_page
 def test_every_table_is_there(page):
     assert set(re.findall(r"<!-- end of (.+?) -->", read(page))) == set(TABLES)
 
 
-@each_readme
+@each_settings_page
 def test_every_sampler_has_its_row(page):
     """With the number of evaluations that the tests of the samplers prove."""
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (2?N(?: - 1)?) \|$", read(page), re.MULTILINE)
@@ -49,6 +56,22 @@ def test_every_sampler_has_its_row(page):
     expected = [*CFGPP, *twice, "DPM++ 2M SDE CFG++", *ours]
     assert dict(rows) == {name: "2N - 1" if name in twice else "N" for name in expected}
     assert len(rows) == len([name for name in sampling.__all__ if name.startswith("sample_")])
+
+
+@each_settings_page
+def test_the_presets_values_are_those_of_the_code(page):
+    """T1, T2 and aggressive, in the order of the table."""
+    table = read(page).split("| T1 | T2 |")[1].split("\n\n")[0]
+    found = re.findall(r"^\| (?:SD1|SDXL)[^|]*\| ([\d.]+)[^|]*\| ([\d.]+) \| (yes|no|是|否)", table, re.MULTILINE)
+    sizes = [("SD1", 255), ("SD1", 256), ("SDXL", 511), ("SDXL", 512), ("SDXL", 128)]
+    kinds = [ModelHints()] * 4 + [ModelHints(turbo=True)]
+    bands = [
+        band(inspect_unet(UNETS[family]()), (side, side), hints)
+        for (family, side), hints in zip(sizes, kinds, strict=True)
+    ]
+    assert [(float(t1), float(t2), aggressive in ("yes", "是")) for t1, t2, aggressive in found] == [
+        (values.t1, values.t2, values.aggressive) for values in bands
+    ]
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -80,12 +103,11 @@ def _of_lambda(line):
 
 @each_readme
 def test_the_readme_shows_lines_of_the_console(page):
-    assert len(re.findall(r"^\[Few-Step\]", read(page), re.MULTILINE)) >= 3
+    assert len(re.findall(r"^\[Few-Step\]", read(page), re.MULTILINE)) >= 2
 
 
-@each_readme
-def test_the_library_example_runs(page):
-    (example,) = (block.text for block in blocks(read(page)) if "HighResSession" in block.text)
+def test_the_library_example_runs():
+    (example,) = (block.text for block in blocks(read(API)) if "HighResSession" in block.text)
     unet, called = sd1_unet(), []
     for written, small in (("(128, 128)", "(88, 88)"), ("steps=20", "steps=2"), ("range(20)", "range(2)")):
         assert written in example
@@ -98,7 +120,7 @@ def test_the_library_example_runs(page):
     scope = {"unet": unet, "called": called, "run": run}
     with webui_attention():
         plain = run()
-        exec(compile(example, name_of(page), "exec"), scope)
+        exec(compile(example, name_of(API), "exec"), scope)
     assert len(called) == 2
     assert not torch.equal(called[0], plain)
     assert scope["session"].report.active_steps == (0, 1)

@@ -109,9 +109,9 @@ def test_the_method(tmp_path):
     )
 
 
-def test_the_row_fits_the_readmes_table():
+def test_the_row_fits_the_table():
     (row,) = (block.text for block in blocks(SAMPLER) if block.language == "markdown")
-    (alike,) = (line for line in read(ROOT / "README.md").splitlines() if line.startswith("| SA-Solver |"))
+    (alike,) = (line for line in read(ROOT / "docs/settings.md").splitlines() if line.startswith("| SA-Solver |"))
     assert row.count("|") == alike.count("|")
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.docs.pages import ROOT, blocks, headings, read
+from tests.docs.pages import ROOT, anchors, blocks, headings, links, read
 
 FOLDER = ROOT / ".github" / "ISSUE_TEMPLATE"
 FORMS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.yml")}
@@ -49,6 +49,17 @@ def test_the_fields_of_a_form(name):
         options = field["attributes"].get("options", [])
         assert all(isinstance(option, str) for option in options), "yes and no are truth values to YAML"
         assert len(set(options)) == len(options)
+
+
+def test_the_links_of_the_forms():
+    """GitHub shows a form at /issues/new, from where ../blob/HEAD leads to the project's files."""
+    texts = [element["attributes"].get("value", "") for form in FORMS.values() for element in form["body"]]
+    found = links("\n\n".join(texts))
+    assert found
+    for link in found:
+        path, _, anchor = link.target.removeprefix("../blob/HEAD/").partition("#")
+        assert (ROOT / path).is_file(), link.target
+        assert not anchor or anchor in anchors(read(ROOT / path)), link.target
 
 
 def test_what_a_report_must_say():

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, name_of, prose, read
+from tests.docs.pages import MESSAGES, PAGES, ROOT, TRANSLATED, name_of, prose, read
 
 HOLE = "\0"
 SHARE = 0.6
@@ -60,8 +60,9 @@ def test_a_message_is_the_codes(page):
     assert set(unsaid) <= PUT_TOGETHER
 
 
-def test_the_readme_explains_messages():
-    assert len(set(pieces(ROOT / "README.md"))) > 60
+def test_the_page_explains_messages():
+    assert len(set(pieces(MESSAGES))) > 60
+    assert set(pieces(TRANSLATED[MESSAGES])) == set(pieces(MESSAGES))
 
 
 def test_another_word_is_found_out():

@@ -35,7 +35,7 @@ def test_noticed_is_what_a_test_or_the_clock_has_ended(monkeypatch, capsys):
 CASES = [
     (LINES, 0.51, "fewer than 51%"),
     ("", 0.5, "no results of lib_fewstep.highres, lib_fewstep.unet"),
-    (LINES.replace("hires", "unet"), 0.5, "no results of lib_fewstep.highres"),
+    (LINES.replace("highres", "unet"), 0.5, "no results of lib_fewstep.highres"),
 ]
 
 

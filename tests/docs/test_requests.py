@@ -18,13 +18,12 @@ import pytest
 from PIL import Image
 
 from tests.docs.light import LIGHT
-from tests.docs.pages import PAGES, READMES, blocks, commands, name_of, read, spans
+from tests.docs.pages import API, PAGES, blocks, commands, name_of, read, spans
 from tests.webui import standin
 from tests.webui.exact import SCRIPTS, unchanged
 
 ADDRESS = "http://127.0.0.1:7860"
 REQUESTS = [block.text for page in PAGES for block in blocks(read(page)) if block.language == "json"]
-each_readme = pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 
 
 @pytest.fixture(scope="module")
@@ -98,32 +97,28 @@ def test_a_request_is_answered(host, text):
     check(host, request, result.infotexts[0])
 
 
-@each_readme
-def test_there_are_requests(page):
+def test_there_are_requests():
     """One of each script."""
-    found = "".join(block.text for block in blocks(read(page)) if block.language == "json")
+    found = "".join(block.text for block in blocks(read(API)) if block.language == "json")
     assert all(f'"{script}"' in found for script in ("HiDiffusion", "Few-Step", "Few-step comparison"))
 
 
-@each_readme
-def test_the_list_is_read_as_the_page_reads_it(host, page):
-    (listed,) = {span for span in spans(read(page)) if span.startswith('{"args": [true')}
+def test_the_list_is_read_as_the_page_reads_it(host):
+    (listed,) = {span for span in spans(read(API)) if span.startswith('{"args": [true')}
     request = {"alwayson_scripts": {"HiDiffusion": json.loads(listed)}, "width": 128, "height": 96, "steps": 4}
     result = host.api.txt2img(request)
     assert (result.status, result.message) == (200, "")
     assert "HiDiffusion method: Deep Shrink, HiDiffusion preset: Paper" in result.infotexts[0]
 
 
-@each_readme
-def test_the_refusal_is_the_real_one(host, page):
-    (sentence,) = {span for span in spans(read(page)) if span.startswith("HiDiffusion: t1 = -1 ")}
+def test_the_refusal_is_the_real_one(host):
+    (sentence,) = {span for span in spans(read(API)) if span.startswith("HiDiffusion: t1 = -1 ")}
     result = host.api.txt2img({"alwayson_scripts": {"HiDiffusion": {"args": [{"t1": -1}]}}, "width": 128})
     assert (result.status, result.message) == (422, sentence)
 
 
-@each_readme
-def test_the_program_makes_an_image(host, page, tmp_path):
-    (program,) = (block.text for block in blocks(read(page)) if block.language == "python" and ADDRESS in block.text)
+def test_the_program_makes_an_image(host, tmp_path):
+    (program,) = (block.text for block in blocks(read(API)) if block.language == "python" and ADDRESS in block.text)
     with served(host) as (address, sent):
         run = subprocess.run(
             [sys.executable, "-c", program.replace(ADDRESS, address)],
@@ -140,10 +135,9 @@ def test_the_program_makes_an_image(host, page, tmp_path):
         assert image.size == (request["width"], request["height"])
 
 
-@each_readme
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
-def test_the_line_of_shell_makes_an_image(host, page):
-    (line,) = (line for line in commands(read(page)) if line.startswith("curl "))
+def test_the_line_of_shell_makes_an_image(host):
+    (line,) = (line for line in commands(read(API)) if line.startswith("curl "))
     with served(host) as (address, sent):
         words = line.replace(ADDRESS, address)
         run = subprocess.run(["sh", "-c", words], capture_output=True, text=True, env=dict(os.environ), check=False)

@@ -1,4 +1,4 @@
-"""The axes of the X/Y/Z plot on a running WebUI. The README says which one they need."""
+"""The axes of the X/Y/Z plot on a running WebUI. CONTRIBUTING.md says which one they need."""
 
 from __future__ import annotations
 

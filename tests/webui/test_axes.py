@@ -21,7 +21,7 @@ HIRES += ["Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling"]
 FEW_STEP = ["Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts"]
 LABELS = [*(f"[HiDiffusion] {name}" for name in HIRES), *(f"[Few-Step] {name}" for name in FEW_STEP)]
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3.0}
-README = (SCRIPTS.parent / "README.md").read_text(encoding="utf-8")
+SETTINGS = (SCRIPTS.parent / "docs/settings.md").read_text(encoding="utf-8")
 PAPER = {"preset": "Paper"}
 SHRINK = PAPER | {"method": "Deep Shrink"}
 HALF = PAPER | {"t1": 0.5}
@@ -118,8 +118,8 @@ def _by_script(label):
     return label.startswith("[HiDiffusion]")
 
 
-def test_the_readme_s_axes_are_there(host):
-    table = README.split("| X | Y |")[1].split("\n\n")[0]
+def test_the_documents_axes_are_there(host):
+    table = SETTINGS.split("| X | Y |")[1].split("\n\n")[0]
     named = re.findall(r"`([^`]+)`", table)
     assert len(named) > 8
     assert set(named) <= set(labels_of(host))

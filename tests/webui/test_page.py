@@ -304,7 +304,7 @@ def texts_of_the_page(host):
 
 
 def texts_of_the_tables():
-    """What the README's tables say of settings and presets, in words."""
+    """What the documents' tables say of settings and presets, in words."""
     classes = (HighResSettings, FewStepSettings, ComparisonSettings, PageSettings)
     options = [option for settings in classes for option in options_of(settings).values()]
     listed = {option.values for option in options if option.values and len(option.values) <= LONGEST}
