@@ -9,7 +9,7 @@ import tomesd
 from torch import nn
 
 from lib_fewstep.highres import HighResSession, HighResSettings
-from lib_fewstep.highres.schedule import Step
+from lib_fewstep.highres.methods.base import Parts
 from lib_fewstep.unet import inspect_unet
 
 PLAIN = HighResSettings(enabled=False)
@@ -23,7 +23,7 @@ TOME = "ToMe 0.5"
 """Token merging at half of the tokens, its authors' default, where HiDiffusion has its windows, on every step."""
 
 
-def steps_of(method: str, unet: nn.Module, side: int, steps: int) -> tuple[Step, ...]:
+def steps_of(method: str, unet: nn.Module, side: int, steps: int) -> tuple[Parts, ...]:
     """What a method does on each step of a run at `side` latent pixels."""
     settings = METHODS.get(method, PLAIN)
     return HighResSession(unet, settings, (side, side), steps).schedule.steps

@@ -19,7 +19,7 @@ from bench.unets import conditioning, evaluate_at
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import COLUMNS, Record, append
 from lib_fewstep.highres import HighResSession
-from lib_fewstep.highres.plan import window_places
+from lib_fewstep.highres.methods.hidiffusion import window_places
 from lib_fewstep.highres.windows import merge, partition, windowed
 from lib_fewstep.unet import blocks_of, inspect_unet
 from lib_fewstep.unet.topology import transformer_of

@@ -23,13 +23,13 @@ from bench.memory import LiveMemory
 from bench.methods import METHODS, TOME, ready, steps_of
 from bench.reference import at_step, diffusers_twin, evaluate_twin, reference
 from bench.unets import Layout, conditioning, evaluate, evaluate_at, latent
-from lib_fewstep.highres.schedule import Step
+from lib_fewstep.highres.methods.base import Parts
 
 TERA, MEBI = 1e12, 2**20
 THEIRS = "reference: "
 COMPARED = ("RAU-Net", "MSW-MSA", "HiDiffusion")
 Name = TypeVar("Name")
-Key = tuple[str, Step]
+Key = tuple[str, Parts]
 """What is run, and which kind of step: methods that do the same on a step share its figures."""
 
 
@@ -59,7 +59,7 @@ def twins_of(layout: Layout, unet: nn.Module) -> Twins:
 
 def runs(unet: nn.Module, side: int, steps: int) -> dict[str, tuple[Key, ...]]:
     """For each row of the table, the kinds of step of which its run of `steps` consists, in their order."""
-    idle = (Step(),) * steps
+    idle: tuple[Parts, ...] = ((),) * steps
     ours = {"plain": idle, **{method: steps_of(method, unet, side, steps) for method in METHODS}}
     theirs = {method: ours[method] for method in ("plain", *COMPARED)}
     rows = {method: tuple(("ours", step) for step in run) for method, run in ours.items()}

@@ -128,7 +128,12 @@ def _is_blank(value: Any, described: Option) -> bool:
 
 def option(default: Any, label: str, help: str, infotext: str, **limits: Any) -> Any:  # noqa: A002
     """A dataclass field with its `Option`, in the way of `dataclasses.field`."""
-    return dataclasses.field(default=default, metadata={_METADATA: Option(label, help, infotext, **limits)})
+    return field_with(Option(label, help, infotext, **limits), default)
+
+
+def field_with(described: Option, default: Any) -> Any:
+    """A dataclass field with an `Option` that there is already."""
+    return dataclasses.field(default=default, metadata={_METADATA: described})
 
 
 def option_of(field: Field[Any]) -> Option:

@@ -60,7 +60,7 @@ def test_every_page_of_the_docs_can_be_reached():
     [
         ("What it works with, and what it yields to", "what-it-works-with-and-what-it-yields-to"),
         ("CFG++ (`sampling/cfgpp.py`)", "cfg-samplingcfgpppy"),
-        ("Deep Shrink (`highres/deep_shrink.py`)", "deep-shrink-highresdeep_shrinkpy"),
+        ("Deep Shrink (`highres/methods/deep_shrink.py`)", "deep-shrink-highresmethodsdeep_shrinkpy"),
         ("A [link](target.md) and *stress*", "a-link-and-stress"),
         ("第一张大图", "第一张大图"),
         ("少步数:CFG++、TCD 与 LCM", "少步数cfgtcd-与-lcm"),

@@ -13,8 +13,8 @@ LINES = """
     lib_fewstep.unet.scaler.x_run__mutmut_1: killed
     lib_fewstep.unet.scaler.xǁScalerǁ__call____mutmut_2: survived
     lib_fewstep.unet.swapper.x_put__mutmut_1: timeout
-    lib_fewstep.highres.plan.x_scalings__mutmut_1: no tests
-    lib_fewstep.highres.plan.x_scalings__mutmut_2: killed
+    lib_fewstep.highres.skips.x_scalings__mutmut_1: no tests
+    lib_fewstep.highres.skips.x_scalings__mutmut_2: killed
 """
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from lib_fewstep import sampling
-from lib_fewstep.highres import HighResSettings
-from lib_fewstep.highres.settings import METHODS
+from lib_fewstep.highres import METHODS, HighResSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.presets import PRESETS
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read, spans
@@ -77,7 +76,7 @@ def test_every_section_of_the_methods_says_where_the_code_is():
 def test_every_sampler_and_schedule_is_among_the_methods():
     functions = {name for name in sampling.__all__ if name[0].islower()}
     assert {name for name in functions if f"`{name}()`" not in read(METHODS_PAGE)} == set()
-    assert all(method in read(METHODS_PAGE) for method in METHODS)
+    assert all(method.name in read(METHODS_PAGE) for method in METHODS)
 
 
 def test_the_protocol_names_what_there_is():

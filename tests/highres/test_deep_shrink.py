@@ -8,8 +8,7 @@ from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch.nn.functional import interpolate
 
 from lib_fewstep.highres import HighResSession, HighResSettings
-from lib_fewstep.highres.deep_shrink import Shrinker
-from lib_fewstep.highres.schedule import Shrink
+from lib_fewstep.highres.methods.deep_shrink import Shrink, Shrinker
 from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_cat
 
 STEPS = 10
@@ -103,7 +102,8 @@ def test_an_early_out_of_the_first_block_still_ends_at_the_latents_size():
 @pytest.mark.parametrize("downsamples", [False, True])
 @pytest.mark.parametrize("size", [(17, 13), (5, 9), (1, 1)])
 def test_odd_sizes_come_back_exactly(size, downsamples):
-    shrinker = Shrinker(Shrink(3, 0.5, 2.0, scaler="bicubic", early_out=False), downsamples=downsamples)
+    shrink = Shrink(3, fade=0.0, downscale=0.5, upscale=2.0, scaler="bicubic", early_out=False)
+    shrinker = Shrinker(shrink, downsamples=downsamples)
     h = torch.randn(1, 2, *size)
     small = shrinker.down(h)
     assert small.shape[-2:] == tuple(max(1, side // 2) for side in size)

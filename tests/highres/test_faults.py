@@ -16,7 +16,7 @@ from ldm.modules.attention import CrossAttention
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from lib_fewstep.highres import HighResSession, HighResSettings, plan
+from lib_fewstep.highres import HighResSession, HighResSettings, skips
 from lib_fewstep.unet import Scaling, blocks_of, swapper
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, values, webui_cat
 
@@ -93,7 +93,7 @@ PLACES = {
     "operation": AtAnOperation,
     "resizing": partial(AtAnOperation, names=("interpolate", "avg_pool2d")),
     "windowing": partial(AtAnOperation, names=("roll",)),
-    "planning": partial(at_a_function, module=plan, name="scalings"),
+    "planning": partial(at_a_function, module=skips, name="scalings"),
     "installing": partial(at_a_function, module=swapper, name="_put"),
 }
 IN_EVERY_EVALUATION = list(PLACES)[:5]

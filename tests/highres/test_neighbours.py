@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lib_fewstep.highres import HighResSession, HighResSettings
-from lib_fewstep.highres.raunet import upsampling_to
+from lib_fewstep.highres.skips import upsampling_to
 from lib_fewstep.highres.token_counts import counting_tokens
 from lib_fewstep.unet import remove
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat

@@ -75,7 +75,7 @@ def test_halving_is_torchs_pool_with_ceil_mode(size):
 
 def test_tiling_pads_the_strided_convolution_around_the_edges():
     """The WebUI's "Tiling" makes convolutions circular; by hand, the same convolution on a wrapped input."""
-    from lib_fewstep.highres.raunet import strided
+    from lib_fewstep.highres.methods.hidiffusion import strided
 
     convolution = torch.nn.Conv2d(3, 3, 3, stride=2, padding=1, padding_mode="circular").double()
     h = latents((16, 16), channels=3).double()

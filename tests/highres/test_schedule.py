@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from lib_fewstep.highres import HighResSettings, ModelHints
+from lib_fewstep.highres.methods.deep_shrink import Shrink
+from lib_fewstep.highres.methods.hidiffusion import Pool, StridedDownsampler, WindowAttention
 from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import inspect_unet
@@ -43,16 +47,16 @@ PAPER = [
 @pytest.mark.parametrize(("topology", "size", "hints", "settings", "rad", "pool"), PAPER)
 def test_bands(topology, size, hints, settings, rad, pool):
     schedule = make_schedule(HighResSettings(preset="Paper", **settings), topology, size, 50, ModelHints(**hints))
-    assert schedule.when("rad") == tuple(rad)
-    assert schedule.when("pool") == tuple(pool)
-    assert schedule.when("windows") == tuple(range(50))
+    assert schedule.when(StridedDownsampler) == tuple(rad)
+    assert schedule.when(Pool) == tuple(pool)
+    assert schedule.when(WindowAttention) == tuple(range(50))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 50, 77])
 def test_thresholds_are_truncated_shares_of_the_steps(steps):
     schedule = make_schedule(HighResSettings(preset="Paper"), SDXL, (256, 256), steps, ModelHints())
-    assert len(schedule.when("rad")) == int(8 / 50 * steps)
-    assert schedule.when("pool") == tuple(range(int(8 / 50 * steps), int(0.4 * steps)))
+    assert len(schedule.when(StridedDownsampler)) == int(8 / 50 * steps)
+    assert schedule.when(Pool) == tuple(range(int(8 / 50 * steps), int(0.4 * steps)))
 
 
 AUTO = [
@@ -75,7 +79,7 @@ AUTO = [
 def test_auto_acts_above_the_trained_size_only_and_says_so(topology, size, hints, trained, acts, method):
     settings = HighResSettings(method=method, trained_size=trained)
     schedule = make_schedule(settings, topology, size, 20, ModelHints(**hints))
-    assert any(step.active for step in schedule.steps) == acts
+    assert any(schedule.steps) == acts
     assert (schedule.reason is None) == acts
     if not acts:
         limit = trained or hints.get("trained_size") or (512 if hints.get("turbo") else topology.trained_size)
@@ -131,7 +135,7 @@ def test_passes(passes, pass_, denoise, acts):
 )
 def test_nothing_is_done_for_a_reason(settings, topology, reason):
     schedule = make_schedule(HighResSettings(preset="Paper", **settings), topology, (128, 128), 20, ModelHints())
-    assert not any(step.active for step in schedule.steps)
+    assert not any(schedule.steps)
     assert reason in schedule.reason
 
 
@@ -167,26 +171,59 @@ def test_idle_settings_are_named(settings, size, note):
     assert note in schedule.notes
 
 
+@pytest.mark.parametrize(
+    ("settings", "yields"),
+    [
+        ({}, True),
+        ({"window_attention": True, "t2": 0.1}, True),
+        ({"raunet": False}, True),
+        ({"t1": 0.01}, True),
+        ({"window_attention": False}, False),
+        ({"enabled": False}, False),
+        ({"preset": "Auto", "trained_size": 1024}, False),
+        ({"method": "Deep Shrink"}, False),
+    ],
+)
+def test_windows_yield_to_who_rearranges_the_same_tokens(settings, yields):
+    """What is left is what is done without window attention, and a note says to whom it yields."""
+    settings = HighResSettings(**{"preset": "Paper"} | settings)
+    schedule, alone, without = (
+        make_schedule(given, SD1, (128, 128), 20, ModelHints(rival=rival))
+        for given, rival in (
+            (settings, "HyperTile"),
+            (settings, None),
+            (dataclasses.replace(settings, window_attention=False), None),
+        )
+    )
+    assert schedule == alone if not yields else schedule.steps == without.steps
+    assert schedule.reason == (without if yields else alone).reason
+    if yields:
+        assert schedule.settings == without.settings
+        note = "window attention yields to HyperTile, which works on the same blocks"
+        assert schedule.notes == (*without.notes, note)
+
+
 def test_deep_shrink_stages_and_factors():
     """By hand: of 20 steps depth 3 until 3, depth 4 until 6; the factor rises linearly from 0.5 to 1."""
     schedule = make_schedule(HighResSettings(method="Deep Shrink", preset="Paper"), SD1, (128, 128), 20, ModelHints())
-    shrinks = [step.shrink for step in schedule.steps]
-    assert [shrink.depth if shrink else None for shrink in shrinks] == [3] * 3 + [4] * 3 + [None] * 14
+    shrinks = [shrink for (shrink,) in schedule.steps[:6]]
+    assert [shrink.depth for shrink in shrinks] == [3] * 3 + [4] * 3
+    assert schedule.steps[6:] == ((),) * 14
     downs = [0.5, 0.5 + 0.5 / 3, 0.5 + 1 / 3, 0.75, 0.5 + 1 / 3, 0.5 + 2.5 / 6]
-    assert [shrink.down for shrink in shrinks[:6]] == pytest.approx(downs)
-    assert all(shrink.down * shrink.up == pytest.approx(1.0) for shrink in shrinks[:6])
+    assert [shrink.down for shrink in shrinks] == pytest.approx(downs)
+    assert all(shrink.down * shrink.up == pytest.approx(1.0) for shrink in shrinks)
 
 
 def test_deep_shrink_without_smooth_scaling_keeps_its_factor():
     settings = HighResSettings(method="Deep Shrink", preset="Paper", smooth_scaling=False, downscale=0.6, upscale=1.5)
     schedule = make_schedule(settings, SD1, (128, 128), 20, ModelHints())
-    assert {(step.shrink.down, step.shrink.up) for step in schedule.steps if step.shrink} == {(0.6, 1.5)}
+    assert {(shrink.down, shrink.up) for shrink in schedule.parts(Shrink)} == {(0.6, 1.5)}
 
 
 def test_deep_shrink_with_a_first_stop_after_the_second():
     settings = HighResSettings(method="Deep Shrink", preset="Paper", s1=0.5, s2=0.2)
     schedule = make_schedule(settings, SD1, (128, 128), 20, ModelHints())
-    assert [step.shrink.depth for step in schedule.steps if step.shrink] == [3] * 10
+    assert [shrink.depth for shrink in schedule.parts(Shrink)] == [3] * 10
 
 
 @pytest.mark.parametrize(

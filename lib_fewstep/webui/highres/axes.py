@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_fewstep.compare.settings import NO_METHOD
+from lib_fewstep.highres import AXES as NAMES
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
@@ -15,29 +16,11 @@ from lib_fewstep.webui.common.xyz import choices, confirming, from_axis, kind, l
 
 AXES = "HiDiffusion"
 _OPTIONS = options_of(HighResSettings)
-_NAMES = (
-    "method",
-    "preset",
-    "raunet",
-    "window_attention",
-    "t1",
-    "t2",
-    "aggressive",
-    "passes",
-    "downscale",
-    "upscale",
-    "d1",
-    "d2",
-    "s1",
-    "s2",
-    "scaler",
-    "smooth_scaling",
-)
 
 
 def hires_axes(xyz: Any) -> list[Any]:
     """One axis for each setting, made with the X/Y/Z script's module."""
-    return [_axis(xyz, name) for name in _NAMES]
+    return [_axis(xyz, name) for name in NAMES]
 
 
 def with_axes(settings: HighResSettings, values: Mapping[str, Any]) -> HighResSettings:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lib_fewstep.highres import Pass
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
-from lib_fewstep.highres.settings import Pass
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings, timesteps_from
 from lib_fewstep.webui.common import host

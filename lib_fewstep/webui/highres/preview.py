@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 
-from lib_fewstep.highres import HighResSettings
+from lib_fewstep.highres import HighResSession, HighResSettings, Report
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
-from lib_fewstep.highres.session import Report
 from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.highres.passes import PagePass
-from lib_fewstep.webui.highres.planning import planned_session
 
 
 def forecast(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
@@ -27,7 +25,8 @@ def forecast(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
 
 
 def _of_pass(settings: HighResSettings, page_pass: PagePass) -> str:
-    if host.model.loaded_unet() is None:
+    unet = host.model.loaded_unet()
+    if unet is None:
         return Sentence("No model is loaded yet.")
     width, height = (side // PIXELS_PER_LATENT for side in page_pass.size)
     size = f"{PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height}"
@@ -36,13 +35,9 @@ def _of_pass(settings: HighResSettings, page_pass: PagePass) -> str:
         running = Sentence("{engine} runs instead of the loaded UNet", engine=engine)
         return Sentence("At {size} nothing will be done: {reason}", size=size, reason=running)
     try:
-        session = planned_session(
-            settings,
-            (height, width),
-            page_pass.steps,
-            host.model.hints_of(page_pass.kind, page_pass.denoise),
-            host.model.competing_by_settings(page_pass.kind),
-        )
+        rival = host.model.competing_by_settings(page_pass.kind)
+        hints = host.model.hints_of(page_pass.kind, page_pass.denoise, rival=rival)
+        session = HighResSession(unet, settings, (height, width), page_pass.steps, hints)
     except ValueError as refusal:
         return str(refusal)
     return _told(session.report, size)
@@ -52,20 +47,5 @@ def _told(report: Report, size: str) -> Sentence:
     if report.reason is not None:
         told = Sentence("At {size} nothing will be done: {reason}", size=size, reason=report.reason)
     else:
-        told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=joined(_parts(report)))
+        told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=joined(report.summary))
     return reduce(lambda before, note: Sentence("{before}; {note}", before=before, note=note), report.notes, told)
-
-
-def _parts(report: Report) -> Iterator[Sentence]:
-    planned = report.planned
-    raunet = sorted({*planned.get("strided downsampler", ()), *planned.get("pool", ())})
-    for method, steps in (("RAU-Net", raunet), ("Deep Shrink", planned.get("shrinking", ()))):
-        if not steps:
-            continue
-        known = {"method": method, "first": steps[0] + 1, "last": steps[-1] + 1, "steps": report.steps}
-        if len(steps) == 1:
-            yield Sentence("{method} on step {first} of {steps}", **known)
-        else:
-            yield Sentence("{method} on steps {first}-{last} of {steps}", **known)
-    if report.windowed:
-        yield Sentence("window attention in {count} transformer blocks", count=report.windowed)

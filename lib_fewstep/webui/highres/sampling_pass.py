@@ -7,6 +7,7 @@ from typing import Any
 
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import SettingError
+from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
 from lib_fewstep.webui.common.infotext import forget
@@ -14,7 +15,6 @@ from lib_fewstep.webui.common.launch import AroundPass
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.highres.infotext import infotext
-from lib_fewstep.webui.highres.planning import planned_session
 
 
 @dataclasses.dataclass
@@ -74,10 +74,10 @@ class SamplingPass(AroundPass):
         if engine is not None:
             log.info("%s: nothing is done: %s runs instead of the loaded UNet.", self._settings.method, engine)
             return
-        p, hints = self._p, host.model.model_hints(self._p)
-        self._session = planned_session(
-            self._settings, self._latent_size, self._steps, hints, host.model.competing_attention(p)
-        )
+        hints, unet = host.model.model_hints(self._p), host.model.loaded_unet()
+        if unet is None:
+            raise UnsupportedModel("No model with a UNet is loaded.")
+        self._session = HighResSession(unet, self._settings, self._latent_size, self._steps, hints)
         self._session.__enter__()
         log.info("%s", self._session.report)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from modules import devices, prompt_parser, sd_samplers, sd_samplers_common, sd_schedulers, shared
 from modules.processing import StableDiffusionProcessingImg2Img
 
-from lib_fewstep.highres.settings import Pass
+from lib_fewstep.highres import Pass
 from lib_fewstep.webui.common.host.protocols import Img2Img, Processing, Txt2Img
 
 _TIMESTEP_FAMILY = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")

@@ -9,8 +9,7 @@ import torch
 from modules import sd_models, sd_unet, shared
 from torch import nn
 
-from lib_fewstep.highres import ModelHints
-from lib_fewstep.highres.settings import Pass
+from lib_fewstep.highres import ModelHints, Pass
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.common.host import job
 from lib_fewstep.webui.common.host.protocols import Processing
@@ -40,10 +39,11 @@ def replaced_unet() -> str | None:
 
 def model_hints(p: Processing) -> ModelHints:
     """What the model's name and type and the job tell beyond the UNet's structure."""
-    return hints_of(job.pass_of(p), job.denoising_strength(p), controlnet=job.uses_controlnet(p))
+    kind, denoise = job.pass_of(p), job.denoising_strength(p)
+    return hints_of(kind, denoise, controlnet=job.uses_controlnet(p), rival=competing_attention(p))
 
 
-def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False) -> ModelHints:
+def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False, rival: str | None = None) -> ModelHints:
     """What the loaded model's name and type tell, for a kind of pass. Raises UnsupportedModel where none is loaded."""
     model = sd_models.model_data.sd_model
     if model is None:
@@ -57,6 +57,7 @@ def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False) -> ModelHi
         controlnet=controlnet,
         pass_=kind,
         denoise=min(max(denoise, 0.0), 1.0),
+        rival=rival,
     )
 
 

@@ -1,0 +1,133 @@
+"""What a high-resolution method is: its settings, and its parts, which act on some steps and on some blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import nn
+
+from lib_fewstep.highres.hints import ModelHints
+from lib_fewstep.highres.resize import Size
+from lib_fewstep.options import option
+from lib_fewstep.sentences import Sentence
+from lib_fewstep.unet import Place, Scaling, Topology
+
+V = TypeVar("V")
+"""A method's own settings, a frozen dataclass."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a method is to work on: a model at a latent size (height, width), in a pass of so many steps."""
+
+    topology: Topology
+    latent_size: Size
+    steps: int
+    hints: ModelHints
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The UNet on the step `index`: its own blocks, whatever stands in their places now.
+
+    `note` is given a sentence where something has to be left alone.
+    """
+
+    blocks: Mapping[Place, nn.Module]
+    topology: Topology
+    latent_size: Size
+    index: int
+    note: Callable[[str], None]
+
+
+class Part(ABC):
+    """One part of a method, with all that it needs for one step. A frozen dataclass: equal ones do the same."""
+
+    label: ClassVar[str]
+    """What the log calls it."""
+    title: ClassVar[str]
+    """What the page calls it; parts with the same title are one there."""
+
+    @abstractmethod
+    def places(self, topology: Topology) -> tuple[Place, ...]:
+        """The blocks that it changes."""
+
+    @abstractmethod
+    def scalings(self, moment: Moment) -> dict[Place, Scaling]:
+        """What it does to each of them."""
+
+    @property
+    def skip_mode(self) -> str:
+        """How a feature map is resized to the skip that it meets, where its size differs."""
+        return "bicubic"
+
+    def beside_others(self, moment: Moment) -> Part | None:
+        """What is left of it beside other extensions that are in the UNet now; None where it yields altogether."""
+        return self
+
+    def extent(self, topology: Topology, places: tuple[Place, ...]) -> str:
+        """Where it acts, for the log: in the `places` that it changes during the whole pass."""
+        return f"at {' and '.join(map(str, places))}" if len(places) <= 2 else f"in {len(places)} blocks"
+
+    def summary(self, topology: Topology, when: tuple[int, ...], steps: int) -> Sentence:
+        """What the page says of it, which acts on the steps `when`, counted from 0, of so many."""
+        known = {"method": self.title, "first": when[0] + 1, "last": when[-1] + 1, "steps": steps}
+        if len(when) == 1:
+            return Sentence("{method} on step {first} of {steps}", **known)
+        return Sentence("{method} on steps {first}-{last} of {steps}", **known)
+
+
+Parts = tuple[Part, ...]
+"""What acts on one step; empty where nothing does."""
+
+
+Aliases = Mapping[str, Callable[[Any], Mapping[str, Any]]]
+
+
+class Method(ABC, Generic[V]):
+    """A method for images that are larger than the model was trained for."""
+
+    name: ClassVar[str]
+    help: ClassVar[str]
+    """What it does, in one clause, for the page."""
+    own: type[V]
+    """Its own settings, a frozen dataclass of `option` and `preset_option`. Each name, label and infotext key must be
+    new among all methods. A new setting comes last, because they may be sent as a list."""
+    axes: ClassVar[tuple[str, ...]] = ()
+    """Which of them are axes of the X/Y/Z plot."""
+    parts: ClassVar[tuple[type[Part], ...]]
+    """All of its parts, in the order of the report."""
+    aliases: ClassVar[Aliases] = {}
+    """Names that others give to settings, each with a function from its value to settings."""
+
+    def preset(self, target: Target) -> V:
+        """The values of its settings where none are given."""
+        return self.own()
+
+    def resolved(self, given: Mapping[str, Any], target: Target) -> V:
+        """The values of its settings in a pass. Raises SettingError for those that the model cannot follow."""
+        preset: Any = self.preset(target)
+        values: V = dataclasses.replace(preset, **given)
+        return values
+
+    @abstractmethod
+    def parts_on(self, index: int, values: V, target: Target) -> Parts:
+        """What acts on the step `index`, counted from 0: arithmetic, without a model."""
+
+    def notes(
+        self, given: Mapping[str, Any], values: V, target: Target, steps: tuple[Parts, ...]
+    ) -> Iterable[Sentence]:
+        """A sentence for each setting that was given and sets nothing, and for what is left out."""
+        return ()
+
+
+def preset_option(value: Any, label: str, help: str, infotext: str, **limits: Any) -> Any:  # noqa: A002
+    """An `option` of a method that a preset sets unless it is given; `value` is what the page shows first.
+
+    In `HighResSettings` its default is None, which stands for the preset's value.
+    """
+    return option(value, label, help, infotext, manual=value, **limits)

@@ -1,0 +1,262 @@
+"""HiDiffusion (arXiv 2311.17528): RAU-Net against repeated subjects, windows of attention (MSW-MSA) for speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from lib_fewstep.highres.methods.base import Method, Moment, Part, Parts, Target, preset_option
+from lib_fewstep.highres.resize import halve, size_of
+from lib_fewstep.highres.windows import shift_of, windowed
+from lib_fewstep.options import option
+from lib_fewstep.sentences import Sentence
+from lib_fewstep.unet import Place, Scaling, Topology
+from lib_fewstep.unet.topology import transformer_of
+
+_AGGRESSIVE_SHARE = 8 / 50
+_LARGE_SIDE = {"SD1": 256, "SD2": 256, "SDXL": 512}
+_WINDOWED_DEPTH = 2
+"""Of each stack of transformer blocks, the first two are windowed."""
+
+
+@dataclass(frozen=True)
+class HiDiffusionSettings:
+    """Which parts act, and until when."""
+
+    raunet: bool = option(
+        True,
+        "RAU-Net",
+        "Against repeated subjects: feature maps are brought down to the size that the deep blocks were trained on.",
+        "HiDiffusion RAU-Net",
+    )
+    window_attention: bool = preset_option(
+        True,
+        "Window attention",
+        "For speed: self-attention of the largest feature maps looks at shifting windows (MSW-MSA).",
+        "HiDiffusion window attention",
+    )
+    aggressive: bool = preset_option(
+        True,
+        "Aggressive",
+        "SDXL below 4096x4096: first the strided downsampler until 8/50 of the steps, then the pool until T1. Fewer "
+        "repeated subjects, slightly softer images.",
+        "HiDiffusion aggressive",
+    )
+    t1: float = preset_option(
+        0.4,
+        "T1",
+        "Share of the steps. SD1 and SD2: until where the strided downsampler runs; SDXL: until where the pool runs.",
+        "HiDiffusion T1",
+        low=0.0,
+        high=1.0,
+        step=0.01,
+    )
+    t2: float = preset_option(
+        0.0,
+        "T2",
+        "Share of the steps, for extreme sizes. SD1 and SD2: until where the pool runs; SDXL: until where the strided "
+        "downsampler runs (in aggressive mode always 8/50).",
+        "HiDiffusion T2",
+        low=0,
+        high=1.0,
+        step=0.01,
+    )
+
+
+def strided(h: Tensor) -> Tensor:
+    """Every second row and column: on them a downsampler (stride 2, padding 1) gives an output side of ceil(side / 4).
+
+    It is the same 3x3 convolution with stride 4, padding 2, dilation 2 on all of them. The module stays as it is, so
+    that what other extensions do to it (LoRA, tiling) happens as ever.
+    """
+    return h[..., ::2, ::2]
+
+
+@dataclass(frozen=True)
+class StridedDownsampler(Part):
+    """RAU-Net's resolution-aware downsampler (RAD): a downsampler that quarters the sides instead of halving them."""
+
+    label = "strided downsampler"
+    title = "RAU-Net"
+
+    def places(self, topology: Topology) -> tuple[Place, ...]:
+        """The first downsampler, on SDXL the second one."""
+        return (Place("input", topology.downsamplers[1 if topology.family == "SDXL" else 0]),)
+
+    def scalings(self, moment: Moment) -> dict[Place, Scaling]:
+        """It gets every second row and column."""
+        return {place: Scaling(before=(strided,)) for place in self.places(moment.topology)}
+
+
+@dataclass(frozen=True)
+class Pool(Part):
+    """RAU-Net's pool: a block's output at half its size."""
+
+    label = "pool"
+    title = "RAU-Net"
+
+    def places(self, topology: Topology) -> tuple[Place, ...]:
+        """The block behind the first downsampler."""
+        return (Place("input", topology.downsamplers[0] + 1),)
+
+    def scalings(self, moment: Moment) -> dict[Place, Scaling]:
+        """It is pooled before it is stored as a skip."""
+        return {place: Scaling(after=(halve,)) for place in self.places(moment.topology)}
+
+
+@dataclass(frozen=True)
+class WindowAttention(Part):
+    """MSW-MSA: self-attention of the largest feature maps looks at shifting windows."""
+
+    label = "window attention"
+    title = "window attention"
+
+    def places(self, topology: Topology) -> tuple[Place, ...]:
+        """The blocks with the largest feature maps that have attention."""
+        return tuple(window_places(topology))
+
+    def scalings(self, moment: Moment) -> dict[Place, Scaling]:
+        """Windows while such a block runs, with another shift in each of its transformer blocks."""
+        found: dict[Place, Scaling] = {}
+        ordinal = 0
+        for place, depth in window_places(moment.topology).items():
+            stack: Any = getattr(transformer_of(moment.blocks[place]), "transformer_blocks", ())
+            shifted = [
+                (transformer.attn1, shift_of(moment.index, ordinal + i))
+                for i, transformer in enumerate(list(stack)[:depth])
+                if isinstance(getattr(transformer, "attn1", None), nn.Module)
+            ]
+            if len(shifted) < depth:
+                moment.note(
+                    f"window attention left a transformer block of {place} alone: another extension has exchanged it"
+                )
+            found[place] = Scaling(around=(_windowing(shifted, moment.note),))
+            ordinal += depth
+        return found
+
+    def extent(self, topology: Topology, places: tuple[Place, ...]) -> str:
+        """What gets windows is a transformer block."""
+        return f"in {_windowed_blocks(topology)} transformer blocks"
+
+    def summary(self, topology: Topology, when: tuple[int, ...], steps: int) -> Sentence:
+        """In how many of them; it acts on every step."""
+        return Sentence("window attention in {count} transformer blocks", count=_windowed_blocks(topology))
+
+
+def window_places(topology: Topology) -> dict[Place, int]:
+    """The blocks of MSW-MSA, those with the largest feature maps, and how many transformer blocks are windowed."""
+    largest = min(topology.level(attention.place) for attention in topology.attention)
+    return {
+        attention.place: min(attention.depth, _WINDOWED_DEPTH)
+        for attention in topology.attention
+        if topology.level(attention.place) == largest
+    }
+
+
+def _windowed_blocks(topology: Topology) -> int:
+    return sum(window_places(topology).values())
+
+
+def _windowing(
+    shifted: list[tuple[nn.Module, int]], note: Callable[[str], None]
+) -> Callable[[Tensor], AbstractContextManager[None]]:
+    return lambda h: windowed(shifted, size_of(h), note)
+
+
+class HiDiffusion(Method[HiDiffusionSettings]):
+    """RAU-Net on the first steps, windows on all of them."""
+
+    name = "HiDiffusion"
+    help = "HiDiffusion changes down- and upsampling and windows the attention"
+    own = HiDiffusionSettings
+    axes = ("raunet", "window_attention", "t1", "t2", "aggressive")
+    parts = (StridedDownsampler, Pool, WindowAttention)
+
+    def preset(self, target: Target) -> HiDiffusionSettings:
+        """The thresholds that the reference uses for this family, size and kind of model, as shares of the steps."""
+        topology, hints = target.topology, target.hints
+        if topology.family == "SDXL" and hints.turbo:
+            return HiDiffusionSettings(t1=0.5, t2=0.0, aggressive=False)
+        if _is_large(target):
+            return HiDiffusionSettings(t1=0.7, t2=0.3, aggressive=False)
+        if topology.family != "SDXL":
+            return HiDiffusionSettings(t1=0.4, t2=0.0, aggressive=False)
+        with_controlnet = hints.controlnet and hints.pass_ == "first"
+        aggressive = not (topology.inpainting or hints.playground)
+        return HiDiffusionSettings(t1=0.5 if with_controlnet else 0.4, t2=0.0, aggressive=aggressive)
+
+    def resolved(self, given: Mapping[str, Any], target: Target) -> HiDiffusionSettings:
+        """Aggressive only where that mode exists, windows only where no rival works on the same tokens."""
+        values = super().resolved(given, target)
+        return replace(
+            values,
+            aggressive=values.aggressive and _has_aggressive_mode(target),
+            window_attention=values.window_attention and target.hints.rival is None,
+        )
+
+    def parts_on(self, index: int, values: HiDiffusionSettings, target: Target) -> Parts:
+        """RAU-Net by its thresholds, windows always."""
+        strided_steps, pool_steps = _raunet_spans(values, target)
+        acting: tuple[tuple[Part, bool], ...] = (
+            (StridedDownsampler(), values.raunet and index in strided_steps),
+            (Pool(), values.raunet and index in pool_steps),
+            (WindowAttention(), values.window_attention),
+        )
+        return tuple(part for part, acts in acting if acts)
+
+    def notes(
+        self, given: Mapping[str, Any], values: HiDiffusionSettings, target: Target, steps: tuple[Parts, ...]
+    ) -> Iterable[Sentence]:
+        """Thresholds without effect, and windows that yield."""
+        if values.raunet:
+            yield from _idle_thresholds(given, values, target, steps)
+        else:
+            idle = [name for name in ("t1", "t2", "aggressive") if given.get(name)]
+            if idle:
+                yield Sentence("while raunet is off nothing is set by {names}", names=", ".join(idle))
+        if target.hints.rival is not None and given.get("window_attention", True):
+            yield Sentence(
+                "window attention yields to {rival}, which works on the same blocks", rival=target.hints.rival
+            )
+
+
+def _is_large(target: Target) -> bool:
+    """Whether the size is in the reference's upper band."""
+    return min(target.latent_size) >= _LARGE_SIDE[target.topology.family]
+
+
+def _has_aggressive_mode(target: Target) -> bool:
+    return target.topology.family == "SDXL" and not target.hints.turbo and not _is_large(target)
+
+
+def _raunet_spans(values: HiDiffusionSettings, target: Target) -> tuple[range, range]:
+    """The steps of the strided downsampler and those of the pool."""
+    until_t1, until_t2 = int(target.steps * values.t1), int(target.steps * values.t2)
+    if values.aggressive:
+        until_strided = int(_AGGRESSIVE_SHARE * target.steps)
+        return range(until_strided), range(until_strided, until_t1)
+    if target.topology.family == "SDXL":
+        return range(until_t2), range(until_t1)
+    return range(until_t1), range(until_t2)
+
+
+def _idle_thresholds(
+    given: Mapping[str, Any], values: HiDiffusionSettings, target: Target, steps: tuple[Parts, ...]
+) -> Iterable[Sentence]:
+    met = {type(part) for parts in steps for part in parts}
+    if given.get("aggressive") and not values.aggressive and target.topology.family == "SDXL":
+        yield Sentence("aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo")
+    if values.aggressive and given.get("t2"):
+        yield Sentence("t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps")
+    if values.aggressive and "t1" in given and Pool not in met:
+        yield Sentence(
+            "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
+        )
+    if not met & {StridedDownsampler, Pool}:
+        yield Sentence(
+            "RAU-Net changes none of the {steps} steps: its thresholds end before the first", steps=len(steps)
+        )
