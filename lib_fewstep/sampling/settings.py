@@ -136,7 +136,7 @@ class FewStepSettings:
         (),
         "Keep",
         "API only: what the preset leaves as the request has it.",
-        "",
+        "Few-Step keep",
         values="list of " + ", ".join(KEEPABLE),
         on_page=False,
     )

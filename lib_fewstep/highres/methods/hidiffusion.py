@@ -61,7 +61,7 @@ class HiDiffusionSettings:
         "Share of the steps, for extreme sizes. SD1 and SD2: until where the pool runs; SDXL: until where the strided "
         "downsampler runs (in aggressive mode always 8/50).",
         "HiDiffusion T2",
-        low=0,
+        low=0.0,
         high=1.0,
         step=0.01,
     )

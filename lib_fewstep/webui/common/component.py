@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from lib_fewstep.options import Option, PageField
+from lib_fewstep.options import PageField
 
 
 def component(field: PageField, elem_id: str) -> Any:
@@ -19,8 +19,5 @@ def component(field: PageField, elem_id: str) -> Any:
         return gr.Checkbox(**common)
     if isinstance(value, str):
         return gr.Textbox(**common)
-    return gr.Slider(minimum=_lowest(option), maximum=option.high, step=option.step, **common)
-
-
-def _lowest(option: Option) -> float | None:
-    return 0 if option.blank == 0 else option.low
+    lowest = 0 if value == 0 else option.low  # 0 may stand for the default, which cannot be shown
+    return gr.Slider(minimum=lowest, maximum=option.high, step=option.step, **common)
