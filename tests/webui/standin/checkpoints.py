@@ -150,7 +150,7 @@ class LoadedModel(nn.Module):
         """Bear the checkpoint's names."""
         self.sd_checkpoint_info = info
         self.sd_model_checkpoint = info.filename
-        self.sd_model_hash = info.hash
+        self.sd_model_hash = info.shorthash
 
     def get_learned_conditioning(self, texts: list[str]) -> Tensor | DictWithShape:
         """(texts, tokens, width); a text beyond 75 words takes a second chunk of tokens."""

@@ -168,6 +168,10 @@ class Host:
         arguments = tuple(page.job_arguments(fields, ui, script))
         return api.make_job(tab, page.job_fields(fields), page.runner, arguments)
 
+    def run_job(self, p: Any) -> api.Result:
+        """Run a job of `job` to its end."""
+        return api.run_job(p)
+
     def xyz(
         self,
         axes: dict[str, str | list[str]],
