@@ -6,6 +6,11 @@ TORCH ?= torch==2.13.0
 SEED ?= 1
 VENV := .venv
 RUN := $(VENV)/bin/python
+#   WEBUI_DIR        a checkout of the WebUI 1.10.1 that has been started once, for make contract
+#   WEBUI_PYTHON     the Python of its environment
+WEBUI_PYTHON ?= $(WEBUI_DIR)/venv/bin/python
+REPOSITORIES := $(abspath $(WEBUI_DIR))/repositories
+CONTRACT_PATH := $(VENV)/contract:$(REPOSITORIES)/stable-diffusion-stability-ai:$(REPOSITORIES)/k-diffusion
 
 # glibc gives large tensors back at every free, and faulting them in again costs as much as the arithmetic.
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
@@ -13,7 +18,7 @@ export MALLOC_TRIM_THRESHOLD_ := 8589934592
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test coverage mutants soak lint live live-ui live-servers links clean
+.PHONY: demo quality train bench test coverage mutants soak lint contract live live-ui live-servers links clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
@@ -49,6 +54,11 @@ lint: $(VENV)/test.done
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# The tests of the stand-in, on it and on the modules of a real WebUI, both in that WebUI's own Python.
+contract: $(VENV)/contract.done
+	env -u WEBUI_DIR PYTHONPATH="$(CONTRACT_PATH)" $(WEBUI_PYTHON) -m pytest -p no:cacheprovider tests/contract
+	WEBUI_DIR="$(abspath $(WEBUI_DIR))" PYTHONPATH="$(VENV)/contract" $(WEBUI_PYTHON) -m pytest -p no:cacheprovider tests/contract
+
 live: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" || { echo "make live needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
 	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live --ignore tests/live/test_servers.py
@@ -79,6 +89,12 @@ $(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nod
 	@echo "== set-up: what the tests need (gradio, the reference implementation, what drives the browser, the tools)"
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt
+	@touch $@
+
+$(VENV)/contract.done: requirements/test.txt
+	@test -n "$(WEBUI_DIR)" || { echo "make contract needs WEBUI_DIR, a checkout of the WebUI 1.10.1 that has been started once"; exit 2; }
+	@echo "== set-up: pytest and hypothesis in $(VENV)/contract, for the Python of the WebUI"
+	$(WEBUI_PYTHON) -m pip install --quiet --target $(VENV)/contract pytest==9.2.0 hypothesis==6.168.5
 	@touch $@
 
 $(VENV)/mutants.done: $(VENV)/test.done requirements/mutants.txt

@@ -90,7 +90,12 @@ def documented_programs():
 def _recipes():
     """The Makefile's own lines, those of `make -n` for every target that the documents name."""
     named = {word for line in MADE for word in line.split() if word in TARGETS}
-    given = ["WEBUI_URL=http://127.0.0.1:7860", "SECOND_URL=http://127.0.0.1:7861", "SECOND_PID=4321"]
+    given = [
+        "WEBUI_URL=http://127.0.0.1:7860",
+        "SECOND_URL=http://127.0.0.1:7861",
+        "SECOND_PID=4321",
+        "WEBUI_DIR=/webui",
+    ]
     return [planned_line for target in sorted(named) for planned_line in planned(shlex.join(["make", target, *given]))]
 
 

@@ -172,8 +172,8 @@ def _fields(name: str, request: dict[str, Any]) -> dict[str, Any]:
     """A request as fields of a job; fields that no job has are ignored."""
     known = _job_class(name).fields.keys() - SEPARATE
     fields = {key: value for key, value in request.items() if key in known}
-    if name == "txt2img" and not fields.get("enable_hr"):
-        fields.setdefault("denoising_strength", 0)
+    if name == "txt2img":
+        fields.setdefault("denoising_strength", None)
     if name == "img2img":
         if not request.get("init_images"):
             raise HTTPException(404, "there are no init_images")

@@ -15,7 +15,7 @@ after the `setup` of extensions and before their `before_process`. A job from th
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gradio as gr
 
@@ -28,7 +28,6 @@ class ScriptBuiltinUI(Script):
     """A script of the host; its components' ids bear no title, and the API leaves out its `setup`."""
 
     setup_for_ui_only = True
-    job_fields: ClassVar[tuple[str, ...]] = ()
 
     def show(self, is_img2img: bool) -> Any:
         """Always."""
@@ -44,7 +43,6 @@ class ScriptSampler(ScriptBuiltinUI):
     """Sampler, schedule and steps."""
 
     section = "sampler"
-    job_fields = ("steps", "sampler_name", "scheduler")
 
     def title(self) -> str:
         """The script's name."""
@@ -81,7 +79,6 @@ class ScriptRefiner(ScriptBuiltinUI):
 
     section = "accordions"
     create_group = False
-    job_fields = ("refiner_checkpoint", "refiner_switch_at")
 
     def title(self) -> str:
         """The script's name."""
@@ -119,7 +116,6 @@ class ScriptSeed(ScriptBuiltinUI):
 
     section = "seed"
     create_group = False
-    job_fields = ("seed",)
 
     def title(self) -> str:
         """The script's name."""

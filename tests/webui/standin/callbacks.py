@@ -32,6 +32,7 @@ KINDS = (
     "script_unloaded",
     "before_ui",
 )
+LAST_FIRST = ("script_unloaded", "before_ui")
 
 
 @dataclass
@@ -144,7 +145,8 @@ class Callbacks:
     def run(self, kind: str, *args: Any, **kwargs: Any) -> list[Any]:
         """Call all of one kind; what one of them raises is reported and swallowed."""
         answers = []
-        for entry in self.kinds[kind]:
+        entries = self.kinds[kind]
+        for entry in reversed(entries) if kind in LAST_FIRST else entries:
             with reported(f"a callback on_{kind} of {entry.script} failed"):
                 answers.append(entry.callback(*args, **kwargs))
         return answers

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests import models
-from tests.webui.standin.kdiff import DiscreteSchedule
+from tests.webui.standin import kdiff
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import Strict, StrictModule, fake
 
@@ -150,7 +150,7 @@ class LoadedModel(nn.Module):
         """Bear the checkpoint's names."""
         self.sd_checkpoint_info = info
         self.sd_model_checkpoint = info.filename
-        self.sd_model_hash = info.hash
+        self.sd_model_hash = info.shorthash
 
     def get_learned_conditioning(self, texts: list[str]) -> Tensor | DictWithShape:
         """(texts, tokens, width); a text beyond 75 words takes a second chunk of tokens."""
@@ -178,7 +178,7 @@ class StableDiffusionModel(LoadedModel):
         return answer
 
 
-class FlowDenoiser(DiscreteSchedule):
+class FlowDenoiser(kdiff.external.DiscreteSchedule):
     """A flow model as a function of sigma, which runs from 0 to 1."""
 
     def __init__(self, model: Any, sigmas: Tensor) -> None:

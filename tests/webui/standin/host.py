@@ -38,7 +38,7 @@ from tests.webui.standin.probe import Fault, Probe
 from tests.webui.standin.strict import StrictModule
 
 TABS = ("txt2img", "img2img")
-OWN_PREFIXES = ("modules", "launch", "k_diffusion")
+OWN_PREFIXES = ("modules", "launch")
 PURGED_PREFIXES = ("lib_fewstep.webui",)
 
 
@@ -102,7 +102,7 @@ class Host:
         ]
         children = {module.__name__.partition(".")[2]: module for module in inside}
         root = StrictModule("modules", __path__=[], _probe=self.probe, _callbacks=self.callbacks, **children)
-        for module in (root, *inside, *kdiff.kdiffusion_modules(), self._launch_module()):
+        for module in (root, *inside, self._launch_module()):
             sys.modules[module.__name__] = module
         registry.set_samplers()
 
@@ -167,6 +167,10 @@ class Host:
         fields = {**api.folders(tab, of_api=False), "do_not_save_grid": True, **fields}
         arguments = tuple(page.job_arguments(fields, ui, script))
         return api.make_job(tab, page.job_fields(fields), page.runner, arguments)
+
+    def run_job(self, p: Any) -> api.Result:
+        """Run a job of `job` to its end."""
+        return api.run_job(p)
 
     def xyz(
         self,
@@ -309,6 +313,7 @@ def webui(
         with ExitStack() as stack:
             stack.enter_context(checkpoints.attention_restored())
             stack.enter_context(ui.components_announced())
+            stack.enter_context(kdiff.installed())
             cat = stack.enter_context(models.webui_cat())
             data_path = Path(stack.enter_context(TemporaryDirectory(prefix="webui-data-")))
             (data_path / "models").mkdir()

@@ -181,6 +181,7 @@ def _cast(component: Any, value: Any) -> tuple[bool, Any]:
     if isinstance(value, dict):
         return "value" in value, value.get("value")
     kind = type(component.value)
+    kind = float if kind is int else kind  # so the host has it
     if kind is bool:
         return True, value != "False" and bool(value)
     try:

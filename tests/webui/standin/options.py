@@ -70,6 +70,7 @@ DEFAULTS: dict[str, Any] = {
     "samples_format": "png",
     "samples_save": True,
     "save_images_add_number": True,
+    "save_images_before_highres_fix": False,
     "save_images_replace_action": "Replace",
     "save_incomplete_images": False,
     "save_to_dirs": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ class Job(Record):
     """The record of one `process_images`; `call.launch` counts the passes of the whole request."""
 
     p: Any = None
+    processed: Any = None
+    error: BaseException | None = None
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Probe(Record):
     faults: list[Fault] = field(default_factory=list)
     step: int = 0
     running: list[Job] = field(default_factory=list)
+    sampled: Any = None
 
     def begin(self) -> None:
         """Forget the request before."""
@@ -106,7 +110,7 @@ class Probe(Record):
     def before_evaluation(self, step: int) -> None:
         """An interrupt or a skip, if one is due."""
         self.step = step
-        state = fake("modules.shared").state
+        state = sys.modules["modules.shared"].state
         if self.take("interrupt"):
             state.interrupt()
         if self.take("skip"):

@@ -211,14 +211,18 @@ _IMG2IMG_RUNNING: dict[str, Any] = {
 
 
 class ImageRNG:
-    """Noise that depends on each image's own seed alone."""
+    """Noise that depends on each image's own seed alone; the first call seeds torch with the last of them, too."""
 
     def __init__(self, shape: tuple[int, ...], seeds: list[int]) -> None:
         self.shape = shape
+        self._last_seed: int | None = seeds[-1] if seeds else None
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def next(self) -> Tensor:
         """(images, channels, height, width); other noise at each call."""
+        if self._last_seed is not None:
+            torch.manual_seed(self._last_seed)
+            self._last_seed = None
         return torch.stack([torch.randn(self.shape, generator=generator) for generator in self._generators])
 
 
@@ -451,8 +455,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         )
         return self.sample_hr_pass(samples) if self.enable_hr else samples
 
-    def sample_hr_pass(self, samples: Tensor) -> Tensor:
-        """The second pass."""
+    def sample_hr_pass(self, samples: Tensor) -> Any:
+        """The second pass, which is decoded here; latents if the user has interrupted the first."""
         if self.hr_checkpoint_info is not None:
             fake("modules.sd_models").reload_model_weights(info=self.hr_checkpoint_info)
         if fake("modules.shared").state.interrupted:
@@ -461,7 +465,9 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         self.sampler = fake("modules.sd_samplers").create_sampler(
             self.hr_sampler_name or self.sampler_name, self.sd_model
         )
+        self._save_first_pass(samples)
         samples = self._upscaled(samples)
+        fake("modules.shared").state.nextjob()
         self.rng = ImageRNG(tuple(samples.shape[1:]), self.seeds)
         noise = self.rng.next()
         if not self.disable_extra_networks:
@@ -480,8 +486,20 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
             image_conditioning=self.txt2img_image_conditioning(samples),
         )
         self.sampler = None
+        decoded = decode_latent_batch(self.sd_model, samples)
         self.is_hr_pass = False
-        return samples
+        return decoded
+
+    def _save_first_pass(self, samples: Tensor) -> None:
+        opts = fake("modules.shared").opts
+        if not (self.save_samples() and opts.save_images_before_highres_fix):
+            return
+        lists = (self.all_prompts, self.all_seeds, self.all_subseeds)
+        for index, (seed, prompt) in enumerate(zip(self.seeds, self.prompts, strict=True)):
+            image = fake("modules.sd_samplers").sample_to_image(samples, index, approximation=0)
+            text = create_infotext(self, *lists, [], iteration=self.iteration, position_in_batch=index)
+            file = {"info": text, "p": self, "suffix": "-before-highres-fix"}
+            save_image(image, self.outpath_samples, "", seed, prompt, opts.samples_format, **file)
 
     def _upscaled(self, samples: Tensor) -> Tensor:
         size = (self.hr_upscale_to_y // OPT_F, self.hr_upscale_to_x // OPT_F)
@@ -613,6 +631,19 @@ class Processed:
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
+
+
+class DecodedSamples(list[Tensor]):
+    """Pictures (3, height, width) from -1 to 1, which `post_sample` gets in the place of latents."""
+
+    already_decoded = True
+
+
+def decode_latent_batch(model: Any, batch: Tensor) -> DecodedSamples:
+    """The pictures of latents; NansException if these are nothing but NaN."""
+    fake("modules.devices").test_for_nans(batch, "unet")
+    probe().sampled = batch.clone()
+    return DecodedSamples(fake("modules.sd_samplers_common").decode_first_stage(model, batch))
 
 
 def get_fixed_seed(seed: Any) -> Any:
@@ -765,7 +796,7 @@ def _batch(p: Any, number: int, images: list[Any], infotexts: list[str]) -> None
         subseed_strength=p.subseed_strength,
         prompts=p.prompts,
     )
-    decoded = list(_decoded(p, _after_sampling(p, samples)))
+    decoded = _decoded(p, samples)
     state.nextjob()
     if p.scripts is not None:
         p.scripts.postprocess_batch(p, torch.stack(decoded), batch_number=number)
@@ -811,20 +842,16 @@ def _text_in_batch(p: Any, index: int = 0, *, use_main_prompt: bool = False) -> 
     return create_infotext(p, *lists, **of_image)
 
 
-def _after_sampling(p: Any, samples: Tensor) -> Tensor:
+def _decoded(p: Any, samples: Any) -> list[Tensor]:
+    """Pictures (3, height, width) from 0 to 1 of what `sample` gave, after the scripts' `post_sample`."""
     if p.scripts is not None:
         sampled = fake("modules.scripts").PostSampleArgs(samples)
         p.scripts.post_sample(p, sampled)
         samples = sampled.samples
-    fake("modules.devices").test_for_nans(samples, "unet")
-    probe().note("latents", samples.clone())
-    return samples
-
-
-def _decoded(p: Any, samples: Tensor) -> Tensor:
-    """(images, 3, height, width) from 0 to 1."""
-    pixels: Tensor = fake("modules.sd_samplers_common").decode_first_stage(p.sd_model, samples)
-    return (pixels * 0.5 + 0.5).clamp(0, 1)
+    if not getattr(samples, "already_decoded", False):
+        samples = decode_latent_batch(p.sd_model, samples)
+    probe().note("latents", probe().sampled)
+    return [(picture * 0.5 + 0.5).clamp(0, 1) for picture in samples]
 
 
 def _finished(p: Any, pixels: Tensor) -> Image.Image:
@@ -833,6 +860,8 @@ def _finished(p: Any, pixels: Tensor) -> Image.Image:
         return image
     finished = fake("modules.scripts").PostprocessImageArgs(image)
     p.scripts.postprocess_image(p, finished)
+    overlay = fake("modules.scripts").PostProcessMaskOverlayArgs(p.batch_index, None, None)
+    p.scripts.postprocess_maskoverlay(p, overlay)
     composed = fake("modules.scripts").PostprocessImageArgs(finished.image)
     p.scripts.postprocess_image_after_composite(p, composed)
     result: Image.Image = composed.image

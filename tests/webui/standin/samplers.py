@@ -126,7 +126,7 @@ class Sampler:
         denoiser.image_cfg_scale = getattr(p, "image_cfg_scale", None)
         self.eta = p.eta if p.eta is not None else getattr(fake("modules.shared").opts, self.eta_option_field)
         self.s_min_uncond = getattr(p, "s_min_uncond", 0.0)
-        fake("k_diffusion.sampling").torch = NoiseLikeTheHost(p)
+        kdiff.sampling.torch = NoiseLikeTheHost(p)
         taken = inspect.signature(self.func).parameters
         more = {name: getattr(p, name) for name in self.extra_params if hasattr(p, name) and name in taken}
         if "eta" in taken:
@@ -153,7 +153,7 @@ class Sampler:
             return None
         seeds = p.all_seeds[p.iteration * p.batch_size : (p.iteration + 1) * p.batch_size]
         positive = sigmas[sigmas > 0]
-        return fake("k_diffusion.sampling").BrownianTreeNoiseSampler(x, positive.min(), sigmas.max(), seed=seeds)
+        return kdiff.sampling.BrownianTreeNoiseSampler(x, positive.min(), sigmas.max(), seed=seeds)
 
     def add_infotext(self, p: Any) -> None:
         """After a pass."""
@@ -201,7 +201,7 @@ class CFGDenoiserKDiffusion(CFGDenoiser):
         """The loaded model as a function of sigma; a model may make that itself."""
         if self.model_wrap is None:
             shared = fake("modules.shared")
-            create, external = getattr(shared.sd_model, "create_denoiser", None), fake("k_diffusion.external")
+            create, external = getattr(shared.sd_model, "create_denoiser", None), kdiff.external
             kind = external.CompVisVDenoiser if shared.sd_model.parameterization == "v" else external.CompVisDenoiser
             self.model_wrap = create() if create else kind(shared.sd_model, quantize=shared.opts.enable_quantization)
         return self.model_wrap
@@ -214,7 +214,7 @@ class KDiffusionSampler(Sampler):
         super().__init__(funcname)
         self.extra_params = EXTRA_PARAMS.get(funcname, [])
         self.options = options or {}
-        self.func = getattr(fake("k_diffusion.sampling"), funcname) if isinstance(funcname, str) else funcname
+        self.func = getattr(kdiff.sampling, funcname) if isinstance(funcname, str) else funcname
         self.model_wrap_cfg: CFGDenoiser = CFGDenoiserKDiffusion(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
 

@@ -97,9 +97,9 @@ def schedulers_module() -> StrictModule:
     known = [
         Scheduler("automatic", "Automatic", None),
         Scheduler("uniform", "Uniform", uniform, need_inner_model=True),
-        Scheduler("karras", "Karras", kdiff.get_sigmas_karras, default_rho=7.0),
-        Scheduler("exponential", "Exponential", kdiff.get_sigmas_exponential),
-        Scheduler("polyexponential", "Polyexponential", kdiff.get_sigmas_polyexponential, default_rho=1.0),
+        Scheduler("karras", "Karras", kdiff.sampling.get_sigmas_karras, default_rho=7.0),
+        Scheduler("exponential", "Exponential", kdiff.sampling.get_sigmas_exponential),
+        Scheduler("polyexponential", "Polyexponential", kdiff.sampling.get_sigmas_polyexponential, default_rho=1.0),
         Scheduler("sgm_uniform", "SGM Uniform", sgm_uniform, need_inner_model=True, aliases=["SGMUniform"]),
         Scheduler("kl_optimal", "KL Optimal", kl_optimal),
         Scheduler("align_your_steps", "Align Your Steps", align_your_steps),
@@ -113,5 +113,5 @@ def schedulers_module() -> StrictModule:
         Scheduler=Scheduler,
         schedulers=known,
         schedulers_map={name: scheduler for scheduler in known for name in (scheduler.name, scheduler.label)},
-        to_d=kdiff.to_d,
+        to_d=kdiff.sampling.to_d,
     )

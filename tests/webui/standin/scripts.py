@@ -37,6 +37,15 @@ class PostprocessImageArgs:
 
 
 @dataclass
+class PostProcessMaskOverlayArgs:
+    """What `postprocess_maskoverlay` receives and may change."""
+
+    index: int
+    mask_for_overlay: Any
+    overlay_image: Any
+
+
+@dataclass
 class PostprocessBatchListArgs:
     """What `postprocess_batch_list` receives and may change."""
 
@@ -134,6 +143,9 @@ class Script:
 
     def postprocess_image(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None:
         """For each image."""
+
+    def postprocess_maskoverlay(self, p: Any, ppmo: PostProcessMaskOverlayArgs, *args: Any) -> None:
+        """For each image, before the overlay of what is kept."""
 
     def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None:
         """For each image, after overlays."""
@@ -298,8 +310,12 @@ class ScriptRunner:
 
     def _all(self, method: str, p: Any, *first: Any, **kwargs: Any) -> None:
         probe().note("hooks", method)
-        for script in self.alwayson_scripts:
+        for script in self._with(method):
             self._call(script, method, p, *first, **kwargs)
+
+    def _with(self, method: str) -> list[Any]:
+        """The scripts whose class has the method; one that only the object has is not looked for."""
+        return [s for s in self.alwayson_scripts if getattr(type(s), method) is not getattr(Script, method)]
 
     def before_process(self, p: Any) -> None:
         """Run the scripts' methods of that name."""
@@ -331,7 +347,7 @@ class ScriptRunner:
 
     def on_mask_blend(self, p: Any, mba: MaskBlendArgs) -> None:
         """Run the scripts' methods of that name."""
-        for script in self.alwayson_scripts:
+        for script in self._with("on_mask_blend"):
             self._call(script, "on_mask_blend", p, mba)
 
     def post_sample(self, p: Any, ps: PostSampleArgs) -> None:
@@ -349,6 +365,10 @@ class ScriptRunner:
     def postprocess_image(self, p: Any, pp: PostprocessImageArgs) -> None:
         """Run the scripts' methods of that name."""
         self._all("postprocess_image", p, pp)
+
+    def postprocess_maskoverlay(self, p: Any, ppmo: PostProcessMaskOverlayArgs) -> None:
+        """Run the scripts' methods of that name."""
+        self._all("postprocess_maskoverlay", p, ppmo)
 
     def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs) -> None:
         """Run the scripts' methods of that name."""
@@ -417,6 +437,7 @@ def scripts_module() -> StrictModule:
         MaskBlendArgs=MaskBlendArgs,
         OnComponent=OnComponent,
         PostSampleArgs=PostSampleArgs,
+        PostProcessMaskOverlayArgs=PostProcessMaskOverlayArgs,
         PostprocessBatchListArgs=PostprocessBatchListArgs,
         PostprocessImageArgs=PostprocessImageArgs,
         Script=Script,

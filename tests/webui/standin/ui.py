@@ -144,14 +144,19 @@ class Tab:
     changed: dict[int, Any] = field(default_factory=dict)
 
     @property
+    def all_blocks(self) -> list[Any]:
+        """Everything on the tab, in the order of its making."""
+        return list(self.blocks.blocks.values())
+
+    @property
     def components(self) -> list[Any]:
         """All components, in the order of their making."""
-        return [block for block in self.blocks.blocks.values() if isinstance(block, IOComponent)]
+        return [block for block in self.all_blocks if isinstance(block, IOComponent)]
 
     @property
     def components_by_elem_id(self) -> dict[str, Any]:
         """All blocks that have an id, accordions included."""
-        return {block.elem_id: block for block in self.blocks.blocks.values() if getattr(block, "elem_id", None)}
+        return {block.elem_id: block for block in self.all_blocks if getattr(block, "elem_id", None)}
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -219,7 +224,7 @@ class Tab:
         for dependency, function in zip(self.blocks.dependencies, self.blocks.fns, strict=True):
             if component._id not in dependency["targets"] or dependency["trigger"] != event or function.fn is None:
                 continue
-            inputs = [self._given(self.blocks.blocks[number]) for number in dependency["inputs"]]
+            inputs = [self.given(self.blocks.blocks[number]) for number in dependency["inputs"]]
             if dependency["collects_event_data"]:
                 chosen = gr.SelectData(component, {"index": 0, "value": self.value(component), "selected": True})
                 inputs, *_ = helpers.special_args(function.fn, inputs, event_data=chosen)
@@ -227,7 +232,7 @@ class Tab:
             answers += _answers(function.fn(*inputs), outputs)
         return answers
 
-    def _given(self, component: Any) -> Any:
+    def given(self, component: Any) -> Any:
         """A component's value as its functions get it."""
         value = self.value(component)
         return value if isinstance(component, gr.Image) else component.preprocess(value)
@@ -261,14 +266,12 @@ class Tab:
     ) -> list[Any]:
         """`arguments`, with what is `given` of the host's own scripts put into their components."""
         arguments = self.arguments(changed, script)
-        for own in self.runner.alwayson_scripts:
-            names = getattr(own, "job_fields", ())
-            start = own.args_to - len(names)
-            for index, name in enumerate(names, start):
-                if name in given:
-                    arguments[index] = given[name]
-            if given.get("refiner_checkpoint") and "refiner_checkpoint" in names:
-                arguments[own.args_from] = True
+        places = {id(control): place for place, control in enumerate(self.runner.inputs)}
+        for pasted in self.runner.infotext_fields:
+            if getattr(pasted, "api", None) in given:
+                arguments[places[id(pasted[0])]] = given[pasted.api]
+        if given.get("refiner_checkpoint"):
+            arguments[self.runner.script("Refiner").args_from] = True
         return arguments
 
 
