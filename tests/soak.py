@@ -25,8 +25,8 @@ from unittest.mock import patch
 import torch
 
 from demo import checkpoint
-from lib_fewstep.compare.settings import METHODS
-from lib_fewstep.highres import HighResSettings
+from lib_fewstep.compare.settings import AS_SET, NO_METHOD
+from lib_fewstep.highres import METHODS, HighResSettings
 from lib_fewstep.options import Option, options_of
 from lib_fewstep.sampling.settings import FewStepSettings
 from tests.models import describe
@@ -196,7 +196,7 @@ def comparison(draw: Random, samplers: list[str]) -> dict[str, Any]:
     return {
         "steps": [1, draw.randint(2, 3)],
         "samplers": draw.sample(samplers, 2),
-        "methods": [draw.choice(METHODS)],
+        "methods": [draw.choice([AS_SET, NO_METHOD, *(method.name for method in METHODS)])],
         "reference_steps": 3,
         "strips": draw.random() < 0.5,
     }

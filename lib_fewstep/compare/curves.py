@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from PIL import Image as PilImage
 from PIL.Image import Image
 
 from lib_fewstep.compare.grid import FAINT, INK, METHOD_NAMES, PAPER, counted, named
-from lib_fewstep.compare.settings import METHODS
+from lib_fewstep.compare.settings import AS_SET, NO_METHOD
 from lib_fewstep.compare.table import mean_curves, pareto
 from lib_fewstep.options import on_one_line
 
@@ -28,7 +29,10 @@ WIDTH, HEIGHT, DPI = 1400, 1000, 100
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Okabe and Ito's colours, which colour-blind people can tell apart."""
 
-MARKERS = dict(zip(METHODS, ("o", "D", "s", "^"), strict=True))
+WITHOUT_METHOD = {AS_SET: "o", NO_METHOD: "D"}
+MARKERS = ("s", "^", "v", "P", "X", "<", ">", "*")
+"""Of methods, in their order; beyond that many they are used again."""
+
 QUALITIES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 COSTS = {"evaluations": "Evaluations of the denoiser", "seconds": "Seconds of sampling per image"}
 FRONT, GRID = "#dcd3b6", "#e8e6e0"
@@ -40,11 +44,11 @@ LEGEND_ROW = 24
 
 @dataclass(frozen=True)
 class Styles:
-    """The colour of each sampler and the dashes of each CFG."""
+    """The colour of each sampler, the dashes of each CFG and the marker of each method."""
 
     colours: dict[str, Any]
     dashes: dict[float, Any]
-    methods: list[str]
+    markers: dict[str, str]
 
     @classmethod
     def of(cls, curves: pd.DataFrame) -> Styles:
@@ -54,7 +58,13 @@ class Styles:
         if len(samplers) > len(PALETTE):
             palette = mpl.colormaps["viridis"](np.linspace(0, 0.95, len(samplers)))
         dashes = {cfg: "-" if index == 0 else (0, (5, 2) + (1, 2) * (index - 1)) for index, cfg in enumerate(scales)}
-        return cls(dict(zip(samplers, palette, strict=False)), dashes, list(curves["method"].unique()))
+        return cls(dict(zip(samplers, palette, strict=False)), dashes, _markers(list(curves["method"].unique())))
+
+
+def _markers(methods: Sequence[str]) -> dict[str, str]:
+    """A marker for each method; only those that are methods use up one."""
+    own = dict(zip((method for method in methods if method not in WITHOUT_METHOD), itertools.cycle(MARKERS)))
+    return {method: WITHOUT_METHOD.get(method) or own[method] for method in methods}
 
 
 def draw_curves(frame: pd.DataFrame, title: str, note: str = "") -> Image:
@@ -158,7 +168,7 @@ def _draw_panel(axes: Axes, curves: pd.DataFrame, styles: Styles, cost: str, qua
             ordered[quality],
             color=styles.colours[sampler],
             linestyle=styles.dashes[cfg],
-            marker=MARKERS[method],
+            marker=styles.markers[method],
             markersize=5.5,
             linewidth=1.7,
         )
@@ -243,7 +253,7 @@ def _draw_legend(figure: Figure, styles: Styles, above: int) -> int:
         *((f"{cfg:g}", Line2D([], [], color=INK, linestyle=dash)) for cfg, dash in styles.dashes.items()),
         ("", None),
         ("High-resolution method", None),
-        *((METHOD_NAMES.get(method, method), _marker(method)) for method in styles.methods),
+        *((METHOD_NAMES.get(method, method), _marker(marker)) for method, marker in styles.markers.items()),
         ("", None),
         ("Pareto front of each CFG", None),
         ("best for its cost", Line2D([], [], color=FRONT, linewidth=9)),
@@ -266,8 +276,8 @@ def _draw_legend(figure: Figure, styles: Styles, above: int) -> int:
     return math.ceil(legend.get_window_extent().width)
 
 
-def _marker(method: str) -> Line2D:
-    return Line2D([], [], linestyle="none", marker=MARKERS[method], color=INK, markersize=7)
+def _marker(marker: str) -> Line2D:
+    return Line2D([], [], linestyle="none", marker=marker, color=INK, markersize=7)
 
 
 def _text(figure: Figure, place: tuple[int, int], text: str, size: int, colour: str) -> None:

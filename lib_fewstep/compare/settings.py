@@ -11,7 +11,6 @@ from lib_fewstep.options import SettingError, check, from_mapping, option, optio
 
 AS_SET = "As set"
 NO_METHOD = "None"
-METHODS = (AS_SET, NO_METHOD, "HiDiffusion", "Deep Shrink")
 LISTS = ("steps", "cfg", "samplers", "methods")
 MOST_CELLS = 10000
 
@@ -21,7 +20,7 @@ class ComparisonSettings:
     """What is compared with what: every value of one axis with every value of the others, on the same seeds.
 
     Every value is checked on construction; SettingError (a ValueError) names the setting, its value and what is
-    allowed. That samplers exist is for the caller to check.
+    allowed. That samplers and methods exist is for the caller to check.
     """
 
     steps: tuple[int, ...] = option(
@@ -38,7 +37,7 @@ class ComparisonSettings:
         "Methods",
         "For high resolution; the references are made with the first. As set is what the HiDiffusion accordion says.",
         "Comparison methods",
-        values=" or ".join(METHODS),
+        values=f"{AS_SET}, {NO_METHOD}, or methods of the HiDiffusion accordion",
     )
     seeds: int = option(
         1, "Seeds", "How many, counted from the image's own seed.", "Comparison seeds", low=1, high=1000, step=1
@@ -82,7 +81,7 @@ class ComparisonSettings:
         _check_list("steps", self.steps, int, lambda value: 1 <= value <= MOST_STEPS)
         _check_list("cfg", self.cfg, (int, float), lambda value: 0 <= value <= MOST_CFG)
         _check_list("samplers", self.samplers, str, bool)
-        _check_list("methods", self.methods, str, METHODS.__contains__)
+        _check_list("methods", self.methods, str, bool)
 
     @classmethod
     def from_dict(cls, values: object) -> ComparisonSettings:

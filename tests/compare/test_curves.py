@@ -138,6 +138,18 @@ def test_styles_tell_every_line_apart(samplers):
     assert len(set(styles.dashes.values())) == 6
 
 
+def test_methods_get_markers_in_their_order():
+    """What is no method has one of its own; beyond the markers that there are, they come again."""
+    for methods, markers in (
+        (["As set", "None", "HiDiffusion", "Deep Shrink"], "oDs^"),
+        (["HiDiffusion", "None", "Deep Shrink", "Later"], "sD^v"),
+        (["Later"], "s"),
+        ([f"{index}" for index in range(10)], "s^vPX<>*s^"),
+    ):
+        points = [point for method in methods for point in line(method=method)]
+        assert Styles.of(mean_curves(frame(*points))).markers == dict(zip(methods, markers, strict=True))
+
+
 def test_one_point():
     picture = draw_curves(frame(("Euler", 7.0, "None", 4, 25.0)), "title")
     for box in PANELS:

@@ -363,7 +363,11 @@ REFUSED = [
     ({"cfg": [float("nan")]}, "cfg = nan is not allowed"),
     ({"samplers": ["Eular"]}, "samplers = 'Eular' is not allowed"),
     ({"reference_sampler": "Best"}, "reference_sampler = 'Best' is not allowed"),
-    ({"methods": ["Kohya"]}, "methods = 'Kohya' is not allowed"),
+    (
+        {"methods": ["None", "Kohya"]},
+        "methods = 'Kohya' is not allowed: it must be As set or None or HiDiffusion or Deep Shrink",
+    ),
+    ({"methods": ["None", "None"]}, "no value may be there twice"),
     ({"seeds": 0}, "seeds = 0 is not allowed: it must be 1 to 1000"),
     ({"prompts": "nowhere.txt"}, "nowhere.txt"),
     ({"prompts": "../../etc/passwd"}, "the name of a file"),
@@ -381,6 +385,19 @@ def test_wrong_settings_are_named_before_the_first_image(host, settings, said):
     assert result.message.startswith(TITLE)
     assert said in result.message
     assert not host.probe.calls
+
+
+def test_the_methods_are_those_that_the_accordion_offers(host):
+    """Also for a client of the API, which learns them from the description of the script's arguments."""
+    from lib_fewstep.webui.comparison.arguments import METHODS
+
+    for is_img2img in (False, True):
+        (script,) = (
+            item for item in host.api.script_info() if (item["name"], item["is_img2img"]) == ("hidiffusion", is_img2img)
+        )
+        (argument,) = (argument for argument in script["args"] if argument["label"] == "Method")
+        assert script["is_alwayson"]
+        assert ("As set", "None", *argument["choices"]) == METHODS
 
 
 def test_a_wrong_number_on_the_page_is_named():

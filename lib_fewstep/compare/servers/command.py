@@ -44,7 +44,7 @@ def run(arguments: Namespace) -> None:
     begun = time.monotonic()
     plan, servers = read_plan(arguments.config), servers_from(arguments.server)
     with connected(arguments.scheduler, len(servers)) as client:
-        found = survey(client, servers, plan.samplers, any_checkpoint=plan.names_checkpoint)
+        found = survey(client, servers, plan.samplers, plan.methods, any_checkpoint=plan.names_checkpoint)
         wanted, rows = tasks(plan, found), Rows(arguments.out)
         with _progress(rows, wanted) as progress:
             sweep = Sweep(client, servers, rows, arguments.timeout, progress)

@@ -49,6 +49,11 @@ class Plan:
         return list(dict.fromkeys((*self.settings.samplers, self.settings.reference_sampler)))
 
     @property
+    def methods(self) -> list[str]:
+        """The high-resolution methods that a server must have."""
+        return [method for method in self.settings.methods if method not in (AS_SET, NO_METHOD)]
+
+    @property
     def names_checkpoint(self) -> bool:
         """Whether the request has its checkpoint loaded."""
         return "sd_model_checkpoint" in self.request.get("override_settings", {})

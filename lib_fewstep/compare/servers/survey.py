@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -12,9 +12,12 @@ from lib_fewstep.compare.servers.dask_client import gather
 from lib_fewstep.compare.servers.remote import Server
 from lib_fewstep.options import SettingError
 
-SCRIPTS = ("hidiffusion", "few-step record")
+HIGHRES = "hidiffusion"
+SCRIPTS = (HIGHRES, "few-step record")
 SURVEY_SECONDS = 30.0
-_PATHS = ("samplers", "scripts", "options")
+_PATHS = ("samplers", "script-info", "options")
+_METHOD = "Method"
+"""The label of the argument that chooses the high-resolution method."""
 _HASH = re.compile(r"(.*) \[(\w+)\]")
 
 
@@ -26,15 +29,18 @@ class Survey:
     checkpoint: str
 
 
-def survey(client: Any, servers: Sequence[Server], samplers: Sequence[str], *, any_checkpoint: bool) -> Survey:
+def survey(
+    client: Any, servers: Sequence[Server], samplers: Sequence[str], methods: Sequence[str], *, any_checkpoint: bool
+) -> Survey:
     """Ask all servers whether they can take part; raises SettingError for the first that cannot.
 
-    Each must have the samplers and the extension. With `any_checkpoint` the servers may have loaded different ones.
+    Each must have the samplers, the extension and its high-resolution methods. With `any_checkpoint` the servers may
+    have loaded different ones.
     """
     calls = {(server, path): (server, path, None, SURVEY_SECONDS) for server in servers for path in _PATHS}
     answers = gather(client, calls)
     surveys = [
-        _survey(server, [_body(server, path, *answers[server, path]) for path in _PATHS], samplers)
+        _survey(server, [_body(server, path, *answers[server, path]) for path in _PATHS], samplers, methods)
         for server in servers
     ]
     if any_checkpoint:
@@ -53,31 +59,43 @@ def _body(server: Server, path: str, status: int, body: Any) -> Any:
     )
 
 
-def _survey(server: Server, bodies: Sequence[Any], wanted: Sequence[str]) -> Survey:
+def _survey(server: Server, bodies: Sequence[Any], wanted: Sequence[str], methods: Sequence[str]) -> Survey:
     samplers, scripts, options = bodies
     try:
         names = {alias: item["name"] for item in samplers for alias in item["aliases"]}
         names |= {item["name"]: item["name"] for item in samplers}
-        titles = {title.lower() for title in scripts["txt2img"]}
+        arguments = {script["name"].lower(): script["args"] for script in scripts if not script["is_img2img"]}
+        known_methods = [
+            name for given in arguments.get(HIGHRES, ()) if given["label"] == _METHOD for name in given["choices"]
+        ]
         checkpoint, image_format = options["sd_model_checkpoint"], options["samples_format"]
     except (AttributeError, KeyError, TypeError) as error:
         raise SettingError(f"--server = {server.address!r} cannot be used: it has not the WebUI's API.") from error
-    _check(server, names, titles, str(image_format), wanted)
+    _check_samplers(server, names, wanted)
+    _check_extension(server, arguments.keys(), known_methods, methods)
+    _check_format(server, str(image_format))
     return Survey(names, checkpoint or "")
 
 
-def _check(
-    server: Server, samplers: Mapping[str, str], scripts: set[str], image_format: str, wanted: Sequence[str]
-) -> None:
+def _check_samplers(server: Server, samplers: Mapping[str, str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in samplers:
             known = ", ".join(dict.fromkeys(samplers.values()))
             raise SettingError(f"The sampler {name!r} is not allowed: {server.address} has {known}.")
+
+
+def _check_extension(server: Server, scripts: Collection[str], known: Sequence[str], methods: Sequence[str]) -> None:
     for title in SCRIPTS:
         if title not in scripts:
             raise SettingError(
                 f"--server = {server.address!r} cannot be used: this extension is missing there (no script {title!r})."
             )
+    for name in methods:
+        if name not in known:
+            raise SettingError(f"The method {name!r} is not allowed: {server.address} has {', '.join(known)}.")
+
+
+def _check_format(server: Server, image_format: str) -> None:
     if image_format.lower() != "png":
         raise SettingError(
             f"--server = {server.address!r} cannot be used: its option samples_format is {image_format!r}, but must be "

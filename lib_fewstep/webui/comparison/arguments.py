@@ -7,11 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib_fewstep.compare.settings import LISTS, ComparisonSettings
+from lib_fewstep.compare.settings import AS_SET, LISTS, NO_METHOD, ComparisonSettings
+from lib_fewstep.highres import METHODS as HIGHRES_METHODS
 from lib_fewstep.options import PageField, SettingError, from_page, page_fields, shown
 
 NUMBERS = ("steps", "cfg")
 """Lists that the page shows as text."""
+METHODS = (AS_SET, NO_METHOD, *(method.name for method in HIGHRES_METHODS))
+"""What may be compared for high resolution."""
 
 
 def comparison_settings(args: Sequence[Any]) -> ComparisonSettings:
@@ -20,13 +23,21 @@ def comparison_settings(args: Sequence[Any]) -> ComparisonSettings:
     Raises SettingError. Fewer values would mean others': the host fills them up with the next script's.
     """
     if args and isinstance(args[0], Mapping):
-        return ComparisonSettings.from_dict(args[0])
+        return _with_known_methods(ComparisonSettings.from_dict(args[0]))
     if len(args) != len(FIELDS):
         raise SettingError(
             f"script_args has {len(args)} values: it must be a dict of settings, or all {len(FIELDS)} values in order."
         )
     values = {name: _from_text(name, value) for name, value in zip(FIELDS, args, strict=True)}
-    return ComparisonSettings.from_dict(from_page(ComparisonSettings, values))
+    return _with_known_methods(ComparisonSettings.from_dict(from_page(ComparisonSettings, values)))
+
+
+def _with_known_methods(settings: ComparisonSettings) -> ComparisonSettings:
+    """The settings; a method that is not there is refused."""
+    for method in settings.methods:
+        if method not in METHODS:
+            raise SettingError(f"methods = {shown(method)} is not allowed: it must be {' or '.join(METHODS)}.")
+    return settings
 
 
 def listed(values: Sequence[Any]) -> str:

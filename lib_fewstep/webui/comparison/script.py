@@ -8,14 +8,14 @@ from typing import Any
 import gradio as gr
 from modules import scripts
 
-from lib_fewstep.compare.settings import LISTS, METHODS
+from lib_fewstep.compare.settings import LISTS
 from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.component import component
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.prompt_files import saved_prompts
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.comparison.arguments import FIELDS, NUMBERS, comparison_settings
+from lib_fewstep.webui.comparison.arguments import FIELDS, METHODS, NUMBERS, comparison_settings
 from lib_fewstep.webui.comparison.results import TITLE
 from lib_fewstep.webui.comparison.run import run_comparison
 

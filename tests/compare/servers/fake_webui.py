@@ -17,6 +17,7 @@ from PIL import Image
 SAMPLERS = {"DPM++ 2M": ["k_dpmpp_2m"], "Euler": ["k_euler"], "Heun": ["k_heun"]}
 OPTIONS = {"sd_model_checkpoint": "small.safetensors [0123456789]", "samples_format": "png"}
 SCRIPTS = ["hidiffusion", "few-step", "few-step record", "x/y/z plot"]
+METHODS = ["HiDiffusion", "Deep Shrink"]
 
 
 class FakeWebUI:
@@ -32,6 +33,7 @@ class FakeWebUI:
     def __init__(self, meddle=None, credentials=None, **options):
         self.served, self.asked = Counter(), []
         self.scripts, self.samplers, self.options = list(SCRIPTS), dict(SAMPLERS), {**OPTIONS, **options}
+        self.methods = list(METHODS)
         self.meddle, self.credentials = meddle or (lambda payload, number: None), credentials
         self.over, self._lock = threading.Event(), threading.Lock()
         self.busy = self.most_at_once = 0
@@ -74,7 +76,21 @@ class FakeWebUI:
     def get(self, path):
         if path == "samplers":
             return [{"name": name, "aliases": aliases, "options": {}} for name, aliases in self.samplers.items()]
-        return {"scripts": {"txt2img": self.scripts, "img2img": []}, "options": self.options}.get(path)
+        return {"script-info": self.script_info(), "options": self.options}.get(path)
+
+    def script_info(self):
+        """Every script of both tabs, with the first arguments of HiDiffusion's."""
+        given = {"hidiffusion": [argument("HiDiffusion", False), argument("Method", METHODS[0], self.methods)]}
+        return [
+            {"name": name, "is_alwayson": "/" not in name, "is_img2img": tab, "args": given.get(name, [])}
+            for tab in (False, True)
+            for name in self.scripts
+        ]
+
+
+def argument(label, value, choices=None):
+    """A script's argument, as the host describes its component."""
+    return {"label": label, "value": value, "minimum": None, "maximum": None, "step": None, "choices": choices}
 
 
 class _Httpd(ThreadingHTTPServer):

@@ -183,6 +183,14 @@ def test_bad_input_ends_before_the_first_image(tmp_path, compare):
         assert not servers[0].asked
     known = "DPM++ 2M, Euler, Heun"
     assert (status, errors) == (2, f"The sampler 'Oiler' is not allowed: {servers[0].address} has {known}.\n")
+
+
+def test_a_method_that_no_server_has_is_refused_before_the_first_image(tmp_path, compare):
+    with webuis(None) as servers:
+        status, _, errors = compare(servers, write_config(tmp_path, methods=["None", "Kohya"]), tmp_path / "out")
+        assert servers[0].asked == []
+    known = "HiDiffusion, Deep Shrink"
+    assert (status, errors) == (2, f"The method 'Kohya' is not allowed: {servers[0].address} has {known}.\n")
     assert not (tmp_path / "out").exists()
 
 
@@ -302,7 +310,7 @@ def test_a_key_stands_for_what_decides_the_image(tmp_path):
     [
         ({"step": [1]}, "'step' is no setting; allowed are steps, .*, request. Did you mean steps?"),
         ({"steps": []}, r"steps = \(\) is not allowed"),
-        ({"methods": ["Other"]}, "methods = 'Other' is not allowed"),
+        ({"methods": [3]}, "methods = 3 is not allowed: it must be As set, None, or "),
         ({"strips": True}, "strips = True is not allowed here: servers do not send predictions"),
         ({"request": 3}, "request = 3 is not allowed: it must be names and values"),
         (with_request(seed=None), "request.seed = None is not allowed: it must be 0 to 4294967295"),

@@ -64,8 +64,9 @@ def test_credentials_are_in_no_representation():
     assert without_credentials("unknown: http://me:secret@host x") == "unknown: http://host x"
 
 
-def asked(client, *servers, samplers=("Euler",), any_checkpoint=False):
-    return survey(client, [Server(server.address) for server in servers], samplers, any_checkpoint=any_checkpoint)
+def asked(client, *servers, samplers=("Euler",), methods=(), any_checkpoint=False):
+    found = [Server(server.address) for server in servers]
+    return survey(client, found, samplers, methods, any_checkpoint=any_checkpoint)
 
 
 def test_aliases_are_names(client):
@@ -91,6 +92,16 @@ def test_a_server_without_the_extension_is_named(client, script):
         server.scripts.remove(script)
         with pytest.raises(SettingError, match=f"{server.address}.*extension is missing there .*'{script}'"):
             asked(client, server)
+
+
+def test_a_server_without_the_method_is_named(client):
+    with webuis(None, None) as servers:
+        servers[1].methods = ["HiDiffusion", "Later"]
+        assert asked(client, servers[1], methods=("Later", "HiDiffusion"))
+        with pytest.raises(SettingError) as refusal:
+            asked(client, *servers, methods=("HiDiffusion", "Deep Shrink"))
+    address = servers[1].address
+    assert str(refusal.value) == f"The method 'Deep Shrink' is not allowed: {address} has HiDiffusion, Later."
 
 
 def test_servers_have_the_same_checkpoint_unless_the_request_names_one(client):
@@ -141,12 +152,12 @@ def test_a_server_that_refuses_is_named(client):
         with pytest.raises(SettingError, match=f"{server.address}.*HTTP 401: Incorrect username or password"):
             asked(client, server)
         url = server.address.replace("//", "//me:secret@")
-        assert survey(client, [server_from(url)], ["Euler"], any_checkpoint=False).samplers
+        assert survey(client, [server_from(url)], ["Euler"], [], any_checkpoint=False).samplers
 
 
 def test_another_api_is_named(client):
     with FakeWebUI() as server:
-        server.scripts = None
+        server.script_info = lambda: [None]
         with pytest.raises(SettingError, match=f"{server.address}.*has not the WebUI's API"):
             asked(client, server)
 

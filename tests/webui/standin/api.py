@@ -82,6 +82,26 @@ class SchedulerItem(BaseModel):
     need_inner_model: Optional[bool]  # noqa: UP045
 
 
+class ScriptArgument(BaseModel):
+    """A component of a script, as the API describes it."""
+
+    label: Optional[str]  # noqa: UP045
+    value: Optional[Any]  # noqa: UP045
+    minimum: Optional[Any]  # noqa: UP045
+    maximum: Optional[Any]  # noqa: UP045
+    step: Optional[Any]  # noqa: UP045
+    choices: Optional[list[str]]  # noqa: UP045
+
+
+class ScriptItem(BaseModel):
+    """A script, as the API lists it."""
+
+    name: str
+    is_alwayson: bool
+    is_img2img: bool
+    args: list[ScriptArgument]
+
+
 class Api:
     """`txt2img` and `img2img` take the JSON of a request and give its answer, whatever happens."""
 
@@ -109,6 +129,11 @@ class Api:
             SchedulerItem(**{name: getattr(scheduler, name) for name in SchedulerItem.__fields__}).dict()
             for scheduler in known
         ]
+
+    def script_info(self) -> list[dict[str, Any]]:
+        """`/sdapi/v1/script-info`: the scripts of both tabs that have arguments, also none of them."""
+        scripts = [script for runner in self._runners.values() for script in runner.scripts]
+        return [_script_item(script).dict() for script in scripts if script.controls is not None]
 
     def _answer(self, name: str, request: dict[str, Any]) -> Result:
         p = None
@@ -166,6 +191,14 @@ class Api:
         if not found[0].alwayson:
             raise HTTPException(422, f"{title!r} is no always-on script")
         return found[0]
+
+
+def _script_item(script: Any) -> ScriptItem:
+    arguments = [
+        ScriptArgument(**{name: getattr(control, name, None) for name in ScriptArgument.__fields__})
+        for control in script.controls
+    ]
+    return ScriptItem(name=script.name, is_alwayson=script.alwayson, is_img2img=script.is_img2img, args=arguments)
 
 
 def _fields(name: str, request: dict[str, Any]) -> dict[str, Any]:
