@@ -99,13 +99,16 @@ def test_the_sampler(tmp_path):
 
 
 def test_the_method(tmp_path):
-    settings = {"method": "Dilation", "preset": "Paper", "dilation_stop": 0.5}
+    copy, settings = followed(METHOD, tmp_path), {"method": "Dilation", "preset": "Paper", "dilation_stop": 0.5}
+    assert [path for path in copy.made if "/test_" not in path] == ["lib_fewstep/highres/methods/dilation.py"]
+    assert set(copy.changed) == {"lib_fewstep/highres/methods/__init__.py"}
+    copy.run("mypy", "lib_fewstep/highres")
     check(
-        followed(METHOD, tmp_path),
+        copy,
         {"alwayson_scripts": {"HiDiffusion": {"args": [settings]}}, "width": 64, "height": 64},
         "HiDiffusion method: Dilation, HiDiffusion preset: Manual, HiDiffusion dilation stop: 0.5",
         {"Method": "Dilation", "Dilation stop": 0.5},
-        *("tests/highres/test_settings.py", "tests/test_rooms.py", "tests/compare/test_curves.py"),
+        *("tests/highres/test_settings.py", "tests/highres/test_methods.py", "tests/test_rooms.py"),
     )
 
 
