@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from lib_fewstep.highres.methods.deep_shrink import SCALERS
 from lib_fewstep.highres.resize import resize
-from lib_fewstep.highres.settings import SCALERS
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
