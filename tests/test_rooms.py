@@ -27,9 +27,13 @@ MAY_IMPORT = {
     "scripts": {"lib_fewstep.webui"},
 }
 
+WINGS = {"common": set(), "highres": {"common"}, "fewstep": {"common"}, "record": {"common", "highres"}}
+WINGS |= {"comparison": {"common", "highres", "fewstep", "record"}}
+"""The wings of the WebUI's room, and which others each of them may import: a comparison drives the features."""
 
-def imports(path: Path) -> set[str]:
-    """Names of imported modules; of the project's own, the room."""
+
+def modules(path: Path) -> set[str]:
+    """Full names of imported modules."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -37,7 +41,12 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found.add(node.module)
-    return {".".join(name.split(".")[: 2 if name.startswith("lib_fewstep") else 1]) for name in found}
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Names of imported modules; of the project's own, the room."""
+    return {".".join(name.split(".")[: 2 if name.startswith("lib_fewstep") else 1]) for name in modules(path)}
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
@@ -48,6 +57,20 @@ def test_arrows(room):
     own = {room.replace("/", ".").removesuffix(".py")}
     for path in files:
         assert imports(path) <= MAY_IMPORT[room] | own, path
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_arrows_between_the_wings(wing):
+    files = sorted((ROOT / "lib_fewstep/webui" / wing).rglob("*.py"))
+    assert files
+    for path in files:
+        names = [name.split(".") for name in modules(path) if name.startswith("lib_fewstep.webui.")]
+        assert {parts[2] for parts in names} <= {*WINGS[wing], wing}, path
+
+
+def test_every_wing_is_listed():
+    place = ROOT / "lib_fewstep/webui"
+    assert {path.name for path in place.iterdir() if path.name not in ("__pycache__", "__init__.py")} == set(WINGS)
 
 
 def test_every_room_is_listed():
