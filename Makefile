@@ -9,8 +9,6 @@ RUN := $(VENV)/bin/python
 #   WEBUI_DIR        a checkout of the WebUI 1.10.1 that has been started once, for make contract
 #   WEBUI_PYTHON     the Python of its environment
 WEBUI_PYTHON ?= $(WEBUI_DIR)/venv/bin/python
-REPOSITORIES := $(abspath $(WEBUI_DIR))/repositories
-CONTRACT_PATH := $(VENV)/contract:$(REPOSITORIES)/stable-diffusion-stability-ai:$(REPOSITORIES)/k-diffusion
 
 # glibc gives large tensors back at every free, and faulting them in again costs as much as the arithmetic.
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
@@ -54,9 +52,9 @@ lint: $(VENV)/test.done
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-# The tests of the stand-in, on it and on the modules of a real WebUI, both in that WebUI's own Python.
+# The tests of the stand-in, on it and on the modules of a real WebUI, both in that WebUI's own Python. Each has its ldm.
 contract: $(VENV)/contract.done
-	env -u WEBUI_DIR PYTHONPATH="$(CONTRACT_PATH)" $(WEBUI_PYTHON) -m pytest -p no:cacheprovider tests/contract
+	env -u WEBUI_DIR PYTHONPATH="$(VENV)/contract:$(VENV)/contract-ldm" $(WEBUI_PYTHON) -m pytest -p no:cacheprovider tests/contract
 	WEBUI_DIR="$(abspath $(WEBUI_DIR))" PYTHONPATH="$(VENV)/contract" $(WEBUI_PYTHON) -m pytest -p no:cacheprovider tests/contract
 
 live: $(VENV)/test.done
@@ -91,10 +89,12 @@ $(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nod
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt
 	@touch $@
 
-$(VENV)/contract.done: requirements/test.txt
+$(VENV)/contract.done: requirements/test.txt requirements/test-nodeps.txt requirements/demo-nodeps.txt
 	@test -n "$(WEBUI_DIR)" || { echo "make contract needs WEBUI_DIR, a checkout of the WebUI 1.10.1 that has been started once"; exit 2; }
-	@echo "== set-up: pytest and hypothesis in $(VENV)/contract, for the Python of the WebUI"
-	$(WEBUI_PYTHON) -m pip install --quiet --target $(VENV)/contract pytest==9.2.0 hypothesis==6.168.5
+	@echo "== set-up: for the Python of the WebUI, pytest and what the stand-in is made of, beside the WebUI's own packages"
+	$(WEBUI_PYTHON) -m pip install --quiet --target $(VENV)/contract $$(grep -E "^(pytest|hypothesis)==" requirements/test.txt)
+	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract $$(grep "^k-diffusion==" requirements/test-nodeps.txt)
+	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract-ldm -r requirements/demo-nodeps.txt
 	@touch $@
 
 $(VENV)/mutants.done: $(VENV)/test.done requirements/mutants.txt
