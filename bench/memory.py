@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 
 class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -27,7 +27,7 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and look at what is alive."""
         out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
+        for tensor in tree_flatten(out)[0]:
             if isinstance(tensor, Tensor):
                 reference = _reference(tensor)
                 if reference not in self._before:

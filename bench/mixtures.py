@@ -27,7 +27,9 @@ class Mixture:
             total = std**2 + variance
             logs.append(torch.log(weight / total**0.5) - (x - mean) ** 2 / (2 * total))
             means.append(mean + std**2 / total * (x - mean))
-        shares = torch.stack(logs).softmax(dim=0)
+        logits = torch.stack(logs)
+        wide = torch.promote_types(logits.dtype, torch.float32)  # torch 2.1 has no softmax in float16 on the CPU
+        shares = logits.softmax(dim=0, dtype=wide).to(logits.dtype)
         image: Tensor = (shares * torch.stack(means)).sum(dim=0)
         return image
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bench.memory import LiveMemory
 from bench.methods import METHODS, TOME, ready, steps_of
+from bench.parts import InParts
 from bench.reference import at_step, diffusers_twin, evaluate_twin, reference
 from bench.unets import Layout, conditioning, evaluate, evaluate_at, latent
 from lib_fewstep.highres.methods.base import Parts
@@ -96,7 +97,7 @@ def in_turn(calls: Mapping[Name, Callable[[], float]], rounds: Iterable[int], wa
 
 def work_of(twins: Twins, method: str, side: int, steps: int, index: int, batch: int) -> float:
     """Exact work of one evaluation in TFLOP: twice the multiplications of matrix products and convolutions."""
-    with ready(twins.meta, method, side, steps, index), FlopCounterMode(display=False) as counter:
+    with ready(twins.meta, method, side, steps, index), FlopCounterMode(display=False) as counter, InParts():
         evaluate_at(twins.meta, (side, side), batch)
     return float(counter.get_total_flops()) / TERA
 
@@ -105,7 +106,8 @@ def memory_of(twins: Twins, method: str, side: int, steps: int, index: int, batc
     """MiB of the tensors that are alive at once in one evaluation, besides the weights, in float32."""
     live = LiveMemory(twins.fake.parameters())
     with twins.without_computing, ready(twins.fake, method, side, steps, index), live:
-        evaluate_at(twins.fake, (side, side), batch)
+        x = torch.empty(batch, 4, side, side)  # torch 2.1 cannot draw noise without computing it
+        evaluate(twins.fake, x, conditioning(twins.fake, batch))
     return live.peak / MEBI
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -59,6 +60,15 @@ def rate_at(step: int, steps: int) -> float:
     return PEAK_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def adamw(model: checkpoint.MiniModel) -> torch.optim.AdamW:
+    """AdamW, fused where torch has that for the CPU; torch 2.1 has it for GPUs alone."""
+    make = functools.partial(torch.optim.AdamW, list(model.parameters()), lr=PEAK_RATE, weight_decay=0.01)
+    try:
+        return make(fused=True)
+    except RuntimeError:
+        return make()
+
+
 def update_average(average: checkpoint.MiniModel, model: checkpoint.MiniModel, step: int) -> None:
     """Move the averaged weights towards the current ones, faster in the first steps."""
     decay = min(LONGEST_AVERAGE, (1 + step) / (10 + step))
@@ -70,7 +80,7 @@ def train(steps: int, seed: int, out: Path) -> None:
     """Train for `steps` batches and save the averaged weights to `out`, and every 1000 steps on the way."""
     model = checkpoint.build(seed)
     average = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01, fused=True)
+    optimizer = adamw(model)
     kept = alphas_cumprod().float()
     started, recent = time.monotonic(), 0.0
     for step, batch in zip(range(steps), batches(seed, BATCH), strict=False):

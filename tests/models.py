@@ -93,6 +93,16 @@ def call(unet: nn.Module, x: Tensor, context: Tensor, timestep: int = 500) -> Te
         return unet(x, timesteps, context=[context] * max(stacks))
 
 
+def has_layers_in(precision: torch.dtype) -> bool:
+    """Whether this torch runs layers in that precision on the CPU; torch 2.1 runs none in float16 there."""
+    try:
+        nn.Linear(1, 1, dtype=precision)(torch.ones(1, dtype=precision))
+    except RuntimeError as error:
+        assert "not implemented for" in str(error)
+        return False
+    return True
+
+
 def in_precision(unet: nn.Module, precision: torch.dtype) -> nn.Module:
     """The model with its weights and its arithmetic in another precision."""
     unet.to(precision).dtype = precision

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lib_fewstep.compare.csv_nul import hidden, restored
 from lib_fewstep.options import SettingError, shown
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
@@ -122,12 +123,12 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _delimited(path: Path, text: str, delimiter: str) -> pd.DataFrame:
     """A TSV or CSV file; PartiPrompts has bare quotes, so that a TSV file knows no quoting."""
-    lines = io.StringIO(text, newline="")
+    lines = io.StringIO(hidden(text), newline="")
     if delimiter == "\t":
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
     else:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    head = next(reader, [])
+    head = restored(next(reader, []))
     places = {field: head.index(column) for field, column in _chosen(path, head).items()}
     rows = list(_rows(path, reader, len(head)))
     cells = {field: [row[place] if place < len(row) else None for row in rows] for field, place in places.items()}
@@ -138,7 +139,7 @@ def _rows(path: Path, reader: Any, columns: int) -> Iterator[list[str]]:
     for row in reader:
         if len(row) > columns:
             raise SettingError(f"{path} cannot be read: line {reader.line_num} has more cells than there are columns.")
-        yield row
+        yield restored(row)
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib_fewstep.compare.csv_nul import spelled
 from lib_fewstep.options import SettingError, shown
 
 _SHORT = re.compile(r"([0-9]{1,9}) evals, ([0-9]{1,9}(?:\.[0-9]+)?) s")
@@ -88,7 +89,8 @@ def append(records: Iterable[Record], path: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
-        writer.writerows(dataclasses.asdict(record) for record in records)
+        for record in records:
+            writer.writerow({name: spelled(value) for name, value in dataclasses.asdict(record).items()})
 
 
 def _close_torn_row(path: Path) -> None:
@@ -107,6 +109,9 @@ def _close_torn_row(path: Path) -> None:
 
 def _check_head(path: Path) -> None:
     with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
-        head = next(csv.reader(file), [])
+        try:
+            head = next(csv.reader(file), [])
+        except csv.Error:  # no table
+            head = []
     if tuple(head) != COLUMNS:
         raise SettingError(f"{path} has other columns than the record ({', '.join(COLUMNS)}): move it away.")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lib_fewstep.compare.csv_nul import spelled
 from lib_fewstep.compare.metrics import psnr, ssim
 from lib_fewstep.compare.outcome import Outcome
 
@@ -35,7 +36,8 @@ def tabulate(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
     PSNR and SSIM are those against the reference of the same prompt, seed and CFG; they are missing for the reference
     itself and where either has no image. An image that cannot be compared has the reason as its error. A detail with
-    the name of one of `COLUMNS` is left out; one of whole numbers stays so where some outcomes lack it.
+    the name of one of `COLUMNS` is left out; one of whole numbers stays so where some outcomes lack it. A NUL in a
+    text is written as its number.
     """
     found = references(outcomes)
     rows = [_row(outcome, found.get(outcome.cell.measured_against)) for outcome in outcomes]
@@ -53,7 +55,8 @@ def _is_whole(values: Sequence[Any]) -> bool:
 def _row(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
     cell = {name: getattr(outcome.cell, name) for name in CELL}
     cost = {"evaluations": outcome.evaluations, "seconds": outcome.seconds}
-    return {**outcome.details, **cell, **cost, **_measures(outcome, reference)}
+    row = {**outcome.details, **cell, **cost, **_measures(outcome, reference)}
+    return {name: spelled(value) for name, value in row.items()}
 
 
 def _measures(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:

@@ -26,14 +26,19 @@ def resize(h: Tensor, size: Size, mode: str) -> Tensor:
     if size_of(h) == size:
         return h
     if mode in _EXACT_IN_ANY_PRECISION:
-        return functional.interpolate(h, size=size, mode=mode)
+        return functional.interpolate(_with_kernels(h), size=size, mode=mode).to(h)
     work = h.cpu() if h.device.type == "mps" and mode == "bicubic" else h
     return functional.interpolate(work.float(), size=size, mode=mode).to(h)
 
 
 def halve(h: Tensor) -> Tensor:
     """Mean of each 2x2 cell; a last odd row or column is averaged alone (`ceil_mode`)."""
-    return functional.avg_pool2d(pad_to_even(h, dims=(-2, -1)), 2)
+    return functional.avg_pool2d(_with_kernels(pad_to_even(h, dims=(-2, -1))), 2).to(h)
+
+
+def _with_kernels(h: Tensor) -> Tensor:
+    """Half precisions on the CPU as float32, which gives the same bits when rounded back: torch 2.1 lacks kernels."""
+    return h.float() if h.device.type == "cpu" and h.element_size() < torch.float32.itemsize else h
 
 
 def pad_to_even(x: Tensor, dims: tuple[int, int]) -> Tensor:

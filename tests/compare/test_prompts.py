@@ -176,6 +176,12 @@ def test_limit_counts_only_prompts(file):
     assert {tuple(texts(path, 1, seed)) for seed in range(20)} == {("a",), ("b",)}
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "txt"])
+def test_a_nul_is_a_character(file, ending):
+    """Also on Python 3.10, whose csv reads none."""
+    assert texts(file(f"set.{ending}", "prompt\na\0cat\n"))[-1] == "a\0cat"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

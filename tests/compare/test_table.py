@@ -113,12 +113,12 @@ def test_whole_numbers_stay_whole_where_a_cell_has_failed(tmp_path):
 
 
 def test_texts_are_read_back_as_they_were(tmp_path):
-    texts = ["=1+1", "+a", "-a cat", "@a", "\tcat", "\rcat", "'quoted", "a \ud800 cat"]
+    texts = ["=1+1", "+a", "-a cat", "@a", "\tcat", "\rcat", "'quoted", "a \ud800 \0 cat"]
     path = tmp_path / "table.csv"
     write_csv(tabulate([outcome(1, cell={"prompt": text}) for text in texts]), path)
     with path.open(newline="", encoding="utf-8") as file:
         back = [row["prompt"] for row in csv.DictReader(file)]
-    assert back == [*texts[:-1], "a \\ud800 cat"]
+    assert back == [*texts[:-1], "a \\ud800 \\x00 cat"]
     assert pd.read_csv(path)["prompt"].tolist() == back
 
 

@@ -285,7 +285,8 @@ def test_values_of_axes(host, label, text):
         assert refusal.detail.startswith(label)
         assert refusal.detail.endswith((".", "?"))
     except csv.Error as error:
-        assert str(error).startswith("new-line character seen in unquoted field")
+        of_a_nul = ("line contains NUL", "need to escape") if "\0" in text else ()  # Python 3.10's csv knows none
+        assert str(error).startswith(("new-line character seen in unquoted field", *of_a_nul))
     except ValueError as error:
         assert type(error) is ValueError
         assert str(error).startswith(("could not convert string to float", "invalid literal for int"))

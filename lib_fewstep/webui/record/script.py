@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,5 +97,5 @@ def _write(records: list[Record]) -> None:
     try:
         folder = Path(host.options.setting("record_folder")).expanduser()
         append(records, host.options.output_folder() / folder / FILE_NAME)
-    except (OSError, RuntimeError, ValueError, csv.Error) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         log.warning("The record of %d images is not written: %s", len(records), error)
