@@ -4,11 +4,18 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3.10 python3,$(if $(shel
 TORCH ?= torch==2.13.0
 #   SEED    the order of the tests; any number shuffles them anew
 SEED ?= 1
+#   TESTS   folders or files of tests, all of them if it is empty
+TESTS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 #   WEBUI_DIR        a checkout of the WebUI 1.10.1 that has been started once, for make contract
 #   WEBUI_PYTHON     the Python of its environment
 WEBUI_PYTHON ?= $(WEBUI_DIR)/venv/bin/python
+
+# The WebUI's own stack has a second environment. pyenv's command for a Python may be there and not work.
+HOST_PYTHON ?= $(firstword $(foreach python,python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10*/bin/python3.10),$(if $(shell $(python) --version 2>/dev/null),$(python))))
+HOST_TESTS := tests/unet tests/highres tests/sampling tests/compare tests/webui
+ON_HOST = $(MAKE) VENV=.venv-host PYTHON=$(HOST_PYTHON) TORCH=torch==2.1.2
 
 # glibc gives large tensors back at every free, and faulting them in again costs as much as the arithmetic.
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
@@ -16,7 +23,7 @@ export MALLOC_TRIM_THRESHOLD_ := 8589934592
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test coverage mutants soak lint contract live live-ui live-servers links clean
+.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-servers links pins clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
@@ -33,7 +40,17 @@ bench: $(VENV)/test.done
 	$(RUN) -m bench --out bench/report.json
 
 test: $(VENV)/test.done
-	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED)
+	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED) $(TESTS)
+
+host-python:
+	@test "$(HOST_PYTHON)" || { echo "The tests on the WebUI's own stack need a Python 3.10, on PATH or under pyenv, or its path in HOST_PYTHON."; exit 2; }
+
+set-up-host: host-python
+	$(ON_HOST) .venv-host/test.done
+
+# What runs inside the WebUI: on its Python and torch, and its versions of what this extension imports.
+test-host: host-python
+	$(ON_HOST) test TESTS="$(HOST_TESTS)"
 
 coverage: $(VENV)/test.done
 	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED) --cov
@@ -72,13 +89,27 @@ live-servers: $(VENV)/test.done
 links: $(VENV)/test.done
 	$(RUN) -m tools.links
 
-clean:
-	rm -rf $(VENV) demo/out tests/browser/out mutants
+# The pinned versions, from what is asked for in the files *.in; UPGRADE=--upgrade takes the newest ones.
+PIN = $(RUN) -m uv pip compile $(UPGRADE) --quiet --universal --python-version 3.10 --no-annotate \
+	--override requirements/torch.txt --no-emit-package torch --no-emit-package setuptools \
+	--custom-compile-command "make pins"
+UPGRADE ?=
 
-$(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt
+pins: $(VENV)/uv.done
+	$(PIN) requirements/test.in --output-file requirements/test.txt
+	$(PIN) requirements/demo.in --constraints requirements/test.txt --output-file requirements/demo.txt
+	$(PIN) requirements/cluster.in --constraints requirements/test.txt --output-file requirements-cluster.txt
+	$(PIN) requirements/mutants.in --constraints requirements/test.txt --output-file requirements/mutants.txt
+
+clean:
+	rm -rf $(VENV) .venv-host demo/out tests/browser/out mutants
+
+$(RUN):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 10), (3, 11)) and f"{sys.executable} is Python {v[0]}.{v[1]}: set PYTHON to a Python 3.10 or 3.11")'
-	@echo "== set-up: a private environment in $(VENV) with $(TORCH) (about 200 MB) and what the demo needs"
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.done: requirements/demo.txt requirements/demo-nodeps.txt | $(RUN)
+	@echo "== set-up: a private environment in $(VENV) with $(TORCH) and what the demo needs"
 	$(RUN) -m pip install --quiet "$(TORCH)" -r requirements/demo.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/demo-nodeps.txt
 	@touch $@
@@ -89,12 +120,8 @@ $(VENV)/test.done: $(VENV)/demo.done requirements/test.txt requirements/test-nod
 	$(RUN) -m pip install --quiet --no-deps -r requirements/test-nodeps.txt
 	@touch $@
 
-$(VENV)/contract.done: requirements/test.txt requirements/test-nodeps.txt requirements/demo-nodeps.txt
-	@test -n "$(WEBUI_DIR)" || { echo "make contract needs WEBUI_DIR, a checkout of the WebUI 1.10.1 that has been started once"; exit 2; }
-	@echo "== set-up: for the Python of the WebUI, pytest and what the stand-in is made of, beside the WebUI's own packages"
-	$(WEBUI_PYTHON) -m pip install --quiet --target $(VENV)/contract $$(grep -E "^(pytest|hypothesis)==" requirements/test.txt)
-	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract $$(grep "^k-diffusion==" requirements/test-nodeps.txt)
-	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract-ldm -r requirements/demo-nodeps.txt
+$(VENV)/uv.done: | $(RUN)
+	$(RUN) -m pip install --quiet uv==0.13.9
 	@touch $@
 
 $(VENV)/mutants.done: $(VENV)/test.done requirements/mutants.txt
