@@ -11,7 +11,8 @@ import torch
 from demo.schedule import training_sigmas
 from lib_fewstep import sampling
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
-from lib_fewstep.highres.schedule import band
+from lib_fewstep.highres.methods.base import Target
+from lib_fewstep.highres.methods.hidiffusion import HiDiffusion
 from lib_fewstep.sampling import calibrated, trailing_timesteps
 from lib_fewstep.unet import inspect_unet
 from tests.docs.pages import API, PAGES, READMES, SETTINGS, TRANSLATED, blocks, name_of, read
@@ -66,7 +67,7 @@ def test_the_presets_values_are_those_of_the_code(page):
     sizes = [("SD1", 255), ("SD1", 256), ("SDXL", 511), ("SDXL", 512), ("SDXL", 128)]
     kinds = [ModelHints()] * 4 + [ModelHints(turbo=True)]
     bands = [
-        band(inspect_unet(UNETS[family]()), (side, side), hints)
+        HiDiffusion().preset(Target(inspect_unet(UNETS[family]()), (side, side), 50, hints))
         for (family, side), hints in zip(sizes, kinds, strict=True)
     ]
     assert [(float(t1), float(t2), aggressive in ("yes", "是")) for t1, t2, aggressive in found] == [
