@@ -124,6 +124,14 @@ $(VENV)/uv.done: | $(RUN)
 	$(RUN) -m pip install --quiet uv==0.13.9
 	@touch $@
 
+$(VENV)/contract.done: requirements/test.txt requirements/test-nodeps.txt requirements/demo-nodeps.txt
+	@test -n "$(WEBUI_DIR)" || { echo "make contract needs WEBUI_DIR, a checkout of the WebUI 1.10.1 that has been started once"; exit 2; }
+	@echo "== set-up: for the Python of the WebUI, pytest and what the stand-in is made of, beside the WebUI's own packages"
+	$(WEBUI_PYTHON) -m pip install --quiet --target $(VENV)/contract $$(grep -E "^(pytest|hypothesis)==" requirements/test.txt)
+	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract $$(grep "^k-diffusion==" requirements/test-nodeps.txt)
+	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract-ldm -r requirements/demo-nodeps.txt
+	@touch $@
+
 $(VENV)/mutants.done: $(VENV)/test.done requirements/mutants.txt
 	$(RUN) -m pip install --quiet --no-deps -r requirements/mutants.txt
 	@touch $@
