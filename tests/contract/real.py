@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -44,7 +44,6 @@ HOOKS = (
     "postprocess",
 )
 XYZ = "X/Y/Z plot"
-REFINER = ("refiner_checkpoint", "refiner_switch_at")
 
 
 def around(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -133,7 +132,7 @@ class RealProbe(Probe):
             return self.processed
 
         for module in list(sys.modules.values()):
-            if vars(module).get("process_images") is original if hasattr(module, "__dict__") else False:
+            if isinstance(module, ModuleType) and vars(module).get("process_images") is original:
                 module.process_images = process_images  # type: ignore[attr-defined]
 
     def _launch(self, original: Any, sampler: Any, steps: int, func: Any) -> Any:
@@ -353,11 +352,11 @@ class RealHost:
 
     def txt2img(self, **fields: Any) -> Result:
         """Generate from the page."""
-        return self._run(self.job("txt2img", **fields))
+        return self.run_job(self.job("txt2img", **fields))
 
     def img2img(self, **fields: Any) -> Result:
         """The same from images."""
-        return self._run(self.job("img2img", **fields))
+        return self.run_job(self.job("img2img", **fields))
 
     def job(self, tab: str, *, ui: Any = None, script: str | None = None, **fields: Any) -> Any:
         """A job as the page makes it, not yet started."""
@@ -370,16 +369,16 @@ class RealHost:
             values[1] = 0  # the way of img2img, which the browser's script says
             picture = page.inputs().index(page.components_by_elem_id["img2img_image"])
             values[picture] = (fields.get("init_images") or [values[picture]])[0]
-        p = self._captured(page, [f"task({tab})", *values[1:]], fields)
+        p = self._captured(page, [f"task({tab})", *values[1:]])
         p.do_not_save_grid = True
         for name, value in fields.items():
-            if not (name in REFINER or hasattr(p, name)):
+            if not hasattr(p, name):
                 raise TypeError(f"{type(p).__name__} has no {name}")
             setattr(p, {"mask": "image_mask"}.get(name, name), value)
         return p
 
     @staticmethod
-    def _captured(page: RealTab, values: list[Any], fields: dict[str, Any]) -> Any:
+    def _captured(page: RealTab, values: list[Any]) -> Any:
         make = getattr(sys.modules[f"modules.{page.name}"], page.name)
 
         def capture(p: Any, *args: Any) -> None:
@@ -396,9 +395,6 @@ class RealHost:
 
     def run_job(self, p: Any) -> Result:
         """Run a job of the page to its end."""
-        return self._run(p)
-
-    def _run(self, p: Any) -> Result:
         processing = sys.modules["modules.processing"]
         with self._running(p):
             processed = p.scripts.run(p, *p.script_args)
@@ -498,8 +494,3 @@ class RealHost:
         return Result(
             200, job.p, latents, images, texts, job.params_txt, labels=labels, processed=job.processed, jobs=[job]
         )
-
-
-def start(root: Path, data: Path) -> RealHost:
-    """The host of a checkout that `boot` has started."""
-    return RealHost(data)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -68,8 +69,29 @@ class ScriptClassData(NamedTuple):
     module: Any
 
 
+METHODS = (
+    "setup",
+    "before_process",
+    "process",
+    "before_process_batch",
+    "after_extra_networks_activate",
+    "process_batch",
+    "process_before_every_sampling",
+    "before_hr",
+    "on_mask_blend",
+    "post_sample",
+    "postprocess_batch",
+    "postprocess_batch_list",
+    "postprocess_image",
+    "postprocess_maskoverlay",
+    "postprocess_image_after_composite",
+    "postprocess",
+)
+"""What the host calls on an always-on script, in this order for one batch."""
+
+
 class Script:
-    """The base class: scripts override what they need."""
+    """The base class: scripts override what they need, of METHODS and of what follows."""
 
     name: Any = None
     section: Any = None
@@ -104,54 +126,6 @@ class Script:
 
     def run(self, p: Any, *args: Any) -> Any:
         """What a selectable script does."""
-
-    def setup(self, p: Any, *args: Any) -> None:
-        """Once for a job, before anything else."""
-
-    def before_process(self, p: Any, *args: Any) -> None:
-        """Very early."""
-
-    def process(self, p: Any, *args: Any) -> None:
-        """Before processing begins."""
-
-    def before_process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        """Before extra networks of a batch are read."""
-
-    def after_extra_networks_activate(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        """After extra networks of a batch are active."""
-
-    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        """Before a batch."""
-
-    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        """Before each pass; with x, noise, c and uc."""
-
-    def before_hr(self, p: Any, *args: Any) -> None:
-        """Before the second pass."""
-
-    def on_mask_blend(self, p: Any, mba: MaskBlendArgs, *args: Any) -> None:
-        """Where kept parts of an image are put in."""
-
-    def post_sample(self, p: Any, ps: PostSampleArgs, *args: Any) -> None:
-        """After sampling."""
-
-    def postprocess_batch(self, p: Any, *args: Any, **kwargs: Any) -> None:
-        """After decoding a batch; with images."""
-
-    def postprocess_batch_list(self, p: Any, pp: PostprocessBatchListArgs, *args: Any, **kwargs: Any) -> None:
-        """The same, with a list that may change its length."""
-
-    def postprocess_image(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None:
-        """For each image."""
-
-    def postprocess_maskoverlay(self, p: Any, ppmo: PostProcessMaskOverlayArgs, *args: Any) -> None:
-        """For each image, before the overlay of what is kept."""
-
-    def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None:
-        """For each image, after overlays."""
-
-    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-        """At the end."""
 
     def before_component(self, component: Any, **kwargs: Any) -> None:
         """Before each component of the page."""
@@ -308,75 +282,16 @@ class ScriptRunner:
         with reported(f"{script.filename} failed in {method}"):
             getattr(script, method)(p, *first, *self.arguments(script, p), **kwargs)
 
-    def _all(self, method: str, p: Any, *first: Any, **kwargs: Any) -> None:
-        probe().note("hooks", method)
-        for script in self._with(method):
-            self._call(script, method, p, *first, **kwargs)
-
     def _with(self, method: str) -> list[Any]:
         """The scripts whose class has the method; one that only the object has is not looked for."""
         return [s for s in self.alwayson_scripts if getattr(type(s), method) is not getattr(Script, method)]
 
-    def before_process(self, p: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("before_process", p)
-
-    def process(self, p: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("process", p)
-
-    def before_process_batch(self, p: Any, **kwargs: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("before_process_batch", p, **kwargs)
-
-    def after_extra_networks_activate(self, p: Any, **kwargs: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("after_extra_networks_activate", p, **kwargs)
-
-    def process_batch(self, p: Any, **kwargs: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("process_batch", p, **kwargs)
-
-    def process_before_every_sampling(self, p: Any, **kwargs: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("process_before_every_sampling", p, **kwargs)
-
-    def before_hr(self, p: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("before_hr", p)
-
-    def on_mask_blend(self, p: Any, mba: MaskBlendArgs) -> None:
-        """Run the scripts' methods of that name."""
-        for script in self._with("on_mask_blend"):
-            self._call(script, "on_mask_blend", p, mba)
-
-    def post_sample(self, p: Any, ps: PostSampleArgs) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("post_sample", p, ps)
-
-    def postprocess_batch(self, p: Any, images: Tensor, **kwargs: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("postprocess_batch", p, images=images, **kwargs)
-
-    def postprocess_batch_list(self, p: Any, pp: PostprocessBatchListArgs, **kwargs: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("postprocess_batch_list", p, pp, **kwargs)
-
-    def postprocess_image(self, p: Any, pp: PostprocessImageArgs) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("postprocess_image", p, pp)
-
-    def postprocess_maskoverlay(self, p: Any, ppmo: PostProcessMaskOverlayArgs) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("postprocess_maskoverlay", p, ppmo)
-
-    def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("postprocess_image_after_composite", p, pp)
-
-    def postprocess(self, p: Any, processed: Any) -> None:
-        """Run the scripts' methods of that name."""
-        self._all("postprocess", p, processed)
+    def run_method(self, method: str, p: Any, *first: Any, **kwargs: Any) -> None:
+        """Call the scripts' methods of that name."""
+        if method != "on_mask_blend":
+            probe().note("hooks", method)
+        for script in self._with(method):
+            self._call(script, method, p, *first, **kwargs)
 
     def component(self, when: str, component: Any, listened_id: str | None, **kwargs: Any) -> None:
         """Tell every script of a component; `when` is "before" or "after"."""
@@ -387,6 +302,12 @@ class ScriptRunner:
         for script in self.scripts:
             with reported(f"{script.filename} failed in {when}_component"):
                 getattr(script, f"{when}_component")(component, **kwargs)
+
+
+for _name in METHODS:
+    setattr(Script, _name, lambda self, p, *args, **kwargs: None)
+    if _name != "setup":
+        setattr(ScriptRunner, _name, partialmethod(ScriptRunner.run_method, _name))
 
 
 def _title(script: Any, otherwise: str) -> str:
