@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from lib_fewstep.unet.compiled import written
+from lib_fewstep.unet.compiled import uncompiled
 from lib_fewstep.unet.topology import transformer_of
 
 
@@ -29,7 +29,7 @@ def _counting(transformer: nn.Module) -> str | None:
     attention = transformer._modules.get("attn2")
     if attention is None:
         return None
-    attention = written(attention)
+    attention = uncompiled(attention)
     forward: Any = vars(attention).get("forward")
     while isinstance(forward, functools.partial):
         forward = forward.func
