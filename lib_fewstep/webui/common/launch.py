@@ -16,8 +16,8 @@ class AroundPass:
     job's state has at most one pass of each subclass: the one that waits or runs.
     """
 
-    # On this instance and not on the sampler's class: the host makes a sampler for each pass, so that nothing is left
-    # for another job or after a reload of the UI, even if this one never runs. `launch_sampling`, because it is the
+    # On this instance and not on the sampler's class: the host makes new samplers for each job, so that nothing is left
+    # for another one or after a reload of the UI, even if this one never runs. `launch_sampling`, because it is the
     # first place that knows the number of executed steps, and what is raised in it reaches the user.
 
     def __init__(self, p: Processing) -> None:
