@@ -32,7 +32,7 @@ def hosted(entry: Entry) -> SampleFunction:
                 "which its steps are wrong; it must be one of the WebUI's own."
             )
         if entry.adds_noise and options.get("noise_sampler") is None:
-            options["noise_sampler"] = lambda sigma, following: host.denoiser.next_noise(model.p)
+            options["noise_sampler"] = lambda sigma, sigma_next: host.denoiser.next_noise(model.p)
         if entry.takes_gamma:
             options["gamma"] = job_of(model.p).gamma
         if not entry.cfgpp:

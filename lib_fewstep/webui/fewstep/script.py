@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import script_callbacks
 
-from lib_fewstep.sampling.presets import Planned, advice, recognise
+from lib_fewstep.sampling.presets import RunSettings, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui.common import host, state
@@ -90,18 +90,18 @@ def _samplers_of(p: Processing) -> list[str]:
 def _advise(p: Processing, job: FewStepJob | None) -> None:
     """Say once, under the image and in the log, what will go wrong."""
     settings = job.settings if job is not None else FewStepSettings(enabled=False)
-    planned = Planned(
+    run = RunSettings(
         p.sampler_name,
         host.job.schedule_label(p),
         p.steps,
         p.cfg_scale,
         negative_prompt=any(p.all_negative_prompts),
-        custom=settings.enabled and bool(settings.timesteps),
-        whole=not host.job.is_img2img(p),
+        custom_timesteps=settings.enabled and bool(settings.timesteps),
+        from_noise=not host.job.is_img2img(p),
         prior=settings.prior is not None,
     )
     recognised = recognise(host.model.checkpoint_name(), host.job.loras_in(*p.all_prompts))
-    for sentence in advice(planned, recognised, settings.chosen if settings.enabled else None):
+    for sentence in advice(run, recognised, settings.chosen if settings.enabled else None):
         p.comment(f"Few-Step: {in_language(sentence)}")
         log.info("%s", sentence)
 
