@@ -19,7 +19,7 @@ from lib_fewstep.webui.common.host.protocols import Denoiser, Img2Img
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.infotext import infotext_of_inversion, steps_in
-from lib_fewstep.webui.fewstep.job import job_of
+from lib_fewstep.webui.fewstep.request import request_of
 
 INVERTING = tuple(entry.label for entry in ENTRIES if entry.cfgpp and not entry.adds_noise)
 """The samplers that can follow an inversion."""
@@ -90,21 +90,21 @@ class HeldDenoiser(HostDenoiser):
 def cfgpp_pass(
     entry: Entry, denoiser: Denoiser, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], eta: float
 ) -> Iterator[tuple[HostDenoiser, Tensor]]:
-    """Denoiser and start of a pass that reads the CFG slider as the job wants it; the host's denoiser is restored."""
+    """Denoiser and start of a pass that reads the CFG slider as the request says; the host's denoiser is restored."""
     p = denoiser.p
     if host.job.edits_by_image_cfg(p):
         raise Refusal(
             f"image CFG scale = {p.image_cfg_scale:g} is not allowed with {entry.label}: it must be 1, "
             "because CFG++ has one guidance."
         )
-    job, cfg = job_of(p), extra_args["cond_scale"]
-    factor = _factor(job.settings.guidance, entry.function, sigmas, eta)
+    request, cfg = request_of(p), extra_args["cond_scale"]
+    factor = _factor(request.settings.guidance, entry.function, sigmas, eta)
     log.info(
         "%s: CFG %g is lambda %.3g (%s, %d steps).",
         entry.label,
         cfg,
         cfg * factor,
-        job.settings.guidance,
+        request.settings.guidance,
         len(sigmas) - 1,
     )
     before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
@@ -113,8 +113,8 @@ def cfgpp_pass(
         with host.denoiser.every_uncond(extra_args) as skipping:
             if skipping:
                 log.info("%s needs every unconditional image; off for this pass: %s.", entry.label, ", ".join(skipping))
-            if job.settings.invert is not None:
-                x = _inverted(job.settings, job.settings.invert, denoiser, x, sigmas, extra_args)
+            if request.settings.invert is not None:
+                x = _inverted(request.settings, request.settings.invert, denoiser, x, sigmas, extra_args)
             denoiser.cond_scale_miltiplier = before[0] * factor
             yield HostDenoiser(denoiser), x
     finally:

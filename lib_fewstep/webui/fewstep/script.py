@@ -21,7 +21,7 @@ from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
 from lib_fewstep.webui.fewstep.arguments import few_step_settings, with_preset
 from lib_fewstep.webui.fewstep.axes import AXES, few_step_axes, with_axes
 from lib_fewstep.webui.fewstep.infotext import PASTING, guided, infotext
-from lib_fewstep.webui.fewstep.job import FewStepJob
+from lib_fewstep.webui.fewstep.request import FewStepRequest
 from lib_fewstep.webui.fewstep.sampling_pass import attach
 
 
@@ -30,7 +30,7 @@ class FewStepScript(SettingsScript):
 
     script_title = "Few-Step"
     settings = FewStepSettings
-    request = FewStepJob
+    request = FewStepRequest
     accordion = FewStepAccordion
     pasting = PASTING
     not_sent = ("prior_images",)  # gradio cannot hand on uploaded files
@@ -39,9 +39,9 @@ class FewStepScript(SettingsScript):
         """Read the arguments, and say what will go wrong."""
         forget(FewStepSettings, p.extra_generation_params)
         super().process(p, *args)
-        _advise(p, state.find(p, FewStepJob))
+        _advise(p, state.find(p, FewStepRequest))
 
-    def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepJob | None:
+    def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest | None:
         """The settings of arguments and axes, with a preset's values on the processing object."""
         plotted, guidance = values_of(p, AXES), _own_guidance(p)
         settings = with_axes(few_step_settings(args, guidance), plotted)
@@ -49,13 +49,13 @@ class FewStepScript(SettingsScript):
             _check_hires(p, settings)
             return None
         from_page = bool(args) and isinstance(args[0], bool)
-        settings = _start(p, settings, guidance, by_name="preset" in plotted or not from_page)
+        settings = _filled_in(p, settings, guidance, by_name="preset" in plotted or not from_page)
         _check_hires(p, settings)
-        return FewStepJob(settings)
+        return FewStepRequest(settings)
 
     def process_before_every_sampling(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """Get the sampler of the pass that is about to start ready."""
-        if state.find(p, FewStepJob) is not None:
+        if state.find(p, FewStepRequest) is not None:
             attach(p)
 
 
@@ -64,8 +64,8 @@ def _own_guidance(p: Processing) -> str:
     return str(host.options.setting("guidance")) if guided(_samplers_of(p)) else FewStepSettings().guidance
 
 
-def _start(p: Processing, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
-    """The settings with a preset's values, of which the job takes its part, as does the infotext."""
+def _filled_in(p: Processing, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
+    """The settings with a preset's values; their steps are set on the job, and they are written into its infotext."""
     if by_name:
         settings = with_preset(p, settings)
     if settings.timesteps:
@@ -87,9 +87,9 @@ def _samplers_of(p: Processing) -> list[str]:
     return [name for name in (p.sampler_name, host.job.hires_sampler(p)) if name]
 
 
-def _advise(p: Processing, job: FewStepJob | None) -> None:
+def _advise(p: Processing, request: FewStepRequest | None) -> None:
     """Say once, under the image and in the log, what will go wrong."""
-    settings = job.settings if job is not None else FewStepSettings(enabled=False)
+    settings = request.settings if request is not None else FewStepSettings(enabled=False)
     run = RunSettings(
         p.sampler_name,
         host.job.schedule_label(p),
