@@ -33,12 +33,12 @@ class HostDenoiser:
     def __init__(self, denoiser: Denoiser) -> None:
         """Around the denoiser of one pass."""
         self._denoiser = denoiser
-        self._seen: tuple[Tensor, Tensor]
+        self._last_input: tuple[Tensor, Tensor]
         self._checked = False
 
     def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
         """One evaluation: the guided image."""
-        self._seen = x, sigma
+        self._last_input = x, sigma
         image: Tensor = self._denoiser(x, sigma, **conditions)
         if not self._checked:
             self._checked = True
@@ -50,7 +50,7 @@ class HostDenoiser:
         kept, conditional = self._denoiser.last_noise_uncond, self._denoiser.sampler.last_latent
         if kept is None or self._denoiser.mask is not None:
             return
-        x, sigma = self._seen
+        x, sigma = self._last_input
         if is_noise(kept, x, sigma[:, None, None, None], guided, conditional, strength):
             raise Refusal(
                 "CFG++ is not allowed on this host: it keeps the predicted noise where the WebUI 1.10 keeps the "
@@ -68,7 +68,7 @@ class HostDenoiser:
         kept = self._denoiser.last_noise_uncond
         if kept is None:
             return None
-        x, sigma = self._seen
+        x, sigma = self._last_input
         return host.denoiser.kept_in_mask(self._denoiser, self._denoiser.get_pred_x0(x, kept, sigma), sigma)
 
     @last_noise_uncond.setter
@@ -76,7 +76,7 @@ class HostDenoiser:
         self._denoiser.last_noise_uncond = value
 
 
-class HeldDenoiser(HostDenoiser):
+class FrozenDenoiser(HostDenoiser):
     """A denoiser whose evaluations do not count as steps: prompts, refiner and methods stay at the first one."""
 
     def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
@@ -149,8 +149,8 @@ def _inverted(
     conditions = host.job.conditions(p, prompt, negative_prompt, len(images), steps)
     p.extra_generation_params.update(infotext_of_inversion(InvertSettings(prompt, negative_prompt, steps)))
     denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
-    with host.denoiser.held(denoiser):
-        return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
+    with host.denoiser.frozen(denoiser):
+        return invert_cfgpp(FrozenDenoiser(denoiser), images, grid, {**extra_args, **conditions})
 
 
 def _original(settings: InvertSettings, p: Img2Img, steps: int) -> tuple[str, str, int]:

@@ -73,7 +73,7 @@ def unregister() -> None:
     sd_samplers.all_samplers[:] = [entry for entry in sd_samplers.all_samplers if entry.name not in labels]
     for name in [name for name, entry in sd_samplers.all_samplers_map.items() if entry.name in labels]:
         del sd_samplers.all_samplers_map[name]
-    names = {name for known, (label, _) in GRIDS.items() for name in (known, label)}
+    names = {either for name, (label, _) in GRIDS.items() for either in (name, label)}
     sd_schedulers.schedulers[:] = [entry for entry in sd_schedulers.schedulers if entry.name not in names]
     for name in names:
         sd_schedulers.schedulers_map.pop(name, None)

@@ -15,7 +15,7 @@ from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.translate import in_language
-from lib_fewstep.webui.common.xyz import add_when_there, values_of
+from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.fewstep import samplers, settings_page
 from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
 from lib_fewstep.webui.fewstep.arguments import few_step_settings, with_preset
@@ -43,7 +43,7 @@ class FewStepScript(SettingsScript):
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest | None:
         """The settings of arguments and axes, with a preset's values on the processing object."""
-        plotted, guidance = values_of(p, AXES), _own_guidance(p)
+        plotted, guidance = axis_values(p, AXES), _own_guidance(p)
         settings = with_axes(few_step_settings(args, guidance), plotted)
         if not settings.enabled and settings.guidance == FewStepSettings().guidance:
             _check_hires(p, settings)
@@ -111,5 +111,5 @@ def register() -> None:
     settings_page.register()
     samplers.register()
     script_callbacks.on_before_ui(samplers.hide)
-    add_when_there(few_step_axes)
+    add_axes(few_step_axes)
     script_callbacks.on_script_unloaded(samplers.unregister)

@@ -117,7 +117,7 @@ class SamplingPass(AroundPass):
 
     def _index(self, denoiser: Denoiser, sigma: Any) -> int:
         """Progress as a step of this pass, from the host's count, or from the timestep where there is none."""
-        if _counts_steps(self._p):
+        if _has_step_count(self._p):
             return min(self._steps - 1, denoiser.step * self._steps // denoiser.total_steps)
         timestep = float(denoiser.inner_model.sigma_to_t(sigma.max()))
         self._first_timestep = self._first_timestep or max(timestep, 1.0)
@@ -132,5 +132,5 @@ def on_cfg_denoiser(params: DenoiserParams) -> None:
         around.at_step(params.denoiser, params.sigma)
 
 
-def _counts_steps(p: Processing) -> bool:
+def _has_step_count(p: Processing) -> bool:
     return "adaptive" not in str(p.sampler.funcname)
