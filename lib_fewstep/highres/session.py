@@ -96,7 +96,7 @@ class HighResSession:
             self.report.active_steps += (index,)
 
     def _adopt_new_blocks(self) -> None:
-        """Work on the blocks that are there now; one around which another extension has put its own is the same."""
+        """Work on the blocks that are there now; one that another extension has only wrapped is the same."""
         if self._scalers:
             self._uninstall()
             remove(self.unet)
