@@ -41,7 +41,7 @@ class HighResSession:
         steps: int,
         hints: ModelHints | None = None,
     ) -> None:
-        """Plan a pass of `steps` UNet steps at `latent_size` (height, width), an eighth of the pixels.
+        """For a pass of `steps` UNet steps at `latent_size` (height, width), an eighth of the pixels.
 
         Raises UnsupportedModel for a model that is no UNet of Stable Diffusion 1, 2 or XL, and SettingError for
         settings that the model or the size cannot follow; each is one sentence.

@@ -74,8 +74,8 @@ class Scaler:
     @property
     def __class__(self) -> Any:
         """The block's own class; assigning another one changes the block, too."""
-        # Others derive a class from `module.__class__` and assign it (token merging does). Of the stand-in's class it
-        # would be another stand-in; assigned to the stand-in alone it would be lost as soon as the block is back.
+        # Others derive a class from `module.__class__` and assign it, as token merging does to transformer blocks. From
+        # the stand-in's class it would be another stand-in; assigned to the stand-in alone it would be lost with it.
         # `type()` still tells the two apart.
         return self.fewstep_block.__class__
 

@@ -111,9 +111,9 @@ def _job(p: Processing, cell: Cell) -> Any:
     job.sampler_name, job.cfg_scale, job.steps = cell.sampler, cell.cfg, cell.steps
     job.batch_size = job.n_iter = 1
     job.do_not_save_grid = True
-    set_axis_values(job, few_step_axes.AXES, keep=("sampler", "steps", "cfg"))
+    set_axis_values(job, few_step_axes.SCRIPT, keep=("sampler", "steps", "cfg"))
     if cell.method != AS_SET:
-        set_axis_values(job, highres_axes.AXES, method=cell.method)
+        set_axis_values(job, highres_axes.SCRIPT, method=cell.method)
     return job
 
 

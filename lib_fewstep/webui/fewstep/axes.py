@@ -16,7 +16,9 @@ from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, kind, set_axis_values
 from lib_fewstep.webui.fewstep.prior_files import NO_PRIOR, saved_priors, statistics
 
-AXES = "Few-Step"
+SCRIPT = "Few-Step"
+"""Whose settings the axes set."""
+
 _OPTIONS = options_of(FewStepSettings)
 _SHOWN_PROMPT = 60
 _KEPT_BY_AXIS = {"Sampler": "sampler", "Schedule type": "schedule", "Steps": "steps", "CFG Scale": "cfg"}
@@ -63,7 +65,7 @@ def _axis(
     def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
         if before is not None:
             before(p)
-        set_axis_values(p, AXES, **{name: read(value)})
+        set_axis_values(p, SCRIPT, **{name: read(value)})
 
     return xyz.AxisOption(
         label,
@@ -83,7 +85,7 @@ def _keep_what_is_plotted(p: Processing) -> None:
 def _keep(p: Processing, label: str) -> None:
     """A preset leaves alone what the axis of that label changes."""
     if label in _KEPT_BY_AXIS:
-        set_axis_values(p, AXES, keep=(*axis_values(p, AXES).get("keep", ()), _KEPT_BY_AXIS[label]))
+        set_axis_values(p, SCRIPT, keep=(*axis_values(p, SCRIPT).get("keep", ()), _KEPT_BY_AXIS[label]))
 
 
 def _refuse_steps(p: Processing) -> None:  # noqa: ARG001 (as `before` is called)

@@ -21,20 +21,20 @@ from lib_fewstep.webui.fewstep.prior_files import statistics
 from lib_fewstep.webui.fewstep.request import FewStepRequest, request_of
 
 MOST_PRIOR_STEPS = 2
-_ENTRANCES = ("sample", "sample_img2img")
+_SAMPLE_METHODS = ("sample", "sample_img2img")
 _CHANGED = ("get_sigmas", "func")
 
 
 def attach(p: Processing) -> None:
-    """Wrap the entrances of the sampler that is about to run; what is raised there reaches the user."""
-    for name in _ENTRANCES:
-        entrance = getattr(p.sampler, name)
-        if not isinstance(entrance, _Entrance):
-            setattr(p.sampler, name, _Entrance(entrance, from_noise=name == "sample"))
+    """Wrap the methods by which the host samples with `p.sampler`; what is raised there reaches the user."""
+    for name in _SAMPLE_METHODS:
+        method = getattr(p.sampler, name)
+        if not isinstance(method, _SampleWrapper):
+            setattr(p.sampler, name, _SampleWrapper(method, from_noise=name == "sample"))
 
 
-class _Entrance:
-    """One of the sampler's own entrances, with what the request changes about the pass."""
+class _SampleWrapper:
+    """One of these methods, with what the request changes about the pass."""
 
     def __init__(self, own: Callable[..., Tensor], *, from_noise: bool) -> None:
         self._own, self._from_noise = own, from_noise
@@ -55,7 +55,7 @@ class _Entrance:
 
 
 def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dict[str, Any]:
-    """Put onto the sampler what the request changes; returns arguments for its entrance."""
+    """Put onto the sampler what the request changes; returns arguments for its method."""
     if request.refusal is not None:
         raise SettingError(request.refusal)
     if request.settings.invert is not None:

@@ -19,7 +19,7 @@ from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.fewstep import samplers, settings_page
 from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
 from lib_fewstep.webui.fewstep.arguments import few_step_settings, with_preset
-from lib_fewstep.webui.fewstep.axes import AXES, few_step_axes, with_axes
+from lib_fewstep.webui.fewstep.axes import SCRIPT, few_step_axes, with_axes
 from lib_fewstep.webui.fewstep.infotext import PASTING, guided, infotext
 from lib_fewstep.webui.fewstep.request import FewStepRequest
 from lib_fewstep.webui.fewstep.sampling_pass import attach
@@ -43,7 +43,7 @@ class FewStepScript(SettingsScript):
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest | None:
         """The settings of arguments and axes, with a preset's values on the processing object."""
-        plotted, guidance = axis_values(p, AXES), _own_guidance(p)
+        plotted, guidance = axis_values(p, SCRIPT), _own_guidance(p)
         settings = with_axes(few_step_settings(args, guidance), plotted)
         if not settings.enabled and settings.guidance == FewStepSettings().guidance:
             _check_hires(p, settings)

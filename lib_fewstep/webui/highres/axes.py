@@ -14,7 +14,9 @@ from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, from_axis, kind, or_refuse, set_axis_values
 
-AXES = "HiDiffusion"
+SCRIPT = "HiDiffusion"
+"""Whose settings the axes set."""
+
 _OPTIONS = options_of(HighResSettings)
 
 
@@ -61,9 +63,9 @@ def _axis(xyz: Any, name: str) -> Any:
         return checked
 
     def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
-        set_axis_values(p, AXES, **{name: read(value)})
+        set_axis_values(p, SCRIPT, **{name: read(value)})
         if _label("method") not in host.lists.plotted_axes():
-            or_refuse(label, with_axes, HighResSettings(), axis_values(p, AXES))
+            or_refuse(label, with_axes, HighResSettings(), axis_values(p, SCRIPT))
 
     return xyz.AxisOption(
         label,

@@ -14,7 +14,7 @@ from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.highres.accordion import HighResAccordion
 from lib_fewstep.webui.highres.arguments import highres_settings
-from lib_fewstep.webui.highres.axes import AXES, highres_axes, with_axes
+from lib_fewstep.webui.highres.axes import SCRIPT, highres_axes, with_axes
 from lib_fewstep.webui.highres.infotext import PASTING, infotext
 from lib_fewstep.webui.highres.sampling_pass import HighResRequest, SamplingPass, on_cfg_denoiser
 
@@ -35,7 +35,7 @@ class HiDiffusionScript(SettingsScript):
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> HighResRequest | None:
         """The settings of arguments and axes, which go into the infotext until the passes say what they used."""
-        settings = with_axes(highres_settings(args, lambda: host.options.setting("passes")), axis_values(p, AXES))
+        settings = with_axes(highres_settings(args, lambda: host.options.setting("passes")), axis_values(p, SCRIPT))
         if not settings.enabled:
             return None
         p.extra_generation_params.update(infotext(settings))
