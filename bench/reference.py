@@ -33,8 +33,8 @@ def diffusers_twin(unet: nn.Module) -> nn.Module:
     weights = {f"model.diffusion_model.{name}": weight for name, weight in unet.state_dict().items()}
     converted = convert_ldm_unet_checkpoint(weights, dict(twin.config))  # type: ignore[no-untyped-call]
     twin.load_state_dict(converted, assign=True)
-    made: nn.Module = twin.eval().requires_grad_(False)
-    return made
+    frozen: nn.Module = twin.eval().requires_grad_(False)
+    return frozen
 
 
 def reference(unet: nn.Module, name: str, steps: int, *, raunet: bool = True, windows: bool = True) -> nn.Module:

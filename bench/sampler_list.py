@@ -131,9 +131,9 @@ class Path:
         self._start = self._reached = math.inf
         self._moved: Tensor | float = 0.0
 
-    def __call__(self, sigma: Any, following: Any) -> Tensor:
-        """Unit noise for the way from `sigma` to `following`."""
-        start, end = float(sigma), float(following)
+    def __call__(self, sigma: Any, sigma_next: Any) -> Tensor:
+        """Unit noise for the way from `sigma` to `sigma_next`."""
+        start, end = float(sigma), float(sigma_next)
         if start != self._start:
             self._start = self._reached = start
             self._moved = 0.0

@@ -77,10 +77,10 @@ class Consistency(Model):
     def __call__(self, x: Tensor, sigma: Tensor, cond_scale: float = 1.0) -> Tensor:  # noqa: ARG002
         """The end of the flow from `x` at noise levels `sigma`, which are all the same."""
         self.calls += 1
-        known = self.uncond.below(PLACES, 0.0).numpy()
-        inside = np.flatnonzero(np.diff(known, prepend=-1.0) > 0)
+        shares = self.uncond.below(PLACES, 0.0).numpy()
+        inside = np.flatnonzero(np.diff(shares, prepend=-1.0) > 0)
         share = self.uncond.below(x, float(sigma[0])).numpy()
-        return torch.from_numpy(np.interp(share, known[inside], PLACES.numpy()[inside])).to(x)
+        return torch.from_numpy(np.interp(share, shares[inside], PLACES.numpy()[inside])).to(x)
 
 
 def mixture_sections(budgets: tuple[int, ...], samples: int) -> list[Callable[[], Section]]:

@@ -114,13 +114,13 @@ def _block(section: dict[str, Any], budgets: list[int]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cells(points: list[dict[str, Any]], budgets: list[int], shown: Any) -> str:
+def _cells(points: list[dict[str, Any]], budgets: list[int], text_of: Any) -> str:
     """The last point that fits into each column and not into the one before."""
     cells = dict.fromkeys(budgets, "")
     for point in points:
         fitting = [budget for budget in budgets if budget >= point["evaluations"]]
         if fitting:
-            cells[fitting[0]] = shown(point)
+            cells[fitting[0]] = text_of(point)
     return "".join(f"{cell:>9}" for cell in cells.values())
 
 

@@ -49,7 +49,7 @@ class Image:
 
 @dataclass
 class Result:
-    """What one column made: its images in the order of the tasks, and its cost."""
+    """What came of one column: its images in the order of the tasks, and its cost."""
 
     column: Column
     images: list[Image] = field(default_factory=list)
@@ -100,17 +100,17 @@ def generate_chunk(model: MiniModel, column: Column, chunk: list[Task], steps: i
     return generate(model, prompts, seeds, column.size, column.settings, steps=steps)
 
 
-def add_chunk(result: Result, chunk: list[Task], made: Generation) -> None:
+def add_chunk(result: Result, chunk: list[Task], generation: Generation) -> None:
     """Judge the images of a group of tasks and add them, and what they cost, to the column's result."""
-    result.images += judged(chunk, made)
-    result.unet_seconds += made.meter.unet_seconds
-    result.report = made.report
+    result.images += judged(chunk, generation)
+    result.unet_seconds += generation.meter.unet_seconds
+    result.report = generation.report
 
 
-def judged(chunk: list[Task], made: Generation) -> list[Image]:
+def judged(chunk: list[Task], generation: Generation) -> list[Image]:
     """The images of a group of tasks, with what is seen in them."""
     images = []
-    for task, latent in zip(chunk, made.latents.numpy(), strict=True):
+    for task, latent in zip(chunk, generation.latents.numpy(), strict=True):
         seen = judge(latent)
         images.append(Image(latent, seen, is_exact(seen, task.shape, task.colour)))
     return images

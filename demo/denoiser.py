@@ -27,10 +27,10 @@ class NoiseLevels:
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The timestep, float64 and not rounded, at each noise level."""
-        wanted = sigma.double().log().clamp(self._log_sigmas[0], self._log_sigmas[-1])
-        high = torch.searchsorted(self._log_sigmas, wanted).clamp(1, TRAIN_STEPS - 1)
+        log_sigma = sigma.double().log().clamp(self._log_sigmas[0], self._log_sigmas[-1])
+        high = torch.searchsorted(self._log_sigmas, log_sigma).clamp(1, TRAIN_STEPS - 1)
         below, above = self._log_sigmas[high - 1], self._log_sigmas[high]
-        return high - 1 + (wanted - below) / (above - below)
+        return high - 1 + (log_sigma - below) / (above - below)
 
 
 class GuidedDenoiser:
@@ -58,17 +58,17 @@ class GuidedDenoiser:
         if self._session is not None:
             self._session.at_step(self._step_at(float(sigma[0])))
         level = sigma[:, None, None, None]
-        wanted, unconditional = (x - level * noise for noise in self._noise(x / (level**2 + 1).sqrt(), sigma))
+        conditional, unconditional = (x - level * noise for noise in self._noise(x / (level**2 + 1).sqrt(), sigma))
         if self.need_last_noise_uncond:
             self.last_noise_uncond = unconditional
-        return unconditional + self.cond_scale * (wanted - unconditional)
+        return unconditional + self.cond_scale * (conditional - unconditional)
 
     def _noise(self, scaled: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The noise that the UNet sees with the prompts and without."""
         times = self.inner_model.sigma_to_t(sigma).to(scaled)
         both: Tensor = self._unet(torch.cat([scaled, scaled]), torch.cat([times, times]), context=self._context)
-        wanted, unconditional = both.chunk(2)
-        return wanted, unconditional
+        conditional, unconditional = both.chunk(2)
+        return conditional, unconditional
 
     def _step_at(self, sigma: float) -> int:
         """The last step that starts at `sigma` or above, up to rounding."""

@@ -65,13 +65,13 @@ def run_few_step(model: MiniModel, tasks: list[Task], settings: ComparisonSettin
     wanted = cells(settings, [Prompt(task.prompt, seed=task.seed) for task in tasks], tasks[0].seed)
     groups = batches(wanted)
     run_batch(model, groups[0])  # not counted: the first run of a new size is slower
-    made: dict[Cell, Outcome] = {}
+    outcomes: dict[Cell, Outcome] = {}
     with tqdm(total=sum(cell.steps for cell in wanted), unit="step", mininterval=1.0) as progress:
         for batch in groups:
             progress.set_description(f"{batch[0].sampler}, {counted(batch[0].steps)}", refresh=False)
-            made |= {outcome.cell: outcome for outcome in run_batch(model, batch)}
+            outcomes |= {outcome.cell: outcome for outcome in run_batch(model, batch)}
             progress.update(sum(cell.steps for cell in batch))
-    return [made[cell] for cell in wanted]
+    return [outcomes[cell] for cell in wanted]
 
 
 def batches(wanted: Sequence[Cell]) -> list[list[Cell]]:
@@ -86,12 +86,12 @@ def run_batch(model: MiniModel, batch: Sequence[Cell]) -> list[Outcome]:
     """Generate a batch at once; each image has its evaluations and its share of the seconds."""
     one, strength = batch[0], strength_of(batch[0])
     prompts, seeds = [cell.prompt for cell in batch], [cell.seed for cell in batch]
-    made = generate(model, prompts, seeds, steps=one.steps, guidance=strength, sampler=SAMPLERS[one.sampler])
-    seconds = made.meter.seconds / len(batch)
-    details = {"guidance": strength, "unet_calls": made.meter.unet_calls}
+    generation = generate(model, prompts, seeds, steps=one.steps, guidance=strength, sampler=SAMPLERS[one.sampler])
+    seconds = generation.meter.seconds / len(batch)
+    details = {"guidance": strength, "unet_calls": generation.meter.unet_calls}
     return [
-        Outcome(cell, rgb_picture(latent), made.evaluations, seconds, details=dict(details))
-        for cell, latent in zip(batch, made.latents.numpy(), strict=True)
+        Outcome(cell, rgb_picture(latent), generation.evaluations, seconds, details=dict(details))
+        for cell, latent in zip(batch, generation.latents.numpy(), strict=True)
     ]
 
 
@@ -115,6 +115,6 @@ def draw_few_step_curves(frame: pd.DataFrame, path: Path) -> None:
 
 def draw_few_step_grid(outcomes: Sequence[Outcome], path: Path) -> None:
     """Write a PNG with the images of the first `GRID_IMAGES` prompts and seeds."""
-    shown = list(dict.fromkeys((one.cell.prompt, one.cell.seed) for one in outcomes))[:GRID_IMAGES]
-    chosen = [one for one in outcomes if (one.cell.prompt, one.cell.seed) in shown]
+    in_grid = list(dict.fromkeys((one.cell.prompt, one.cell.seed) for one in outcomes))[:GRID_IMAGES]
+    chosen = [one for one in outcomes if (one.cell.prompt, one.cell.seed) in in_grid]
     save(draw_grid(chosen, f"{TITLE}. {NOTE.removesuffix(': see the grid.')}."), path)

@@ -82,16 +82,16 @@ def sample_dpmpp_2m(
     It lies on the line in -log(sigma) through the last two, in the middle of the step. First and last step have none.
     """
     run = Run(model, x, sigmas, extra_args, callback, disable)
-    before: tuple[float, Tensor] | None = None
+    previous: tuple[float, Tensor] | None = None
     for step in run.steps():
         denoised = run.denoised(x, step.sigma)
         run.report(step, x, denoised)
         image = denoised
-        if before is not None and not step.last:
-            h, older = before
-            image = denoised + step.h / (2 * h) * (denoised - older)
+        if previous is not None and not step.last:
+            h_previous, denoised_previous = previous
+            image = denoised + step.h / (2 * h_previous) * (denoised - denoised_previous)
         x = image + step.ratio * (x - image)
-        before = step.h, denoised
+        previous = step.h, denoised
     return x
 
 

@@ -125,7 +125,7 @@ def pair_for(steps: int) -> Pair:
 def add_images(guided: Guided, model: MiniModel, chunk: list[Task]) -> None:
     """Generate and judge the images of a group of tasks."""
     prompts, seeds = [task.prompt for task in chunk], [task.seed for task in chunk]
-    made = generate(model, prompts, seeds, steps=guided.steps, guidance=guided.strength, sampler=guided.sampler)
-    images = judged(chunk, made)
+    generation = generate(model, prompts, seeds, steps=guided.steps, guidance=guided.strength, sampler=guided.sampler)
+    images = judged(chunk, generation)
     guided.images += images
     guided.out_of_range += [out_of_range(image.latent) for image in images]

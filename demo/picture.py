@@ -88,11 +88,11 @@ def draw_label(pen: ImageDraw.ImageDraw, top: int, height: int, task: Task) -> N
     write(pen, (MARGIN, top + height // 2 + 20), f"seed {task.seed}", 15, FAINT)
 
 
-def draw_image(sheet: PilImage.Image, left: int, top: int, room: int, image: Image) -> None:
-    """One image, centred in the height of its row, in a frame that tells whether it is right."""
+def draw_image(sheet: PilImage.Image, left: int, top: int, height: int, image: Image) -> None:
+    """One image, centred in the height of its row, in a frame whose colour says whether it is right."""
     picture = as_picture(image)
-    draw_framed(sheet, left, top + (room - picture.height) // 2, picture, RIGHT if image.exact else WRONG)
-    note = (left, top + (room + picture.height) // 2 + 6)
+    draw_framed(sheet, left, top + (height - picture.height) // 2, picture, RIGHT if image.exact else WRONG)
+    note = (left, top + (height + picture.height) // 2 + 6)
     write(ImageDraw.Draw(sheet), note, describe(image), 15, RIGHT if image.exact else WRONG)
 
 

@@ -27,9 +27,9 @@ def tokenize(prompt: str) -> list[int]:
     for word in words:
         if word not in WORDS:
             raise UnknownPromptError(f"the demo's text encoder does not know {word!r}; it knows: {', '.join(WORDS)}")
-    room = CONTEXT_LENGTH - 2
-    if len(words) > room:
-        raise UnknownPromptError(f"the demo's prompts have at most {room} words, this one has {len(words)}")
+    most = CONTEXT_LENGTH - 2
+    if len(words) > most:
+        raise UnknownPromptError(f"the demo's prompts have at most {most} words, this one has {len(words)}")
     tokens = [START, *(WORDS.index(word) + 2 for word in words)]
     return tokens + [END] * (CONTEXT_LENGTH - len(tokens))
 

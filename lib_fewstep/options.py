@@ -152,9 +152,9 @@ def check(settings: object) -> None:
 
     Fields that are more than one number, word or truth value are left to their class.
     """
-    made_by: Any = type(settings)
-    hints = _hints(made_by)
-    for name, described in options_of(made_by).items():
+    settings_class: Any = type(settings)
+    hints = _hints(settings_class)
+    for name, described in options_of(settings_class).items():
         kind, optional = hints[name]
         value = getattr(settings, name)
         if kind not in _CHECKED or (value is None and optional):
@@ -175,12 +175,12 @@ def from_mapping(settings: type[S], values: object, aliases: Mapping[str, Any] |
     """
     if not isinstance(values, Mapping):
         raise SettingError(f"The settings must be a dict of names and values, not {shown(values)}.")
-    known = options_of(settings)
+    options = options_of(settings)
     fields: dict[str, Any] = {}
     for name, value in values.items():
         new = aliases[name](value) if aliases and name in aliases else {name: value}
-        if not isinstance(name, str) or not new.keys() <= known.keys():
-            raise SettingError(_unknown(name, list({**known, **(aliases or {})})))
+        if not isinstance(name, str) or not new.keys() <= options.keys():
+            raise SettingError(_unknown(name, list({**options, **(aliases or {})})))
         twice = new.keys() & fields.keys()
         if twice:
             raise SettingError(
@@ -190,13 +190,13 @@ def from_mapping(settings: type[S], values: object, aliases: Mapping[str, Any] |
     return settings(**fields)
 
 
-def _unknown(name: object, known: list[str]) -> str:
-    return f"{shown(name)} is no setting; the settings are {', '.join(known)}.{guess(str(name), known)}"
+def _unknown(name: object, names: list[str]) -> str:
+    return f"{shown(name)} is no setting; the settings are {', '.join(names)}.{guess(str(name), names)}"
 
 
-def guess(name: str, known: Sequence[str]) -> str:
-    """The end of an error's sentence that asks for the known name which is most like a wrong one; may be empty."""
-    close = difflib.get_close_matches(name, known, n=1)
+def guess(name: str, names: Sequence[str]) -> str:
+    """The end of an error's sentence that asks for the name that is most like a wrong one; may be empty."""
+    close = difflib.get_close_matches(name, names, n=1)
     return f" Did you mean {close[0]}?" if close else ""
 
 

@@ -21,9 +21,9 @@ class Sentence(str):
 
     def __new__(cls, template: str, **values: Any) -> Sentence:
         """The template with its values."""
-        made = super().__new__(cls, template.format(**values))
-        made.template, made.values = template, values
-        return made
+        sentence = super().__new__(cls, template.format(**values))
+        sentence.template, sentence.values = template, values
+        return sentence
 
 
 def joined(parts: Iterable[Sentence]) -> Sentence:

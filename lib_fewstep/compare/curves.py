@@ -97,8 +97,8 @@ def caption(frame: pd.DataFrame, curves: pd.DataFrame) -> str:
         sentences = ["Each point is one image."]
     else:
         sentences = [f"Each point is the mean of {high if low == high else f'{low} to {high}'} images."]
-    made = frame[frame["reference"]]
-    kinds = dict.fromkeys(zip(made["sampler"], made["steps"], made["method"], strict=True))
+    references = frame[frame["reference"]]
+    kinds = dict.fromkeys(zip(references["sampler"], references["steps"], references["method"], strict=True))
     names = [named(*kind) for kind in kinds]
     sentences.append(f"Reference: {' or '.join(names)}, with the same prompt, seed and CFG.")
     sentences += _left_out(frame, curves)

@@ -50,21 +50,21 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """The sizes of a grid in pixels: the thumbnails' longest side, their common room, the steps' columns."""
+    """The sizes of a grid in pixels: the thumbnails' longest side, the box into which all fit, the steps' columns."""
 
     longest: int
-    room: tuple[int, int]
+    box: tuple[int, int]
     steps: tuple[int, ...]
 
     @property
     def column(self) -> int:
         """From one column to the next."""
-        return max(self.room[0], CELL_WIDTH) + GAP
+        return max(self.box[0], CELL_WIDTH) + GAP
 
     @property
     def row(self) -> int:
         """From one row to the next."""
-        return self.room[1] + 4 + CAPTION_LINES * LEADING[SMALL] + GAP
+        return self.box[1] + 4 + CAPTION_LINES * LEADING[SMALL] + GAP
 
     @property
     def width(self) -> int:
@@ -208,14 +208,14 @@ def _layout(outcomes: Sequence[Outcome], blocks: Sequence[Block], title: str) ->
     """The largest layout with which everything fits, or else the smallest with as many columns as fit."""
     longest = THUMBNAIL
     while True:
-        layout = Layout(longest, _room(outcomes, longest), _all_steps(outcomes))
+        layout = Layout(longest, _box(outcomes, longest), _all_steps(outcomes))
         shown = _fitting(blocks, layout, len(wrapped(title, TITLE, layout.width, 3)))
         fits = len(shown) == len(blocks) and layout.width + 2 * MARGIN <= LARGEST_SIDE
         if fits or longest == SMALLEST_THUMBNAIL:
             break
         longest //= 2
     most = (LARGEST_SIDE - 2 * MARGIN - ROW_WIDTH) // layout.column - 1
-    return Layout(longest, layout.room, layout.steps[:most])
+    return Layout(longest, layout.box, layout.steps[:most])
 
 
 def _all_steps(outcomes: Sequence[Outcome]) -> tuple[int, ...]:
@@ -228,7 +228,7 @@ def _left_out(blocks: int, columns: int) -> list[str]:
     return [f"Not shown for want of room: {' and '.join(parts)}."] if parts else []
 
 
-def _room(outcomes: Sequence[Outcome], longest: int) -> tuple[int, int]:
+def _box(outcomes: Sequence[Outcome], longest: int) -> tuple[int, int]:
     """The width and height in which every thumbnail fits; three quarters of a square where there is none."""
     sizes = [_thumbnail_size(one.image, longest) for one in outcomes if one.image is not None]
     sizes = sizes or [(longest, longest * 3 // 4)]

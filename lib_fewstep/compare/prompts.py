@@ -95,8 +95,8 @@ def read_prompts(path: Path, limit: int | None = None, seed: int = 0) -> list[Pr
 
 def _once(frame: pd.DataFrame) -> pd.DataFrame:
     """Without the rows whose cells say the same as those of one before; as texts, for Parquet's may be lists."""
-    said = frame[[name for name in _SAME if name in frame]]
-    return frame[~said.apply(lambda column: column.map(str)).duplicated()]
+    compared = frame[[name for name in _SAME if name in frame]]
+    return frame[~compared.apply(lambda column: column.map(str)).duplicated()]
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -190,8 +190,8 @@ def _chosen(path: Path, columns: Sequence[str]) -> dict[str, str]:
     }
     if "text" not in chosen:
         has = f"its columns are {', '.join(columns)}" if columns else "it has no columns"
-        known = ", ".join(name for names in _COLUMNS.values() for name in names)
-        raise SettingError(f"{path} has no column prompt or p: {has}, and those of a prompt set may be {known}.")
+        allowed = ", ".join(name for names in _COLUMNS.values() for name in names)
+        raise SettingError(f"{path} has no column prompt or p: {has}, and those of a prompt set may be {allowed}.")
     return chosen
 
 

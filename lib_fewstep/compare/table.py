@@ -48,8 +48,8 @@ def tabulate(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
 def _is_whole(values: Sequence[Any]) -> bool:
     """Whether there are values, and all are whole numbers that a float holds, too."""
-    known = [value for value in values if value is not None]
-    return bool(known) and all(type(value) is int and abs(value) <= _MOST_WHOLE for value in known)
+    present = [value for value in values if value is not None]
+    return bool(present) and all(type(value) is int and abs(value) <= _MOST_WHOLE for value in present)
 
 
 def _row(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
@@ -88,8 +88,8 @@ def mean_curves(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(column: pd.Series) -> float:
-    known = column.dropna()
-    return float(known.mean()) if len(known) else math.nan
+    present = column.dropna()
+    return float(present.mean()) if len(present) else math.nan
 
 
 def pareto(cost: Sequence[float], quality: Sequence[float]) -> list[bool]:

@@ -17,12 +17,12 @@ from lib_fewstep.unet import (
     Place,
     Scaler,
     blocks_of,
-    in_place,
     inspect_unet,
     install,
+    installed,
     remove,
     rescale,
-    take_out,
+    uninstall,
 )
 
 
@@ -41,7 +41,7 @@ class HighResSession:
         steps: int,
         hints: ModelHints | None = None,
     ) -> None:
-        """Plan a pass of `steps` UNet steps at `latent_size` (height, width), an eighth of the pixels.
+        """For a pass of `steps` UNet steps at `latent_size` (height, width), an eighth of the pixels.
 
         Raises UnsupportedModel for a model that is no UNet of Stable Diffusion 1, 2 or XL, and SettingError for
         settings that the model or the size cannot follow; each is one sentence.
@@ -66,7 +66,7 @@ class HighResSession:
     ) -> None:
         """Put every block back, also where another extension has wrapped a stand-in."""
         self._open = False
-        self._take_out()
+        self._uninstall()
         remove(self.unet)
 
     def at_step(self, index: int) -> None:
@@ -79,12 +79,12 @@ class HighResSession:
         steps = self.schedule.steps
         if not 0 <= index < len(steps):
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
-        if steps[index] and not (self._scalers and in_place(self.unet, self._scalers)):
-            self._follow_exchanges()
+        if steps[index] and not (self._scalers and installed(self.unet, self._scalers)):
+            self._adopt_new_blocks()
         moment = Moment(self._blocks, self._topology, self.report.latent_size, index, self._note)
         acting = tuple(filter(None, (part.beside_others(moment) for part in steps[index])))
         if not acting:
-            self._take_out()
+            self._uninstall()
             return
         scalings = skips.scalings(acting, moment)
         if self._scalers:
@@ -95,18 +95,18 @@ class HighResSession:
         if index not in self.report.active_steps:
             self.report.active_steps += (index,)
 
-    def _follow_exchanges(self) -> None:
-        """Work on the blocks that are there now; one around which another extension has put its own is the same."""
+    def _adopt_new_blocks(self) -> None:
+        """Work on the blocks that are there now; one that another extension has only wrapped is the same."""
         if self._scalers:
-            self._take_out()
+            self._uninstall()
             remove(self.unet)
-        there = blocks_of(self.unet)
+        present = blocks_of(self.unet)
         for place, block in self._blocks.items():
-            if block not in there[place].modules():
-                self._blocks[place] = there[place]
+            if block not in present[place].modules():
+                self._blocks[place] = present[place]
 
-    def _take_out(self) -> None:
-        take_out(self.unet, self._scalers)
+    def _uninstall(self) -> None:
+        uninstall(self.unet, self._scalers)
         self._scalers = {}
 
     def _note(self, sentence: str) -> None:

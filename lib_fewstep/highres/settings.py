@@ -73,14 +73,19 @@ def _fields(settings: type[Any], group: str = "") -> Iterator[tuple[str, Any, An
         yield name, kind, field_with(replace(described, group=group), default)
 
 
-def _own(method: Method[Any]) -> Iterator[tuple[str, Any, Any]]:
+def _method_fields(method: Method[Any]) -> Iterator[tuple[str, Any, Any]]:
     return _fields(method.own, method.name)
 
 
 _FIRST, *_OTHERS = METHODS
 _Fields: Any = make_dataclass(
     "_Fields",
-    [*_fields(_Choice), *_own(_FIRST), *_fields(_Limits), *(field for method in _OTHERS for field in _own(method))],
+    [
+        *_fields(_Choice),
+        *_method_fields(_FIRST),
+        *_fields(_Limits),
+        *(field for method in _OTHERS for field in _method_fields(method)),
+    ],
     namespace={"__post_init__": check},
     frozen=True,
 )

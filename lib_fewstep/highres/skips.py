@@ -22,7 +22,7 @@ def scalings(parts: Parts, moment: Moment) -> dict[Place, Scaling]:
     """
     skips = _Skips(moment)
     found: dict[Place, Scaling] = {Place("input", 0): Scaling(before=(skips.record(-1),))}
-    for changes in (*(part.scalings(moment) for part in parts), skips.recorded(), skips.met(parts[0].skip_mode)):
+    for changes in (*(part.scalings(moment) for part in parts), skips.recorders(), skips.resizers(parts[0].skip_mode)):
         for place, scaling in changes.items():
             found[place] = found.get(place, Scaling()) + scaling
     return found
@@ -35,11 +35,11 @@ class _Skips:
         self._moment, self._topology = moment, moment.topology
         self._sizes: dict[int, Size] = {}
 
-    def recorded(self) -> dict[Place, Scaling]:
+    def recorders(self) -> dict[Place, Scaling]:
         return {Place("input", i): Scaling(after=(self.record(i),)) for i in range(self._topology.blocks)}
 
-    def met(self, mode: str) -> dict[Place, Scaling]:
-        return {Place("output", j): self._meeting(j, mode) for j in range(self._topology.blocks)}
+    def resizers(self, mode: str) -> dict[Place, Scaling]:
+        return {Place("output", j): self._resizer(j, mode) for j in range(self._topology.blocks)}
 
     def record(self, index: int) -> Callable[[Tensor], Tensor]:
         def change(h: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class _Skips:
 
         return change
 
-    def _meeting(self, index: int, mode: str) -> Scaling:
+    def _resizer(self, index: int, mode: str) -> Scaling:
         note, skip = self._moment.note, self._topology.partner(index) - 1
         upsampler = upsampler_of(self._moment.blocks[Place("output", index)])
 
@@ -84,12 +84,12 @@ def upsampling_to(upsampler: nn.Module, size: Callable[[], Size | None], unused:
     """
     ran = False
 
-    def straight(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def resize_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal ran
-        ran, wanted = True, size()
-        return args if wanted is None else (resize(args[0], wanted, "nearest"), *args[1:])
+        ran, target = True, size()
+        return args if target is None else (resize(args[0], target, "nearest"), *args[1:])
 
-    handle = upsampler.conv.register_forward_pre_hook(straight)  # type: ignore[union-attr]
+    handle = upsampler.conv.register_forward_pre_hook(resize_input)  # type: ignore[union-attr]
     try:
         yield
     finally:

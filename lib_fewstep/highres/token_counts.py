@@ -1,4 +1,4 @@
-"""Others who tell the size of a feature map from the number of its tokens."""
+"""Other extensions that tell the size of a feature map from the number of its tokens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from lib_fewstep.unet.compiled import written
+from lib_fewstep.unet.compiled import uncompiled
 from lib_fewstep.unet.topology import transformer_of
 
 
 def counting_tokens(blocks: Iterable[nn.Module]) -> str | None:
-    """The name of the first who works on the attention of a UNet's blocks in this way, or None.
+    """The name of the first one at work on the attention of a UNet's blocks, or None.
 
     tomesd gives transformer blocks another class; regional prompting gives cross-attention another `forward`. Both
     know the size of the image, and take every feature map for a half, a quarter, ... of it.
@@ -29,7 +29,7 @@ def _counting(transformer: nn.Module) -> str | None:
     attention = transformer._modules.get("attn2")
     if attention is None:
         return None
-    attention = written(attention)
+    attention = uncompiled(attention)
     forward: Any = vars(attention).get("forward")
     while isinstance(forward, functools.partial):
         forward = forward.func

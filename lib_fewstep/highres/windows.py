@@ -52,15 +52,15 @@ def windowed(shifted: list[tuple[nn.Module, int]], size: Size, note: Callable[[s
     them, is left alone, and `note` is told; also of one that is not called at all.
     """
     with ExitStack() as hooks:
-        inside = [_WindowHook(size, shift, note) for _, shift in shifted]
-        for (attention, _), hook in zip(shifted, inside, strict=True):
+        window_hooks = [_WindowHook(size, shift, note) for _, shift in shifted]
+        for (attention, _), hook in zip(shifted, window_hooks, strict=True):
             for handle in (  # next to the call: other hooks see all tokens, before and after it
                 attention.register_forward_pre_hook(hook.before, with_kwargs=True),
                 attention.register_forward_hook(hook.after, prepend=True),
             ):
                 hooks.callback(handle.remove)
         yield
-        if not all(hook.called for hook in inside):
+        if not all(hook.called for hook in window_hooks):
             note("window attention left a block alone: another extension runs something else in its place")
 
 
@@ -76,16 +76,16 @@ class _WindowHook:
         others = {name: value for name, value in kwargs.items() if name != "x"}
         tokens: Any
         tokens, *more = args or (kwargs.get("x"),)
-        given = self._given(tokens, [*more, *others.values()])
-        self.in_windows = given is None
-        if given is not None:
-            self.note(f"window attention left a block alone: another extension gives it {given}")
+        unexpected = self._unexpected(tokens, [*more, *others.values()])
+        self.in_windows = unexpected is None
+        if unexpected is not None:
+            self.note(f"window attention left a block alone: another extension gives it {unexpected}")
             return args, kwargs
         return (partition(tokens, self.size, self.shift), *more), others
 
-    def _given(self, tokens: Any, others: list[Any]) -> str | None:
+    def _unexpected(self, tokens: Any, others: list[Any]) -> str | None:
         """What attention gets besides or instead of the tokens of the feature map."""
-        if not isinstance(tokens, Tensor) or not all(_says_nothing(value) for value in others):
+        if not isinstance(tokens, Tensor) or not all(_is_default(value) for value in others):
             return "more than the tokens of a feature map, or calls it in a way of its own"
         if tokens.shape[1] != self.size[0] * self.size[1]:
             return f"{tokens.shape[1]} tokens for a feature map of {self.size[1]}x{self.size[0]}"
@@ -95,8 +95,8 @@ class _WindowHook:
         return merge(output, self.size, self.shift) if self.in_windows else output
 
 
-def _says_nothing(value: object) -> bool:
-    """Whether an argument is one that attention has where it looks at its tokens alone: None, 0 or False."""
+def _is_default(value: object) -> bool:
+    """Whether an argument leaves plain self-attention as it is: None, 0 or False."""
     return value is None or (isinstance(value, (int, float)) and not value)
 
 

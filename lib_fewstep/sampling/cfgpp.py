@@ -68,15 +68,15 @@ def sample_dpmpp_2m_cfgpp(
 ) -> Tensor:
     """DPM++ 2M CFG++: the base sampler's step from x + D - D_u, with the guided images in its correction."""
     run = GuidedRun(model, x, sigmas, extra_args, callback, disable)
-    before: tuple[float, Tensor] | None = None
+    previous: tuple[float, Tensor] | None = None
     for step in run.steps():
         denoised, uncond = run.both(x, step.sigma)
         run.report(step, x, denoised)
         x = denoised + step.ratio * (x - uncond)
-        if before is not None and before[0] > 0 and not step.last:
-            h, older = before
-            x = x + (1 - step.ratio) * step.h / (2 * h) * (denoised - older)
-        before = step.h, denoised
+        if previous is not None and previous[0] > 0 and not step.last:
+            h_previous, denoised_previous = previous
+            x = x + (1 - step.ratio) * step.h / (2 * h_previous) * (denoised - denoised_previous)
+        previous = step.h, denoised
     return x
 
 
@@ -122,17 +122,17 @@ def sample_dpmpp_2m_sde_cfgpp(
 ) -> Tensor:
     """DPM++ 2M SDE CFG++ (midpoint): the base sampler's step from x + D - D_u."""
     run = GuidedRun(model, x, sigmas, extra_args, callback, disable, noise_sampler)
-    before: tuple[float, Tensor] | None = None
+    previous: tuple[float, Tensor] | None = None
     for step in run.steps():
         denoised, uncond = run.both(x, step.sigma)
         run.report(step, x, denoised)
         kept = 0.0 if step.last else step.ratio * math.exp(-eta * step.h)
         x = denoised + kept * (x - uncond)
         if not step.last:
-            if before is not None and before[0] > 0:
-                h, older = before
-                x = x + (1 - kept) * step.h / (2 * h) * (denoised - older)
+            if previous is not None and previous[0] > 0:
+                h_previous, denoised_previous = previous
+                x = x + (1 - kept) * step.h / (2 * h_previous) * (denoised - denoised_previous)
             if eta > 0:
-                x = x + s_noise * step.following * math.sqrt(-math.expm1(-2 * eta * step.h)) * run.noise(step)
-        before = step.h, denoised
+                x = x + s_noise * step.sigma_next * math.sqrt(-math.expm1(-2 * eta * step.h)) * run.noise(step)
+        previous = step.h, denoised
     return x

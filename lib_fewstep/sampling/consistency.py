@@ -26,7 +26,7 @@ def sample_lcm(
     for step in run.steps():
         denoised = run.denoised(x, step.sigma)
         run.report(step, x, denoised)
-        x = denoised if step.last else denoised + step.following * run.noise(step)
+        x = denoised if step.last else denoised + step.sigma_next * run.noise(step)
     return x
 
 
@@ -50,18 +50,18 @@ def sample_tcd(
     for step in run.steps():
         denoised = run.denoised(x, step.sigma)
         run.report(step, x, denoised)
-        down = _stop(run, step.following, gamma)
+        down = _sigma_down(run, step.sigma_next, gamma)
         x = denoised + down / step.sigma * (x - denoised)
-        if down < step.following:
-            x = x + math.sqrt(step.following**2 - down**2) * run.noise(step)
+        if down < step.sigma_next:
+            x = x + math.sqrt(step.sigma_next**2 - down**2) * run.noise(step)
     return x
 
 
-def _stop(run: Run, following: float, gamma: float) -> float:
-    """The noise level of the timestep to go down to: floor((1 - gamma) t'), with t' at `following`."""
-    if following == 0 or gamma == 0:
-        return following
+def _sigma_down(run: Run, sigma_next: float, gamma: float) -> float:
+    """The noise level of the timestep to go down to: floor((1 - gamma) t'), with t' at `sigma_next`."""
+    if sigma_next == 0 or gamma == 0:
+        return sigma_next
     if gamma == 1:
         return 0.0
-    timestep = math.floor(round((1 - gamma) * run.timestep(following), 3))
-    return min(run.sigma_at(timestep), following)
+    timestep = math.floor(round((1 - gamma) * run.timestep(sigma_next), 3))
+    return min(run.sigma_at(timestep), sigma_next)

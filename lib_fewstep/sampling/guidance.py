@@ -36,9 +36,9 @@ class _UnitData:
         self.last_noise_uncond: Tensor | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        known = 1 / (1 + sigma**2)
-        uncond = known * x
-        guided = uncond + (1 - known)
+        signal = 1 / (1 + sigma**2)
+        uncond = signal * x
+        guided = uncond + (1 - signal)
         self.last_noise_uncond = uncond if self._plus_plus else guided
         return guided
 
@@ -46,11 +46,11 @@ class _UnitData:
 def _pull(sampler: Callable[..., Tensor], sigmas: Tensor, eta: float, *, plus_plus: bool) -> float:
     """How far unit guidance moves a sample that starts at the mean."""
     options: dict[str, Any] = {"eta": eta, "noise_sampler": _no_noise}
-    known = inspect.signature(sampler).parameters
-    given = {name: value for name, value in options.items() if name in known}
+    parameters = inspect.signature(sampler).parameters
+    accepted = {name: value for name, value in options.items() if name in parameters}
     start = torch.zeros(1, dtype=torch.float64)
-    return float(sampler(_UnitData(plus_plus=plus_plus), start, sigmas, disable=True, **given))
+    return float(sampler(_UnitData(plus_plus=plus_plus), start, sigmas, disable=True, **accepted))
 
 
-def _no_noise(sigma: Any, following: Any) -> Tensor:
+def _no_noise(sigma: Any, sigma_next: Any) -> Tensor:
     return torch.zeros(1, dtype=torch.float64)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib_fewstep.sampling.steps import GuidedRun, Step, pairs
+from lib_fewstep.sampling.steps import GuidedRun, Step, steps_of
 
 REFINEMENTS = 2
 
@@ -30,9 +30,9 @@ def invert_cfgpp(
     """
     run = GuidedRun(model, x, sigmas, extra_args, None, disable)
     floor = run.sigma_at(0)
-    for step in reversed(pairs(sigmas)):
+    for step in reversed(steps_of(sigmas)):
         image = x
-        x = _step_back(run, step, image, x, max(step.following, floor))
+        x = _step_back(run, step, image, x, max(step.sigma_next, floor))
         for _ in range(refinements):
             x = _step_back(run, step, image, x, step.sigma)
     return x
@@ -41,4 +41,4 @@ def invert_cfgpp(
 def _step_back(run: GuidedRun, step: Step, image: Tensor, x: Tensor, level: float) -> Tensor:
     """From `image` at the step's end to its start, with the predictions at `x`, seen at noise level `level`."""
     denoised, uncond = run.both(x, level)
-    return image + (step.sigma * (x - denoised) - step.following * (x - uncond)) / level
+    return image + (step.sigma * (x - denoised) - step.sigma_next * (x - uncond)) / level

@@ -1,4 +1,4 @@
-"""Presets for distilled models: what `presets.json` says, which of them a name means, and what is amiss in a run."""
+"""Presets for distilled models: what `presets.json` says, which of them a name means, and what is wrong with a run."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Preset:
     def summary(self) -> Sentence:
         """The values, in words."""
         schedule = Sentence("custom timesteps") if self.timesteps else self.schedule
-        said = {"sampler": self.sampler, "schedule": schedule, "cfg": self.cfg}
+        values = {"sampler": self.sampler, "schedule": schedule, "cfg": self.cfg}
         if self.steps == 1:
-            return Sentence("{sampler}, {schedule}, 1 step, CFG {cfg:g}", **said)
-        return Sentence("{sampler}, {schedule}, {steps} steps, CFG {cfg:g}", **said, steps=self.steps)
+            return Sentence("{sampler}, {schedule}, 1 step, CFG {cfg:g}", **values)
+        return Sentence("{sampler}, {schedule}, {steps} steps, CFG {cfg:g}", **values, steps=self.steps)
 
 
 def _load(path: Path) -> dict[str, Preset]:
@@ -71,7 +71,7 @@ PRESETS = _load(Path(__file__).with_name("presets.json"))
 
 @dataclass(frozen=True)
 class Recognised:
-    """A preset and the name that gave it away, in words."""
+    """A preset, and in words the file name by which it was recognised."""
 
     preset: Preset
     because: Sentence
@@ -94,11 +94,11 @@ def _matches(patterns: Sequence[str], name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Planned:
+class RunSettings:
     """What a run is about to do.
 
-    `custom` means that its timesteps are the user's own, `whole` that it starts at noise, `prior` that it starts from
-    the informative prior.
+    `custom_timesteps` means that they are the user's own, `from_noise` that it starts from noise and not from an image,
+    `prior` that it starts from the informative prior.
     """
 
     sampler: str
@@ -106,8 +106,8 @@ class Planned:
     steps: int
     cfg: float
     negative_prompt: bool
-    custom: bool = False
-    whole: bool = True
+    custom_timesteps: bool = False
+    from_noise: bool = True
     prior: bool = False
 
     @property
@@ -118,19 +118,19 @@ class Planned:
     @property
     def trailing(self) -> bool:
         """Whether the first step is at the last timestep and the end is left out."""
-        return self.custom or (self.schedule in _TRAILING and self.sampler not in _HOSTS_DDIM)
+        return self.custom_timesteps or (self.schedule in _TRAILING and self.sampler not in _HOSTS_DDIM)
 
     def follows(self, preset: Preset) -> bool:
         """Whether the run does what a preset says, within its limits."""
         same = self.schedule == preset.schedule or (self.trailing and preset.schedule == "Trailing")
-        grid = self.custom if preset.timesteps else same
+        grid = self.custom_timesteps if preset.timesteps else same
         return self.sampler == preset.sampler and grid and not _excesses(self, preset)
 
 
-def advice(planned: Planned, recognised: Recognised | None, chosen: Preset | None) -> list[Sentence]:
+def advice(run: RunSettings, recognised: Recognised | None, chosen: Preset | None) -> list[Sentence]:
     """Sentences about what will go wrong in a run, and about a preset that would fit it."""
     found = []
-    if recognised is not None and recognised.preset is not chosen and not planned.follows(recognised.preset):
+    if recognised is not None and recognised.preset is not chosen and not run.follows(recognised.preset):
         found.append(
             Sentence(
                 'Because {because}, the preset "{preset}" ({summary}) fits, which is not in use.',
@@ -141,58 +141,58 @@ def advice(planned: Planned, recognised: Recognised | None, chosen: Preset | Non
         )
     distilled = recognised.preset if recognised is not None else chosen
     if distilled is not None:
-        found += _excesses(planned, distilled)
-    return found + _slips(planned)
+        found += _excesses(run, distilled)
+    return found + _pitfalls(run)
 
 
-def _excesses(planned: Planned, preset: Preset) -> list[Sentence]:
+def _excesses(run: RunSettings, preset: Preset) -> list[Sentence]:
     """What goes beyond what a distilled model was made for."""
     found = []
-    known = {**vars(planned), "preset": preset.name, "most_cfg": max(MOST_CFG, preset.most_cfg)}
-    if planned.cfg > known["most_cfg"]:
-        found.append(Sentence("CFG {cfg:g} is above {most_cfg:g}, where {preset} burns.", **known))
-    if planned.steps > preset.most_steps:
-        known["most"] = preset.most_steps
-        found.append(Sentence("{steps} steps are more than the {most} that {preset} was made for.", **known))
-    if preset.prior and not planned.prior:
-        found.append(Sentence("{preset} was made to start from the informative prior, which is not set.", **known))
-    if preset.trailing and not planned.trailing:
-        found.append(Sentence('{preset} needs the schedule "Trailing", not "{schedule}" with {sampler}.', **known))
+    values = {**vars(run), "preset": preset.name, "most_cfg": max(MOST_CFG, preset.most_cfg)}
+    if run.cfg > values["most_cfg"]:
+        found.append(Sentence("CFG {cfg:g} is above {most_cfg:g}, where {preset} burns.", **values))
+    if run.steps > preset.most_steps:
+        values["most"] = preset.most_steps
+        found.append(Sentence("{steps} steps are more than the {most} that {preset} was made for.", **values))
+    if preset.prior and not run.prior:
+        found.append(Sentence("{preset} was made to start from the informative prior, which is not set.", **values))
+    if preset.trailing and not run.trailing:
+        found.append(Sentence('{preset} needs the schedule "Trailing", not "{schedule}" with {sampler}.', **values))
     return found
 
 
-def _slips(planned: Planned) -> list[Sentence]:
+def _pitfalls(run: RunSettings) -> list[Sentence]:
     """What goes wrong on any model."""
     found = []
-    if planned.sampler in _HOSTS_DDIM and planned.whole and 1 <= planned.steps <= FEW_STEPS:
-        found += _ddim_slips(planned.sampler, planned.steps)
-    if planned.negative_prompt and planned.cfg == 1 and not planned.cfgpp:
+    if run.sampler in _HOSTS_DDIM and run.from_noise and 1 <= run.steps <= FEW_STEPS:
+        found += _ddim_pitfalls(run.sampler, run.steps)
+    if run.negative_prompt and run.cfg == 1 and not run.cfgpp:
         found.append(Sentence("At CFG 1 the negative prompt does nothing; with a CFG++ sampler it would."))
     return found
 
 
-def _ddim_slips(sampler: str, steps: int) -> list[Sentence]:
+def _ddim_pitfalls(sampler: str, steps: int) -> list[Sentence]:
     """What the WebUI's DDIM does otherwise than it says: its timesteps are 1, 1 + 1000 // steps, and so on."""
     grid = range(0, 1000, 1000 // steps)
     evaluations, first = len(grid) - 1, min(grid[-1] + 1, 999)
     better = "Euler CFG++" if sampler == _HOSTS_DDIM_CFGPP else "Euler"
     cure = Sentence('use {sampler} with the schedule "Trailing" instead.', sampler=better)
-    known = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "first": first, "cure": cure}
+    values = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "first": first, "cure": cure}
     found = []
     if evaluations == 0:
-        found.append(Sentence("In 1 step the WebUI's {sampler} evaluates the model not once: {cure}", **known))
+        found.append(Sentence("In 1 step the WebUI's {sampler} evaluates the model not once: {cure}", **values))
     elif evaluations < steps:
         found.append(
             Sentence(
                 "In {steps} steps the WebUI's {sampler} makes {evaluations} of {steps} evaluations of the model, from "
                 "timestep {first}: {cure}",
-                **known,
+                **values,
             )
         )
     if sampler == _HOSTS_DDIM_CFGPP:
         found.append(
             Sentence(
-                "The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}", **known
+                "The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}", **values
             )
         )
     return found

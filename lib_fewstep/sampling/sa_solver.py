@@ -38,39 +38,39 @@ def sample_sa_solver(
     """
     run = Run(model, x, sigmas, extra_args, callback, disable, noise_sampler)
     steps = len(sigmas) - 1
-    seen: list[tuple[float, Tensor]] = []  # (-log sigma, image), newest first
+    history: list[tuple[float, Tensor]] = []  # (-log sigma, image), newest first
     corrector: _Update | None = None
     for step in run.steps():
         denoised = run.denoised(x, step.sigma)
-        place = -math.log(step.sigma)
-        seen = [(place, denoised), *(earlier for earlier in seen if earlier[0] != place)]
+        now = -math.log(step.sigma)
+        history = [(now, denoised), *(earlier for earlier in history if earlier[0] != now)]
         if corrector is not None:
-            x = corrector.to(seen, min(corrector_order, steps - step.index + 2))
+            x = corrector.to(history, min(corrector_order, steps - step.index + 2))
         run.report(step, x, denoised)
         if step.last:
             x = denoised
         else:
-            corrector = _Update(x, step.sigma, step.following, tau(run.timestep(step.sigma)), run.noise(step))
-            x = corrector.to(seen, min(predictor_order, steps - step.index))
-            seen = seen[: max(predictor_order, corrector_order - 1)]
+            corrector = _Update(x, step.sigma, step.sigma_next, tau(run.timestep(step.sigma)), run.noise(step))
+            x = corrector.to(history, min(predictor_order, steps - step.index))
+            history = history[: max(predictor_order, corrector_order - 1)]
     return x
 
 
 class _Update:
     """The way from a sample at one noise level to the next, for any images that it is computed from."""
 
-    def __init__(self, x: Tensor, sigma: float, following: float, tau: float, noise: Tensor) -> None:
-        self._h = math.log(sigma / following)
-        self._end = -math.log(following)
+    def __init__(self, x: Tensor, sigma: float, sigma_next: float, tau: float, noise: Tensor) -> None:
+        self._h = math.log(sigma / sigma_next)
+        self._end = -math.log(sigma_next)
         self._rate = 1 + tau**2
-        fresh = following * math.sqrt(-math.expm1(-2 * tau**2 * self._h))
-        self._known = following / sigma * math.exp(-(tau**2) * self._h) * x + fresh * noise
+        fresh = sigma_next * math.sqrt(-math.expm1(-2 * tau**2 * self._h))
+        self._from_x_and_noise = sigma_next / sigma * math.exp(-(tau**2) * self._h) * x + fresh * noise
 
-    def to(self, seen: list[tuple[float, Tensor]], order: int) -> Tensor:
-        """The sample at the end, from the newest `order` of `seen`."""
-        used = seen[:order]
-        distances = [self._end - place for place, _ in used]
-        x = self._known
+    def to(self, history: list[tuple[float, Tensor]], order: int) -> Tensor:
+        """The sample at the end, from the newest `order` of `history`."""
+        used = history[:order]
+        distances = [self._end - then for then, _ in used]
+        x = self._from_x_and_noise
         for weight, (_, image) in zip(self._weights(distances), used, strict=True):
             x = x + weight * image
         return x

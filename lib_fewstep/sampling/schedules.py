@@ -60,12 +60,12 @@ def sigmas_at(timesteps: Sequence[float], inner_model: Any) -> Tensor:
 
 def resampled(sigmas: Tensor, steps: int, inner_model: Any) -> Tensor:
     """A schedule (n + 1,) that ends at 0 with another number of steps: between its timesteps it is linear in them."""
-    have = len(sigmas) - 1
-    if steps == have:
+    count = len(sigmas) - 1
+    if steps == count:
         return sigmas
     timesteps = inner_model.sigma_to_t(sigmas[:-1].to(inner_model.sigmas.device)).tolist()
-    places = np.arange(steps) * have / steps
-    return sigmas_at(np.interp(places, np.arange(have + 1), [*timesteps, 0.0]).tolist(), inner_model)
+    positions = np.arange(steps) * count / steps
+    return sigmas_at(np.interp(positions, np.arange(count + 1), [*timesteps, 0.0]).tolist(), inner_model)
 
 
 def _check(name: str, steps: int, most: int) -> None:

@@ -75,7 +75,7 @@ class PriorSettings:
         """From the API: a dict, or null for none."""
         if value is None or isinstance(value, PriorSettings):
             return value
-        return _named("prior", cls, value, {"images": lambda images: {"images": _several("prior.images", images)}})
+        return _nested("prior", cls, value, {"images": lambda images: {"images": _as_tuple("prior.images", images)}})
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class InvertSettings:
         """From the API: a dict, true for all of it from the infotext, false or null for none."""
         if value is None or value is False or isinstance(value, InvertSettings):
             return value or None
-        return cls() if value is True else _named("invert", cls, value)
+        return cls() if value is True else _nested("invert", cls, value)
 
 
 @dataclass(frozen=True)
@@ -211,11 +211,11 @@ def timesteps_from(value: object) -> tuple[int, ...]:
     """Timesteps from a list of whole numbers, or from text with commas or spaces between them."""
     if value is None:
         return ()
-    parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else _several("timesteps", value)
-    return tuple(_whole(part) for part in parts if part != "")
+    parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else _as_tuple("timesteps", value)
+    return tuple(_as_int(part) for part in parts if part != "")
 
 
-def _whole(value: object) -> Any:
+def _as_int(value: object) -> Any:
     """The whole number that a text of a few digits means; anything else as it is, for the check to name."""
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 3 else value
 
@@ -235,13 +235,13 @@ def _check_keep(values: tuple[Any, ...]) -> None:
             raise SettingError(f"keep = {shown(value)} is not allowed: it must be {' or '.join(KEEPABLE)}.")
 
 
-def _several(name: str, value: object) -> tuple[Any, ...]:
+def _as_tuple(name: str, value: object) -> tuple[Any, ...]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
         raise SettingError(f"{name} = {shown(value)} is not allowed: it must be a list.")
     return tuple(value)
 
 
-def _named(name: str, settings: type[S], value: object, readers: Mapping[str, Any] | None = None) -> S:
+def _nested(name: str, settings: type[S], value: object, readers: Mapping[str, Any] | None = None) -> S:
     """Nested settings; an error's sentence says whose they are."""
     try:
         return from_mapping(settings, value, readers)
@@ -251,7 +251,7 @@ def _named(name: str, settings: type[S], value: object, readers: Mapping[str, An
 
 
 _READERS = {
-    "keep": lambda value: {"keep": _several("keep", value)},
+    "keep": lambda value: {"keep": _as_tuple("keep", value)},
     "timesteps": lambda value: {"timesteps": timesteps_from(value)},
     "prior": lambda value: {"prior": PriorSettings.from_value(value)},
     "invert": lambda value: {"invert": InvertSettings.from_value(value)},

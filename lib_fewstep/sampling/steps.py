@@ -19,34 +19,34 @@ NoiseSampler = Callable[[Any, Any], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """From `sigma` to `following`, which is lower and may be 0."""
+    """From `sigma` to `sigma_next`, which is lower and may be 0."""
 
     index: int
     sigma: float
-    following: float
+    sigma_next: float
 
     @property
     def ratio(self) -> float:
         """The share of the noise level that is left after the step."""
-        return self.following / self.sigma
+        return self.sigma_next / self.sigma
 
     @property
     def last(self) -> bool:
         """Whether the step ends without noise."""
-        return self.following == 0
+        return self.sigma_next == 0
 
     @property
     def h(self) -> float:
         """The step's width in -log(sigma); infinite for the last one."""
-        return math.inf if self.last else math.log(self.sigma / self.following)
+        return math.inf if self.last else math.log(self.sigma / self.sigma_next)
 
     def ancestral(self, eta: float) -> tuple[float, float]:
-        """(sigma_down, sigma_up): how far to go down, and how much fresh noise leads back up to `following`."""
-        up = min(self.following, eta * self.following * math.sqrt(max(1 - self.ratio**2, 0.0)))
-        return math.sqrt(self.following**2 - up**2), up
+        """(sigma_down, sigma_up): how far to go down, and how much fresh noise leads back up to `sigma_next`."""
+        up = min(self.sigma_next, eta * self.sigma_next * math.sqrt(max(1 - self.ratio**2, 0.0)))
+        return math.sqrt(self.sigma_next**2 - up**2), up
 
 
-def pairs(sigmas: Tensor) -> list[Step]:
+def steps_of(sigmas: Tensor) -> list[Step]:
     """The steps of a falling schedule (n + 1,); from a noise level of 0 there is none."""
     levels = sigmas.tolist()
     return [Step(i, *levels[i : i + 2]) for i in range(len(levels) - 1) if levels[i] > 0]
@@ -68,11 +68,11 @@ class Run:
         """In k-diffusion's terms; without a `noise_sampler` noise comes from torch's own generator."""
         self.model, self._sigmas, self._callback, self._disable = model, sigmas, callback, disable
         self._extra_args = {} if extra_args is None else extra_args
-        self._noise_sampler = noise_sampler or (lambda sigma, following: torch.randn_like(x))
+        self._noise_sampler = noise_sampler or (lambda sigma, sigma_next: torch.randn_like(x))
 
     def steps(self) -> Iterator[Step]:
         """The steps, with a progress bar."""
-        steps = pairs(self._sigmas)
+        steps = steps_of(self._sigmas)
         for index in trange(len(steps), disable=self._disable):
             yield steps[index]
 

@@ -27,8 +27,8 @@ def is_noise(
     from_noise = x - sigma * kept
     if conditional is None:
         return _distance(guided, from_noise) < _distance(guided, kept)
-    off = [float((u + strength * (conditional - u) - guided).norm()) for u in (kept, from_noise)]
-    return off[1] < off[0] / 4
+    errors = [float((u + strength * (conditional - u) - guided).norm()) for u in (kept, from_noise)]
+    return errors[1] < errors[0] / 4
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

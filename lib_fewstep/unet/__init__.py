@@ -1,7 +1,7 @@
 """What a loaded UNet is, and how to change it and put it back."""
 
 from lib_fewstep.unet.scaler import Around, Change, Scaler, Scaling, rescale
-from lib_fewstep.unet.swapper import Place, blocks_of, in_place, install, remove, take_out
+from lib_fewstep.unet.swapper import Place, blocks_of, install, installed, remove, uninstall
 from lib_fewstep.unet.topology import Attention, Topology, UnsupportedModel, inspect_unet
 
 __all__ = [
@@ -14,10 +14,10 @@ __all__ = [
     "Topology",
     "UnsupportedModel",
     "blocks_of",
-    "in_place",
     "inspect_unet",
     "install",
+    "installed",
     "remove",
     "rescale",
-    "take_out",
+    "uninstall",
 ]

@@ -1,4 +1,4 @@
-"""What `torch.compile` makes of a module, and the module as it is written."""
+"""Modules that `torch.compile` has changed, and how they run without that."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 from torch import nn
 
 
-def written(module: nn.Module) -> nn.Module:
+def uncompiled(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` has wrapped, or the module itself."""
     original = module._modules.get("_orig_mod")
     return module if original is None else original
 
 
 @contextmanager
-def as_written(block: nn.Module) -> Iterator[None]:
+def running_uncompiled(block: nn.Module) -> Iterator[None]:
     """Nothing inside the block runs compiled: compiled code does not notice hooks that come and go."""
-    before = [(vars(module), _uncompiled(module)) for module in block.modules()]
-    compiled = [(own, {name: own[name] for name in changes}, changes) for own, changes in before if changes]
+    found = [(vars(module), _eager_attributes(module)) for module in block.modules()]
+    compiled = [(own, {name: own[name] for name in eager}, eager) for own, eager in found if eager]
     try:
-        for own, _, changes in compiled:
-            own.update(changes)
+        for own, _, eager in compiled:
+            own.update(eager)
         yield
     finally:
-        for own, values, _ in compiled:
-            own.update(values)
+        for own, before, _ in compiled:
+            own.update(before)
 
 
-def _uncompiled(module: nn.Module) -> dict[str, Any]:
-    """Which attributes a compiled module has to have instead, to run as it is written; none for another one."""
-    changes: dict[str, Any] = {}
+def _eager_attributes(module: nn.Module) -> dict[str, Any]:
+    """The attributes with which a compiled module runs uncompiled; none for a module that is not compiled."""
+    eager: dict[str, Any] = {}
     if vars(module).get("_compiled_call_impl") is not None:
-        changes["_compiled_call_impl"] = None
-    if "forward" in vars(module) and written(module) is not module:
-        changes["forward"] = written(module)
-    return changes
+        eager["_compiled_call_impl"] = None
+    if "forward" in vars(module) and uncompiled(module) is not module:
+        eager["forward"] = uncompiled(module)
+    return eager

@@ -10,7 +10,7 @@ from typing import Any, SupportsIndex
 
 from torch import Tensor, nn
 
-from lib_fewstep.unet.compiled import as_written
+from lib_fewstep.unet.compiled import running_uncompiled
 
 Change = Callable[[Tensor], Tensor]
 """A feature map of shape (batch, channels, height, width) in, another one out."""
@@ -41,6 +41,7 @@ class Scaler:
     when the block runs, and see the block.
     """
 
+    # In slots, because the dictionary is shared: there they would be attributes of the block, too.
     __slots__ = ("fewstep_block", "fewstep_scaling")
 
     fewstep_block: nn.Module
@@ -49,6 +50,10 @@ class Scaler:
     def __new__(cls, block: nn.Module, scaling: Scaling) -> Scaler:
         """A stand-in for `block`; the block itself is not changed."""
         scaler: Scaler = object.__new__(_scaler_class(type(block)))
+        # One dictionary for both. A module keeps its weights, children, hooks and mode in it. In a wrapper around the
+        # block their names would have one more level, and LoRA would not find them; in a copy of the dictionary, what
+        # others set while the stand-in is there would be lost with it. `object.__setattr__`, because a module's own
+        # would make the block a child of itself.
         object.__setattr__(scaler, "__dict__", vars(block))
         object.__setattr__(scaler, "fewstep_block", block)
         rescale(scaler, scaling)
@@ -59,7 +64,8 @@ class Scaler:
 
     def __reduce_ex__(self, _protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """A copy of a model with stand-ins has the blocks themselves."""
-        return _itself, (self.fewstep_block,)
+        # No session would take a stand-in out of a copy, and its class cannot be imported by whoever loads a saved one.
+        return _identity, (self.fewstep_block,)
 
     def __copy__(self) -> nn.Module:
         """A copy of the block."""
@@ -67,7 +73,10 @@ class Scaler:
 
     @property
     def __class__(self) -> Any:
-        """The block's own, for who makes another one of the same class; who exchanges it exchanges both."""
+        """The block's own class; assigning another one changes the block, too."""
+        # Others derive a class from `module.__class__` and assign it, as token merging does to transformer blocks. From
+        # the stand-in's class it would be another stand-in; assigned to the stand-in alone it would be lost with it.
+        # `type()` still tells the two apart.
         return self.fewstep_block.__class__
 
     @__class__.setter
@@ -84,8 +93,8 @@ class Scaler:
         for change in scaling.before:
             x = change(x)
         with ExitStack() as contexts:
-            if scaling.around:
-                contexts.enter_context(as_written(self.fewstep_block))
+            if scaling.around:  # they hang hooks on modules inside, which compiled code does not notice
+                contexts.enter_context(running_uncompiled(self.fewstep_block))
             for around in scaling.around:
                 contexts.enter_context(around(x))
             x = self.fewstep_block(x, *args, **kwargs)
@@ -99,13 +108,17 @@ def rescale(scaler: Scaler, scaling: Scaling) -> None:
     object.__setattr__(scaler, "fewstep_scaling", scaling)
 
 
-def _itself(block: nn.Module) -> nn.Module:
+def _identity(block: nn.Module) -> nn.Module:
     return block
 
 
 def _scaler_class(block: type[Any]) -> type[Any]:
     """The class for stand-ins of blocks of the class `block`, which lives no longer than it is used."""
+    # A subclass, because others ask by isinstance what a block is, and because Python looks up len(), iteration and
+    # indexing on the class. Made here, because the block's class is only known now: `ldm` and `sgm` have one each, and
+    # other extensions make more. Found among the subclasses and not in a table of ours, which would keep a class alive
+    # that nobody else uses any more.
     if issubclass(block, Scaler):
         return block
-    known = (kind for kind in block.__subclasses__() if kind.__bases__ == (Scaler, block))
-    return next(known, None) or type(f"Scaler[{block.__name__}]", (Scaler, block), {"__module__": __name__})
+    existing = (kind for kind in block.__subclasses__() if kind.__bases__ == (Scaler, block))
+    return next(existing, None) or type(f"Scaler[{block.__name__}]", (Scaler, block), {"__module__": __name__})

@@ -1,4 +1,4 @@
-"""Put stand-ins into a UNet's block lists, and take them out again."""
+"""Put stand-ins into a UNet's block lists, and put the blocks back."""
 
 from __future__ import annotations
 
@@ -37,34 +37,33 @@ def install(unet: nn.Module, scalings: Mapping[Place, Scaling]) -> dict[Place, S
     remove(unet)
     scalers = {place: Scaler(_blocks(unet, place.side)[place.index], scaling) for place, scaling in scalings.items()}
     for place, scaler in scalers.items():
-        _put(unet, place, scaler)
+        _set_block(unet, place, scaler)
     return scalers
 
 
-def in_place(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> bool:
-    """Whether each of the stand-ins that `install` has returned stands where it was put."""
-    standing: dict[Place, Any] = {place: _blocks(unet, place.side)._modules.get(str(place.index)) for place in scalers}
-    return all(standing[place] is scaler for place, scaler in scalers.items())
+def installed(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> bool:
+    """Whether each of the stand-ins that `install` has returned is still where it was put."""
+    present: dict[Place, Any] = {place: _blocks(unet, place.side)._modules.get(str(place.index)) for place in scalers}
+    return all(present[place] is scaler for place, scaler in scalers.items())
 
 
-def take_out(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> None:
+def uninstall(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> None:
     """Put back the blocks of what `install` has returned; where another extension has put its own, leave that.
 
     Wherever a stand-in is now, it does nothing any more.
     """
     for place, scaler in scalers.items():
-        stands = in_place(unet, {place: scaler})
+        still_there = installed(unet, {place: scaler})
         block = _retire(scaler)
-        if stands:
-            _put(unet, place, block)
+        if still_there:
+            _set_block(unet, place, block)
 
 
 def remove(unet: nn.Module) -> int:
     """Put every block back, and say how many there were.
 
-    Stand-ins are known by what their class has and not by which it is, so those of an earlier import of this package
-    are found too, also inside what another extension has wrapped around them. One that somebody keeps elsewhere
-    does nothing any more.
+    Those that an earlier import of this package has left are found too, also inside what another extension has
+    wrapped around them. One that somebody keeps elsewhere does nothing any more.
     """
     found = [*_stand_ins(_blocks(unet, "input")), *_stand_ins(_blocks(unet, "output"))]
     for parent, name, stand_in in found:
@@ -77,16 +76,21 @@ def _blocks(unet: nn.Module, side: Literal["input", "output"]) -> nn.ModuleList:
     return blocks
 
 
-def _put(unet: nn.Module, place: Place, block: nn.Module | Scaler) -> None:
+def _set_block(unet: nn.Module, place: Place, block: nn.Module | Scaler) -> None:
     _blocks(unet, place.side)._modules[str(place.index)] = block  # type: ignore[assignment]  # made to be a Module
 
 
 def _is_stand_in(module: nn.Module | Scaler) -> bool:
-    return hasattr(type(module), "fewstep_block")  # not of the module: others' wrappers hand on what they do not have
+    # By an attribute and not by isinstance: a reload of the UI imports this package anew, and the stand-ins that were
+    # left before are instances of another `Scaler`. On the class and not on the module: a wrapper of another extension
+    # may hand on every attribute that it does not have itself, and would be taken for the stand-in inside it.
+    return hasattr(type(module), "fewstep_block")
 
 
 def _stand_ins(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Every stand-in below a module, with its parent and its name there; what it stands for is searched too."""
+    """Every stand-in below a module, with its parent and its name there."""
+    # At any depth: another extension, or `torch.compile`, may have put a stand-in into a module of its own, which has
+    # to stay. Below the block of a stand-in, too: that may be such a module with an older stand-in in it.
     for name, child in list(parent._modules.items()):
         if child is not None:
             below: Any = child
@@ -97,7 +101,9 @@ def _stand_ins(parent: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
 
 
 def _retire(stand_in: nn.Module | Scaler) -> nn.Module:
-    """Tell a stand-in, or several on top of each other, to do nothing any more; the block behind them."""
+    """Make a stand-in, or several on top of each other, do nothing any more; returns the block behind them."""
+    # To take it out of the UNet is not enough: another extension may have kept it as "the block that was there", and
+    # put it back or call it later.
     module: Any = stand_in
     while _is_stand_in(module):
         rescale(module, Scaling())

@@ -104,7 +104,7 @@ def transformer_of(block: nn.Module) -> nn.Module | None:
 
 
 def _inside(block: nn.Module) -> Iterator[nn.Module]:
-    """A block's children, and theirs: another extension, or `torch.compile`, may have put the block into a box."""
+    """A block's children, and theirs: another extension, or `torch.compile`, may have wrapped the block."""
     for child in block.children():
         yield child
         yield from child.children()

@@ -86,8 +86,8 @@ def test_noise_without_a_noise_sampler_is_torchs_own(sampler):
 def test_the_noise_sampler_gets_the_levels_of_the_step(sampler):
     sigmas, asked = trailing(12), []
 
-    def noise(sigma, following):
-        asked.append((sigma, following))
+    def noise(sigma, sigma_next):
+        asked.append((sigma, sigma_next))
         return torch.zeros(SHAPE, dtype=torch.float64)
 
     if sampler not in DETERMINISTIC:
@@ -113,7 +113,7 @@ def test_a_batch_is_its_images(sampler, steps):
 
     def rows(indices):
         sources = [noise_sampler((1, *SHAPE[1:]), seed) for seed in indices]
-        return lambda sigma, following: torch.cat([source(sigma, following) for source in sources])
+        return lambda sigma, sigma_next: torch.cat([source(sigma, sigma_next) for source in sources])
 
     def end(indices):
         more = {} if sampler in DETERMINISTIC else {"noise_sampler": rows(indices)}

@@ -37,12 +37,12 @@ def test_a_run_of_euler_is_a_run_with_greater_guidance(schedule, steps):
     assert run(ours.sample_euler_cfgpp, model, start(sigmas), sigmas, 0.6) == pytest.approx(expected, rel=1e-12)
 
 
-def kept(sampler, eta, sigma, following):
+def kept(sampler, eta, sigma, sigma_next):
     """The share of x - D_u that a step keeps."""
     if sampler is ours.sample_dpmpp_2m_sde_cfgpp:
-        return (following / sigma) ** (1 + eta)
-    fresh = (eta or 0.0) * following * (1 - (following / sigma) ** 2) ** 0.5
-    return (following**2 - fresh**2) ** 0.5 / sigma
+        return (sigma_next / sigma) ** (1 + eta)
+    fresh = (eta or 0.0) * sigma_next * (1 - (sigma_next / sigma) ** 2) ** 0.5
+    return (sigma_next**2 - fresh**2) ** 0.5 / sigma
 
 
 @each_setting
@@ -51,9 +51,9 @@ def test_a_step_adds_the_guidance_once(sampler, eta):
     sigmas = SCHEDULES["Karras"](8)[:-1]
     x = start(sigmas)
     expected = x
-    for sigma, following in sigmas.unfold(0, 2, 1).tolist():
-        expected = 0.6 + kept(sampler, eta, sigma, following) * expected
-    more = {"noise_sampler": lambda sigma, following: torch.zeros_like(x)} if sampler in NOISY else {}
+    for sigma, sigma_next in sigmas.unfold(0, 2, 1).tolist():
+        expected = 0.6 + kept(sampler, eta, sigma, sigma_next) * expected
+    more = {"noise_sampler": lambda sigma, sigma_next: torch.zeros_like(x)} if sampler in NOISY else {}
     found = run(sampler, Model(one(0.0, 0.0), one(1.0, 0.0)), x, sigmas, 0.6, eta, **more)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 

@@ -22,11 +22,11 @@ DATA = {
 def inverted_cfg(model, x, sigmas, refinements):
     """Ordinary guidance backwards by explicit Euler steps, each refined by a fixed-point iteration."""
     options, floor = {"cond_scale": OMEGA}, float(SCHEDULE.sigmas[0])
-    for following, sigma in sigmas.flip(0).unfold(0, 2, 1).tolist():
-        image, level = x, max(following, floor)
+    for sigma_next, sigma in sigmas.flip(0).unfold(0, 2, 1).tolist():
+        image, level = x, max(sigma_next, floor)
         for _ in range(1 + refinements):
             slope = (x - model(x, x.new_full((len(x),), level), **options)) / level
-            x, level = image + (sigma - following) * slope, sigma
+            x, level = image + (sigma - sigma_next) * slope, sigma
     return x
 
 

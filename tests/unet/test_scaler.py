@@ -12,8 +12,8 @@ import weakref
 import pytest
 import torch
 
-from lib_fewstep.unet import Place, Scaler, Scaling, in_place, install, remove
-from lib_fewstep.unet.compiled import as_written
+from lib_fewstep.unet import Place, Scaler, Scaling, install, installed, remove
+from lib_fewstep.unet.compiled import running_uncompiled
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet
 
 MAKES = [sd1_unet, sdxl_unet]
@@ -113,10 +113,10 @@ def test_installing_twice_and_removing_twice_is_harmless():
 def test_stand_ins_are_in_place_until_one_is_exchanged():
     unet = sd1_unet()
     scalers = install(unet, everywhere(unet))
-    assert in_place(unet, scalers)
+    assert installed(unet, scalers)
     unet.input_blocks[3] = unet.input_blocks[3].fewstep_block
-    assert not in_place(unet, scalers)
-    assert in_place(unet, {place: scaler for place, scaler in scalers.items() if place != Place("input", 3)})
+    assert not installed(unet, scalers)
+    assert installed(unet, {place: scaler for place, scaler in scalers.items() if place != Place("input", 3)})
 
 
 def test_a_place_that_does_not_exist_installs_nothing():
@@ -337,5 +337,5 @@ def test_a_module_that_looks_compiled_and_is_not_is_left_alone():
     unet = sd1_unet()
     block = unet.input_blocks[1]
     block._modules["_orig_mod"] = torch.nn.Identity()
-    with as_written(block):
+    with running_uncompiled(block):
         assert "forward" not in vars(block)

@@ -130,9 +130,9 @@ class TestGuidance:
 
 def euler_cfgpp(x, sigmas, guided, uncond):
     """The published steps on data of unit variance: `guided` is lambda (m_c - m_u), `uncond` m_u of each step."""
-    for sigma, following, more, mean in zip(sigmas[:-1], sigmas[1:], guided, uncond, strict=True):
+    for sigma, sigma_next, more, mean in zip(sigmas[:-1], sigmas[1:], guided, uncond, strict=True):
         image = (x + sigma**2 * mean) / (1 + sigma**2)
-        x = image + more * sigma**2 / (1 + sigma**2) + following / sigma * (x - image)
+        x = image + more * sigma**2 / (1 + sigma**2) + sigma_next / sigma * (x - image)
     return x
 
 

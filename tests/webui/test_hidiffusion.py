@@ -214,8 +214,8 @@ def test_another_extensions_wrapper_around_the_launch_stays(host):
     own = p.sampler.launch_sampling
     wrapper = p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or own(steps, func)
     for _ in range(3):
-        running = room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12))
-        room.SamplingPass(room.Job(None), p, (10, 12)).attach()  # one that never launches
+        running = room.SamplingPass(room.HighResRequest(HighResSettings(preset="Paper")), p, (10, 12))
+        room.SamplingPass(room.HighResRequest(None), p, (10, 12)).attach()  # one that never launches
         running.attach()
         assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
         assert vars(p.sampler) == {"launch_sampling": wrapper}
@@ -224,7 +224,7 @@ def test_another_extensions_wrapper_around_the_launch_stays(host):
 
 def test_a_wrapper_that_comes_after_ours_is_called_once(host):
     room, p, calls = sys.modules["lib_fewstep.webui.highres.sampling_pass"], job_of_a_bare_sampler(host), []
-    room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
+    room.SamplingPass(room.HighResRequest(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     ours = p.sampler.launch_sampling
     p.sampler.launch_sampling = lambda steps, func: calls.append(steps) or ours(steps, func)
     assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
@@ -233,7 +233,7 @@ def test_a_wrapper_that_comes_after_ours_is_called_once(host):
 
 def test_a_change_of_the_samplers_class_after_ours_acts(host, monkeypatch):
     room, p, calls = sys.modules["lib_fewstep.webui.highres.sampling_pass"], job_of_a_bare_sampler(host), []
-    room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
+    room.SamplingPass(room.HighResRequest(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     own = type(p.sampler).launch_sampling
     changed = lambda self, steps, func: calls.append(steps) or own(self, steps, func)  # noqa: E731
     monkeypatch.setattr(type(p.sampler), "launch_sampling", changed)
@@ -251,7 +251,7 @@ def test_a_sampler_behind_a_proxy_is_launched(host):
 
     room, p = sys.modules["lib_fewstep.webui.highres.sampling_pass"], job_of_a_bare_sampler(host)
     p.sampler = Proxy(p.sampler)
-    room.SamplingPass(room.Job(HighResSettings(preset="Paper")), p, (10, 12)).attach()
+    room.SamplingPass(room.HighResRequest(HighResSettings(preset="Paper")), p, (10, 12)).attach()
     assert p.sampler.launch_sampling(5, lambda: "latents") == "latents"
 
 

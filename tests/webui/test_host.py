@@ -105,7 +105,7 @@ def test_every_step_of_every_run_is_counted_exactly():
         room = sys.modules["lib_fewstep.webui.highres.sampling_pass"]
         p = host.job("txt2img", **BASE)
         p.sampler = SimpleNamespace(funcname="sample_euler")
-        running = room.SamplingPass(room.Job(None), p, (10, 12))
+        running = room.SamplingPass(room.HighResRequest(None), p, (10, 12))
         for n in range(1, 151):
             running._steps = n
             for order in (1, 2):
@@ -119,7 +119,7 @@ def test_a_sampler_without_a_count_is_placed_by_its_timestep():
         room = sys.modules["lib_fewstep.webui.highres.sampling_pass"]
         p = host.job("txt2img", **BASE)
         p.sampler = SimpleNamespace(funcname="sample_dpm_adaptive")
-        running = room.SamplingPass(room.Job(None), p, (10, 12))
+        running = room.SamplingPass(room.HighResRequest(None), p, (10, 12))
         running._steps = 10
         seen = []
         for timestep in (999, 800, 500, 600, 99, 0):

@@ -21,8 +21,8 @@ from tools.fingerprint.table import Generation, differences, failures, table_of
 
 def all_generations() -> Iterable[Generation]:
     """Those of the library, and those of the stand-in."""
-    rooms = (library, images, page, refusals)
-    return chain.from_iterable(room.generations() for room in rooms)
+    modules = (library, images, page, refusals)
+    return chain.from_iterable(module.generations() for module in modules)
 
 
 def write(path: Path, table: dict[str, str]) -> list[str]:
@@ -50,8 +50,8 @@ def main() -> int:
     seconds = time.monotonic() - started
     lines = (compare if arguments.compare else write)(arguments.file, table)
     sys.stdout.writelines(f"{line}\n" for line in lines)
-    said = "are not as before" if arguments.compare else "have failed"
-    sys.stdout.write(f"{len(lines)} of {len(table)} generations {said} ({seconds:.0f} s).\n")
+    what = "are not as before" if arguments.compare else "have failed"
+    sys.stdout.write(f"{len(lines)} of {len(table)} generations {what} ({seconds:.0f} s).\n")
     return 1 if lines else 0
 
 

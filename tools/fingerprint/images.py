@@ -166,9 +166,9 @@ def _beside_the_method(host: standin.Host) -> Iterator[Generation]:
 
 def _then_reload(host: standin.Host, model: str, fields: dict[str, Any]) -> dict[str, Any]:
     """A generation that leaves another model, before the first is loaded again."""
-    made = image(host, fields)
+    result = image(host, fields)
     host.load_model(model)
-    return made
+    return result
 
 
 def _samplers_of(host: standin.Host) -> list[str]:
@@ -306,8 +306,8 @@ def _recorded(host: standin.Host, fields: dict[str, Any]) -> list[Any]:
     """The images, and the rows that they add to the file."""
     path = host.data_path / "outputs" / "fewstep-record.csv"
     path.unlink(missing_ok=True)
-    made = image(host, fields)
-    return [made, _without_times(path.read_text(encoding="utf-8"))]
+    images = image(host, fields)
+    return [images, _without_times(path.read_text(encoding="utf-8"))]
 
 
 def _without_times(table: str) -> list[list[str]]:

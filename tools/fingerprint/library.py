@@ -144,19 +144,22 @@ def _plans() -> Iterator[Generation]:
     """On which of 50 steps the parts of a method act, without running them."""
     for family in FAMILIES:
         for kind, settings in METHODS.items():
-            yield f"library plans {family} {kind}", partial(_planned, family, [(settings, size, {}) for size in SIZES])
+            yield (
+                f"library plans {family} {kind}",
+                partial(_acting_steps, family, [(settings, size, {}) for size in SIZES]),
+            )
     for kind, hints in HINTS.items():
-        yield f"library plans SDXL in {kind}", partial(_planned, "SDXL", [(PAPER, size, hints) for size in SIZES])
+        yield f"library plans SDXL in {kind}", partial(_acting_steps, "SDXL", [(PAPER, size, hints) for size in SIZES])
     for family in FAMILIES:
         widths = [({}, (64, width), {}) for width in range(64, 420)]
-        yield f"library plans {family} of all widths", partial(_planned, family, widths)
+        yield f"library plans {family} of all widths", partial(_acting_steps, family, widths)
     widths = [({}, (64, width), {"turbo": True}) for width in range(64, 128)]
-    yield "library plans SDXL Turbo of all widths", partial(_planned, "SDXL", widths)
+    yield "library plans SDXL Turbo of all widths", partial(_acting_steps, "SDXL", widths)
     strengths = [(PAPER, SIZE, {"pass_": "img2img", "denoise": percent / 100}) for percent in range(101)]
-    yield "library plans of all denoising strengths", partial(_planned, "SD1", strengths)
+    yield "library plans of all denoising strengths", partial(_acting_steps, "SD1", strengths)
 
 
-def _planned(family: str, passes: list[tuple[dict[str, Any], tuple[int, int], dict[str, Any]]]) -> list[Any]:
+def _acting_steps(family: str, passes: list[tuple[dict[str, Any], tuple[int, int], dict[str, Any]]]) -> list[Any]:
     """For each pass (settings, latent size, hints) the steps of each part."""
     return [
         list(
@@ -178,8 +181,8 @@ def _samplers() -> Iterator[Generation]:
         options += [{"gamma": gamma} for gamma in (0.0, 0.7, 1.0) if "gamma" in takes]
         for schedule in mixtures.SCHEDULES:
             for chosen in options:
-                said = "".join(f" {key} {value}" for key, value in chosen.items())
-                yield f"library {name} {schedule}{said}", partial(_sampled, function, schedule, chosen)
+                suffix = "".join(f" {key} {value}" for key, value in chosen.items())
+                yield f"library {name} {schedule}{suffix}", partial(_sampled, function, schedule, chosen)
 
 
 def _sampled(function: Any, schedule: str, options: dict[str, float]) -> list[Tensor]:

@@ -130,9 +130,9 @@ def _events(host: standin.Host) -> Iterator[Generation]:
         elem_id = f"fewstep_sampling_{tab}_preset"
         for name in ("None", *PRESETS):
             yield f"page {tab} preset {name}", partial(_event, host, tab, elem_id, "input", name)
-        for name, (button, held) in CLICKS.items():
-            values = {_id(elem, tab): value for elem, value in held.items()}
-            yield f"page {tab} {name}", partial(_event, host, tab, _id(button, tab), "click", held=values)
+        for name, (button, fields) in CLICKS.items():
+            values = {_id(elem, tab): value for elem, value in fields.items()}
+            yield f"page {tab} {name}", partial(_event, host, tab, _id(button, tab), "click", others=values)
     yield "page img2img prompts of a picture", partial(_read_picture, host)
 
 
@@ -141,17 +141,17 @@ def _id(elem: str, tab: str) -> str:
 
 
 def _event(
-    host: standin.Host, tab: str, elem_id: str, event: str, value: Any = None, held: dict[str, Any] | None = None
+    host: standin.Host, tab: str, elem_id: str, event: str, value: Any = None, others: dict[str, Any] | None = None
 ) -> list[Any]:
-    """What becomes of other components, by id, but for lines to read."""
+    """What an event changes in other components, by id, but for lines to read; `others` have these values before it."""
     page = host.tabs[tab]
     try:
-        for other, its in (held or {}).items():
-            page.trigger(other, "change", its)
-        news = page.trigger(elem_id, event, value)
+        for other, its_value in (others or {}).items():
+            page.trigger(other, "change", its_value)
+        updates = page.trigger(elem_id, event, value)
     finally:
         page.changed.clear()
-    return [[key if isinstance(key, str) else "", _update(new)] for key, new in news.items() if not _is_line(key)]
+    return [[key if isinstance(key, str) else "", _update(new)] for key, new in updates.items() if not _is_line(key)]
 
 
 def _is_line(key: Any) -> bool:
@@ -166,15 +166,15 @@ def _update(new: Any) -> Any:
 
 def _read_picture(host: standin.Host) -> list[Any]:
     """What the inversion reads from an image of the host's own."""
-    made = ask(host, LARGE | {"prompt": "a dog, big", "negative_prompt": "bad: x", "steps": 2}).images[0]
-    return _event(host, "img2img", "fewstep_sampling_img2img_invert_read", "click", held={"img2img_image": made})
+    picture = ask(host, LARGE | {"prompt": "a dog, big", "negative_prompt": "bad: x", "steps": 2}).images[0]
+    return _event(host, "img2img", "fewstep_sampling_img2img_invert_read", "click", others={"img2img_image": picture})
 
 
 def _pasted(host: standin.Host) -> Iterator[Generation]:
     for name, fields in RUNS.items():
         yield f"page pasted {name}", partial(_paste_own, host, fields)
-    for name, said in OTHERS.items():
-        text = f"a cat\nSteps: 4, Sampler: Euler CFG++, CFG scale: 3, Seed: 1, {said}"
+    for name, parameters in OTHERS.items():
+        text = f"a cat\nSteps: 4, Sampler: Euler CFG++, CFG scale: 3, Seed: 1, {parameters}"
         yield f"page pasted {name}", lambda text=text: [host.paste(tab, text) for tab in TABS]
 
 

@@ -61,8 +61,8 @@ def image(host: standin.Host, fields: dict[str, Any]) -> dict[str, Any]:
 
 def from_page(host: standin.Host, ui: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     """What is hashed of images from the page, where components were changed by label or id."""
-    made = (host.img2img if "init_images" in fields else host.txt2img)(ui=ui, **fields)
-    return seen(host, made)
+    result = (host.img2img if "init_images" in fields else host.txt2img)(ui=ui, **fields)
+    return seen(host, result)
 
 
 def plot(host: standin.Host, axes: dict[str, Any], fields: dict[str, Any]) -> list[Any]:

@@ -22,8 +22,8 @@ _AS_ASKED = ("sampler_name", "steps", "cfg_scale")
 
 def failed(task: Task, error: str, server: str) -> Row:
     """The row of an image that could not be made."""
-    sayable = error.encode(errors="backslashreplace").decode()  # an answer's JSON may hold half a surrogate pair
-    return Row(task.key, dataclasses.asdict(task.cells[0]), error=sayable, details={"server": server})
+    encodable = error.encode(errors="backslashreplace").decode()  # an answer's JSON may hold half a surrogate pair
+    return Row(task.key, dataclasses.asdict(task.cells[0]), error=encodable, details={"server": server})
 
 
 def row_from(task: Task, body: Any, server: str) -> tuple[Row, bytes]:

@@ -50,9 +50,9 @@ def run(arguments: Namespace) -> None:
             sweep = Sweep(client, servers, rows, arguments.timeout, progress)
             reason = _swept(sweep, [task for task in wanted if not rows.finished(task.key)])
     outcomes = _outcomes(plan, rows, wanted)
-    _say(f"{_counts(outcomes)}; {time.monotonic() - begun:.0f} s.")
-    _say(*(f"{address}: {images} images" for address, images in sweep.made.items()))
-    _say(*_report(outcomes, arguments.out, arguments.config.stem))
+    _print(f"{_counts(outcomes)}; {time.monotonic() - begun:.0f} s.")
+    _print(*(f"{address}: {images} images" for address, images in sweep.images_made.items()))
+    _print(*_report(outcomes, arguments.out, arguments.config.stem))
     if reason:
         sentence = f"Stopped, because {reason} ({_counts(outcomes)}): the same command continues."
         raise Stopped(sentence, interrupted=reason is INTERRUPTED)
@@ -73,13 +73,13 @@ def _progress(rows: Rows, wanted: Sequence[Task]) -> Any:
 
 
 def _outcomes(plan: Plan, rows: Rows, wanted: Sequence[Task]) -> list[Outcome]:
-    """What came of all cells in their order, with what the file of prompts says about them."""
-    said = {prompt.text: {"category": prompt.category, "challenge": prompt.challenge} for prompt in plan.prompts}
+    """What came of all cells in their order, with the other columns of the file of prompts."""
+    columns = {prompt.text: {"category": prompt.category, "challenge": prompt.challenge} for prompt in plan.prompts}
     keys = {cell: task.key for task in wanted for cell in task.cells}
     outcomes = [rows.outcome(keys[cell], cell) for cell in plan.cells]
     for outcome in outcomes:
-        known = {name: value for name, value in said[outcome.cell.prompt].items() if value is not None}
-        outcome.details = known | outcome.details
+        details = {name: value for name, value in columns[outcome.cell.prompt].items() if value is not None}
+        outcome.details = details | outcome.details
     return outcomes
 
 
@@ -98,5 +98,5 @@ def _report(outcomes: Sequence[Outcome], folder: Path, title: str) -> list[Path]
     return paths
 
 
-def _say(*lines: object) -> None:
+def _print(*lines: object) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)

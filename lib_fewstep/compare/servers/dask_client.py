@@ -26,20 +26,20 @@ cloudpickle.register_pickle_by_value(remote)  # workers need not have this packa
 
 
 @contextmanager
-def connected(scheduler: str | None, lanes: int) -> Iterator[Any]:
-    """A client of the scheduler at an address, or of a cluster in this process with a thread for each lane.
+def connected(scheduler: str | None, threads: int) -> Iterator[Any]:
+    """A client of the scheduler at an address, or of a cluster in this process with so many threads.
 
     Raises SettingError if no scheduler with a worker is at the address.
     """
-    with _local(lanes) if scheduler is None else _distant(scheduler) as client:
+    with _local(threads) if scheduler is None else _distant(scheduler) as client:
         yield client
 
 
 @contextmanager
-def _local(lanes: int) -> Iterator[Any]:
+def _local(threads: int) -> Iterator[Any]:
     cluster = LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=1,
-        threads_per_worker=lanes,
+        threads_per_worker=threads,
         processes=False,
         dashboard_address=_HERE,
         worker_dashboard_address=_HERE,

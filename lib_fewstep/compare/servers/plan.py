@@ -76,7 +76,7 @@ class Task:
 def read_plan(path: Path) -> Plan:
     """The plan in a YAML or JSON file. Raises SettingError with a sentence for what is not allowed in it."""
     values = dict(_mapping(_read(path), str(path)))
-    _check_sayable("", values)
+    _check_encodable("", values)
     _refuse_unknown(values, (*options_of(ComparisonSettings), "request"), "setting")
     for name, reason in _OF_THE_PAGE.items():
         if name in values:
@@ -121,22 +121,22 @@ def payload_for(request: Mapping[str, Any], cell: Cell, sampler: str) -> dict[st
 
 def _scripts(wanted: Mapping[str, Any], method: str) -> dict[str, Any]:
     """The request's scripts with the cell's method; its own settings of HiDiffusion stay where the method is on."""
-    wanted = {title: _keeping(script) if _is(title, _FEW_STEP) else script for title, script in wanted.items()}
+    wanted = {title: _with_keep(script) if _is_titled(title, _FEW_STEP) else script for title, script in wanted.items()}
     if method == AS_SET:
         return wanted
-    own = [value for title, value in wanted.items() if _is(title, _HIDIFFUSION)]
-    others = {title: value for title, value in wanted.items() if not _is(title, _HIDIFFUSION)}
+    own = [value for title, value in wanted.items() if _is_titled(title, _HIDIFFUSION)]
+    others = {title: value for title, value in wanted.items() if not _is_titled(title, _HIDIFFUSION)}
     given = {} if method == NO_METHOD or not own else _settings(own[0])
     switch = {"enabled": False} if method == NO_METHOD else {"enabled": True, "method": method}
     return {**others, _HIDIFFUSION: {"args": [{**given, **switch}]}}
 
 
-def _is(title: str, script: str) -> bool:
+def _is_titled(title: str, script: str) -> bool:
     """Whether a script is meant, as the WebUI compares their titles."""
     return title.lower() == script.lower()
 
 
-def _keeping(script: Any) -> Any:
+def _with_keep(script: Any) -> Any:
     """A script of Few-Step whose preset leaves alone what is compared."""
     args = script.get("args") if isinstance(script, Mapping) else None
     if not isinstance(args, list) or not args or not isinstance(args[0], Mapping) or "preset" not in args[0]:
@@ -179,7 +179,7 @@ def _read(path: Path) -> Any:
         raise SettingError(f"--config = {str(path)!r} is not allowed: it is no YAML or JSON ({problem}).") from error
 
 
-def _check_sayable(name: str, value: object, depth: int = 0) -> None:
+def _check_encodable(name: str, value: object, depth: int = 0) -> None:
     """Refuse texts that are no UTF-8, such as half a surrogate pair, and what is nested too deep to be sent."""
     if depth > _DEEPEST:
         raise SettingError(f"{name[:60]} is not allowed: it is nested more than {_DEEPEST} deep.")
@@ -191,11 +191,11 @@ def _check_sayable(name: str, value: object, depth: int = 0) -> None:
             raise SettingError(f"{where} is not allowed: a text must be UTF-8.") from error
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            _check_sayable(name, key, depth + 1)
-            _check_sayable(f"{name}.{key}" if name else str(key), item, depth + 1)
+            _check_encodable(name, key, depth + 1)
+            _check_encodable(f"{name}.{key}" if name else str(key), item, depth + 1)
     elif isinstance(value, list | tuple | set):
         for item in value:
-            _check_sayable(name, item, depth + 1)
+            _check_encodable(name, item, depth + 1)
 
 
 def _request(value: object) -> Mapping[str, Any]:
@@ -236,7 +236,7 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
     return value
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+def _refuse_unknown(values: Mapping[str, Any], names: Sequence[str], kind: str) -> None:
     for name in values:
-        if name not in known:
-            raise SettingError(f"{shown(name)} is no {kind}; allowed are {', '.join(known)}.{guess(name, known)}")
+        if name not in names:
+            raise SettingError(f"{shown(name)} is no {kind}; allowed are {', '.join(names)}.{guess(name, names)}")

@@ -40,5 +40,5 @@ def _complaint(answer: Any) -> str:
         body = answer.json()
     except (ValueError, RecursionError):
         body = None
-    said = (body.get("detail") or body.get("errors") or body.get("error")) if isinstance(body, dict) else None
-    return " ".join(f"HTTP {answer.status_code}: {said or answer.reason}".split())[:500]
+    reason = (body.get("detail") or body.get("errors") or body.get("error")) if isinstance(body, dict) else None
+    return " ".join(f"HTTP {answer.status_code}: {reason or answer.reason}".split())[:500]

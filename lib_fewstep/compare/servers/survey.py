@@ -65,14 +65,14 @@ def _survey(server: Server, bodies: Sequence[Any], wanted: Sequence[str], method
         names = {alias: item["name"] for item in samplers for alias in item["aliases"]}
         names |= {item["name"]: item["name"] for item in samplers}
         arguments = {script["name"].lower(): script["args"] for script in scripts if not script["is_img2img"]}
-        known_methods = [
+        its_methods = [
             name for given in arguments.get(HIGHRES, ()) if given["label"] == _METHOD for name in given["choices"]
         ]
         checkpoint, image_format = options["sd_model_checkpoint"], options["samples_format"]
     except (AttributeError, KeyError, TypeError) as error:
         raise SettingError(f"--server = {server.address!r} cannot be used: it has not the WebUI's API.") from error
     _check_samplers(server, names, wanted)
-    _check_extension(server, arguments.keys(), known_methods, methods)
+    _check_extension(server, arguments.keys(), its_methods, methods)
     _check_format(server, str(image_format))
     return Survey(names, checkpoint or "")
 
@@ -80,19 +80,21 @@ def _survey(server: Server, bodies: Sequence[Any], wanted: Sequence[str], method
 def _check_samplers(server: Server, samplers: Mapping[str, str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in samplers:
-            known = ", ".join(dict.fromkeys(samplers.values()))
-            raise SettingError(f"The sampler {name!r} is not allowed: {server.address} has {known}.")
+            names = ", ".join(dict.fromkeys(samplers.values()))
+            raise SettingError(f"The sampler {name!r} is not allowed: {server.address} has {names}.")
 
 
-def _check_extension(server: Server, scripts: Collection[str], known: Sequence[str], methods: Sequence[str]) -> None:
+def _check_extension(
+    server: Server, scripts: Collection[str], its_methods: Sequence[str], wanted: Sequence[str]
+) -> None:
     for title in SCRIPTS:
         if title not in scripts:
             raise SettingError(
                 f"--server = {server.address!r} cannot be used: this extension is missing there (no script {title!r})."
             )
-    for name in methods:
-        if name not in known:
-            raise SettingError(f"The method {name!r} is not allowed: {server.address} has {', '.join(known)}.")
+    for name in wanted:
+        if name not in its_methods:
+            raise SettingError(f"The method {name!r} is not allowed: {server.address} has {', '.join(its_methods)}.")
 
 
 def _check_format(server: Server, image_format: str) -> None:

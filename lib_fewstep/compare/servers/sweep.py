@@ -31,7 +31,7 @@ class Sweep:
 
     def __init__(self, client: Any, servers: Sequence[Server], rows: Rows, timeout: float, progress: tqdm[Any]) -> None:
         """A sweep that keeps what comes in `rows`, and gives each image `timeout` seconds."""
-        self.made: Counter[str] = Counter({server.address: 0 for server in servers})
+        self.images_made: Counter[str] = Counter({server.address: 0 for server in servers})
         """How many images came from each server."""
         self._client = client
         self._idle = deque(servers)
@@ -80,7 +80,7 @@ class Sweep:
             self._keep(task, failed(task, body, server.address))
             return
         row, png = row_from(task, body, server.address)
-        self.made[server.address] += bool(png)
+        self.images_made[server.address] += bool(png)
         self._keep(task, row, png)
 
     def _lose(self, task: Task, fault: str) -> None:

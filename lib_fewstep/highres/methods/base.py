@@ -75,10 +75,10 @@ class Part(ABC):
 
     def summary(self, topology: Topology, when: tuple[int, ...], steps: int) -> Sentence:
         """What the page says of it, which acts on the steps `when`, counted from 0, of so many."""
-        known = {"method": self.title, "first": when[0] + 1, "last": when[-1] + 1, "steps": steps}
+        values = {"method": self.title, "first": when[0] + 1, "last": when[-1] + 1, "steps": steps}
         if len(when) == 1:
-            return Sentence("{method} on step {first} of {steps}", **known)
-        return Sentence("{method} on steps {first}-{last} of {steps}", **known)
+            return Sentence("{method} on step {first} of {steps}", **values)
+        return Sentence("{method} on steps {first}-{last} of {steps}", **values)
 
 
 Parts = tuple[Part, ...]

@@ -135,12 +135,12 @@ class Shrink(Part):
         return {inward: Scaling(before=(shrinker.down,)), outward: Scaling(before=(shrinker.up,))}
 
     def beside_others(self, moment: Moment) -> Shrink | None:
-        """Where somebody tells a feature map's size from the number of its tokens, it may only be halved."""
+        """Where another extension tells a feature map's size from the number of its tokens, it may only be halved."""
         size = moment.topology.size_at(self.places(moment.topology)[0], moment.latent_size)
-        counting = None if self.halves(size) else counting_tokens(moment.blocks.values())
-        if counting is None:
+        neighbour = None if self.halves(size) else counting_tokens(moment.blocks.values())
+        if neighbour is None:
             return self
-        why = f"{counting}, which tells a feature map's size from the number of its tokens"
+        why = f"{neighbour}, which tells a feature map's size from the number of its tokens"
         constant = replace(self, fade=0.0)
         if constant.halves(size):
             moment.note(f"smooth scaling yields to {why}")

@@ -247,16 +247,16 @@ def _raunet_spans(values: HiDiffusionSettings, target: Target) -> tuple[range, r
 def _idle_thresholds(
     given: Mapping[str, Any], values: HiDiffusionSettings, target: Target, steps: tuple[Parts, ...]
 ) -> Iterable[Sentence]:
-    met = {type(part) for parts in steps for part in parts}
+    acting = {type(part) for parts in steps for part in parts}
     if given.get("aggressive") and not values.aggressive and target.topology.family == "SDXL":
         yield Sentence("aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo")
     if values.aggressive and given.get("t2"):
         yield Sentence("t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps")
-    if values.aggressive and "t1" in given and Pool not in met:
+    if values.aggressive and "t1" in given and Pool not in acting:
         yield Sentence(
             "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
         )
-    if not met & {StridedDownsampler, Pool}:
+    if not acting & {StridedDownsampler, Pool}:
         yield Sentence(
             "RAU-Net changes none of the {steps} steps: its thresholds end before the first", steps=len(steps)
         )

@@ -35,7 +35,7 @@ class TabAccordion:
             self._connect_when_ready()
         return components
 
-    def caught(self, component: Any) -> None:
+    def take_field(self, component: Any) -> None:
         """Take what the host has just made, if it is one of the tab's fields."""
         elem_id = host.lists.elem_id_of(component)
         if elem_id and not self._connected:
@@ -45,10 +45,10 @@ class TabAccordion:
     def _connect_when_ready(self) -> None:
         if self._connected or not self.components:
             return
-        wanted = self.fields(self.tab)
-        if all(elem_id in self._fields for elem_id in wanted.values()):
+        needed = self.fields(self.tab)
+        if all(elem_id in self._fields for elem_id in needed.values()):
             self._connected = True
-            self.connect({name: self._fields[elem_id] for name, elem_id in wanted.items()})
+            self.connect({name: self._fields[elem_id] for name, elem_id in needed.items()})
 
     def make(self, tab: str) -> dict[str, Any]:
         """The components by name."""

@@ -16,6 +16,10 @@ class AroundPass:
     job's state has at most one pass of each subclass: the one that waits or runs.
     """
 
+    # On this instance and not on the sampler's class: the host makes new samplers for each job, so that nothing is left
+    # for another one or after a reload of the UI, even if this one never runs. `launch_sampling`, because it is the
+    # first place that knows the number of executed steps, and what is raised in it reaches the user.
+
     def __init__(self, p: Processing) -> None:
         """Around the next pass of the processing object `p`."""
         self._p = p
@@ -23,6 +27,8 @@ class AroundPass:
 
     def attach(self) -> None:
         """Put the wrapper on the sampler instead of one that never ran."""
+        # Read from `vars`: only another extension's wrapper is kept and put back, never the class's own method, which
+        # would then shadow later changes of the class.
         stale = state.find(self._p, type(self))
         if stale is not None:
             stale._detach()
@@ -36,23 +42,25 @@ class AroundPass:
         """Sample `steps` steps in between; what is raised here reaches the user."""
         self._steps = steps
         self._detach()
-        if state.find(self._p, type(self)) is not self:  # a later one has taken its place
-            return self._below(steps, func)
+        # A later pass may have taken this one's place while another extension's wrapper, which came after ours, kept a
+        # reference to it. Then the sampler does not show which of the two counts; the state does.
+        if state.find(self._p, type(self)) is not self:
+            return self._launch_without_us(steps, func)
         try:
             self.start()
-            return self._below(steps, func)
+            return self._launch_without_us(steps, func)
         finally:
             self.close()
             state.drop(self._p, type(self))
 
-    def _below(self, steps: int, func: Callable[[], Any]) -> Any:
-        """What would run without the wrapper, now: another's own wrapper, or what the sampler's class has."""
+    def _launch_without_us(self, steps: int, func: Callable[[], Any]) -> Any:
+        """What would run without the wrapper: one that another extension has put there before, or the class's own."""
         sampler = self._sampler
         if self._others_launch is not None:
             return self._others_launch(steps, func)
-        if "launch_sampling" in vars(sampler):  # of one that has come after ours, and calls it
+        if "launch_sampling" in vars(sampler):  # a wrapper that came after ours and has called it: not again
             return type(sampler).launch_sampling(sampler, steps, func)
-        return sampler.launch_sampling(steps, func)
+        return sampler.launch_sampling(steps, func)  # not by the class: the sampler may be a proxy of another one
 
     def start(self) -> None:
         """Before the first step."""
@@ -65,7 +73,7 @@ class AroundPass:
     def _detach(self) -> None:
         """Put back what was on the sampler before: its class's own method, or another extension's wrapper."""
         own = vars(self._sampler)
-        if own.get("launch_sampling") == self.launch:
+        if own.get("launch_sampling") == self.launch:  # otherwise a wrapper came after ours, which has to stay
             del own["launch_sampling"]
             if self._others_launch is not None:
                 own["launch_sampling"] = self._others_launch

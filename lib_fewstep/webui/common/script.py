@@ -50,8 +50,8 @@ class SettingsScript(scripts.Script):  # type: ignore[misc]  # the host's module
         return list(components.values())
 
     def after_component(self, component: Any, **kwargs: Any) -> None:
-        """Catch the tab's own fields, which the accordion follows or fills."""
-        self._accordion.caught(component)
+        """Give the accordion the tab's own fields, which it follows or fills."""
+        self._accordion.take_field(component)
 
     def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""

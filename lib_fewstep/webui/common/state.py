@@ -28,7 +28,7 @@ def put(p: Processing, entry: object) -> None:
 
 def drop(p: Processing, kind: type[Any]) -> None:
     """Forget the entry of a kind, if there is one."""
-    setattr(p, ATTRIBUTE, {known: entry for known, entry in _entries(p).items() if known is not kind})
+    setattr(p, ATTRIBUTE, {each: entry for each, entry in _entries(p).items() if each is not kind})
 
 
 def _entries(p: Processing) -> dict[type[Any], Any]:

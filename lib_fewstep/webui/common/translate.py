@@ -11,21 +11,21 @@ from lib_fewstep.webui.common import host
 
 def in_language(text: str) -> str:
     """A text of the page in the page's language; in English where that has no words for it."""
-    known = host.options.dictionary()
+    dictionary = host.options.dictionary()
     if not isinstance(text, Sentence):
-        return known.get(text, text)
+        return dictionary.get(text, text)
     values = {name: in_language(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}
-    said = known.get(text.template, text.template)
-    return said.format(**values) if _same_places(said, text.template) else text
+    translation = dictionary.get(text.template, text.template)
+    return translation.format(**values) if _fits(translation, text.template) else text
 
 
-def _same_places(said: str, template: str) -> bool:
-    """Whether a template, perhaps of another's file, has no other places than ours."""
+def _fits(translation: str, template: str) -> bool:
+    """Whether a translation, perhaps from somebody else's file, has no other placeholders than our template."""
     try:
-        return set(_places(said)) <= set(_places(template))
+        return set(_placeholders(translation)) <= set(_placeholders(template))
     except ValueError:
         return False
 
 
-def _places(template: str) -> Iterator[tuple[str, str | None, str | None]]:
+def _placeholders(template: str) -> Iterator[tuple[str, str | None, str | None]]:
     return ((name, form, how) for _, name, form, how in Formatter().parse(template) if name is not None)

@@ -1,4 +1,4 @@
-"""Axes of the WebUI's X/Y/Z plot: how they get there, and where their values lie."""
+"""Axes of the WebUI's X/Y/Z plot: how they are added, and where their values are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MakeAxes = Callable[[Any], list[Any]]
 """The axes made with the X/Y/Z script's module."""
 
 
-def add_when_there(make: MakeAxes) -> None:
+def add_axes(make: MakeAxes) -> None:
     """Add axes now, for a WebUI without a page, and before each making of the page, which has a new list.
 
     Without the X/Y/Z script nothing happens. Axes of the same label are replaced.
@@ -44,20 +44,20 @@ class AxisValues:
     by_script: Mapping[str, Mapping[str, Any]]
 
 
-def leave(p: Processing, script: str, **values: Any) -> None:
-    """Leave values for a script on a cell's processing object."""
+def set_axis_values(p: Processing, script: str, **values: Any) -> None:
+    """Set values of a script's settings for one cell of a plot, on the cell's processing object."""
     by_script = _by_script(p)
     state.put(p, AxisValues({**by_script, script: {**by_script.get(script, {}), **values}}))
 
 
-def values_of(p: Processing, script: str) -> Mapping[str, Any]:
-    """What the axes of a plot have left for a script; nothing outside of a plot."""
+def axis_values(p: Processing, script: str) -> Mapping[str, Any]:
+    """The values that the axes of a plot have set for a script; nothing outside of a plot."""
     return _by_script(p).get(script, {})
 
 
 def _by_script(p: Processing) -> Mapping[str, Mapping[str, Any]]:
-    left = state.find(p, AxisValues)
-    return {} if left is None else left.by_script
+    values = state.find(p, AxisValues)
+    return {} if values is None else values.by_script
 
 
 def choices(option: Option, shown: Any) -> list[str] | None:

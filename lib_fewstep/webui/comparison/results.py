@@ -33,7 +33,7 @@ def results(p: Processing, settings: ComparisonSettings, outcomes: list[Outcome]
     pictures = _pictures(outcomes, frame)
     cells = done if settings.images else []
     info = _infotext(p, settings, done)
-    made = Processed(
+    processed = Processed(
         p,
         [*pictures.values(), *(cell.images[0] for cell in cells)],
         p.seed,
@@ -43,13 +43,13 @@ def results(p: Processing, settings: ComparisonSettings, outcomes: list[Outcome]
         infotexts=[info] * len(pictures) + [cell.infotexts[0] for cell in cells],
         index_of_first_image=len(pictures),
     )
-    made.extra_generation_params = {**p.extra_generation_params, TITLE: csv_text(frame)}
+    processed.extra_generation_params = {**p.extra_generation_params, TITLE: csv_text(frame)}
     summary = [_summary(outcomes)]
     if shared.opts.grid_save and not p.do_not_save_grid:
-        summary.append(_saved(p, made, pictures, frame))
-    made.comments += f"{' '.join(map(in_language, summary))}\n"
+        summary.append(_saved(p, processed, pictures, frame))
+    processed.comments += f"{' '.join(map(in_language, summary))}\n"
     log.info("%s", " ".join(summary))
-    return made
+    return processed
 
 
 def _pictures(outcomes: list[Outcome], frame: pd.DataFrame) -> dict[str, Image]:
@@ -61,31 +61,33 @@ def _pictures(outcomes: list[Outcome], frame: pd.DataFrame) -> dict[str, Image]:
 
 
 def _title(outcomes: list[Outcome]) -> str:
-    made = next((outcome.details for outcome in outcomes if outcome.details), None)
-    return TITLE if made is None else f"{TITLE}: {made['model']}, {made['width']}x{made['height']}"
+    details = next((outcome.details for outcome in outcomes if outcome.details), None)
+    return TITLE if details is None else f"{TITLE}: {details['model']}, {details['width']}x{details['height']}"
 
 
 def _infotext(p: Processing, settings: ComparisonSettings, done: list[Processed]) -> str:
     """The first image's infotext, and what else there is to compare; settings at their defaults are left out."""
     if not done:
         return str(p.prompt)
-    said = {"Script": TITLE}
+    parameters = {"Script": TITLE}
     for name, option in options_of(ComparisonSettings).items():
         value = getattr(settings, name)
         if value != getattr(ComparisonSettings(), name):
-            said[option.infotext] = listed(value) if isinstance(value, tuple) else str(value)
-    return ", ".join([done[0].infotexts[0], *(f"{key}: {infotext_utils.quote(text)}" for key, text in said.items())])
+            parameters[option.infotext] = listed(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(
+        [done[0].infotexts[0], *(f"{key}: {infotext_utils.quote(text)}" for key, text in parameters.items())]
+    )
 
 
-def _saved(p: Processing, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Sentence:
+def _saved(p: Processing, processed: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Sentence:
     """Save pictures and table; says where the table is, or why it is nowhere."""
     try:
-        return Sentence("The table is {path}.", path=_save(p, made, pictures, frame))
+        return Sentence("The table is {path}.", path=_save(p, processed, pictures, frame))
     except (OSError, ValueError) as error:  # half a character of a prompt is no UTF-8
         return Sentence("Nothing is saved: {error}.", error=error)
 
 
-def _save(p: Processing, made: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:
+def _save(p: Processing, processed: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:
     """Save pictures and table; returns the table's path."""
     paths = [
         images.save_image(
@@ -95,9 +97,9 @@ def _save(p: Processing, made: Processed, pictures: dict[str, Image], frame: pd.
             seed=p.seed,
             prompt=p.prompt,
             extension=shared.opts.grid_format,
-            info=made.info,
+            info=processed.info,
             grid=True,
-            p=made,
+            p=processed,
         )[0]
         for name, picture in pictures.items()
     ]
@@ -108,11 +110,11 @@ def _save(p: Processing, made: Processed, pictures: dict[str, Image], frame: pd.
 
 def _summary(outcomes: list[Outcome]) -> Sentence:
     failed = [outcome for outcome in outcomes if outcome.error and outcome.error != NOT_RUN]
-    left = sum(outcome.error == NOT_RUN for outcome in outcomes)
-    done = len(outcomes) - len(failed) - left
+    not_run = sum(outcome.error == NOT_RUN for outcome in outcomes)
+    done = len(outcomes) - len(failed) - not_run
     parts = [Sentence("{done} of {all} cells done", done=done, all=len(outcomes))]
     if failed:
         parts.append(Sentence("{count} failed ({error})", count=len(failed), error=failed[0].error))
-    if left:
-        parts.append(Sentence("{count} not run", count=left))
+    if not_run:
+        parts.append(Sentence("{count} not run", count=not_run))
     return Sentence("{title}: {parts}.", title=TITLE, parts=joined(parts))

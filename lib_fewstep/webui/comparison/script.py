@@ -42,11 +42,11 @@ class ComparisonScript(scripts.Script):  # type: ignore[misc]  # the host's modu
     def ui(self, is_img2img: bool) -> list[Any]:
         """The components are the script's arguments, in the settings' order."""
         tab = "img2img" if is_img2img else "txt2img"
-        made: dict[str, Any] = {}
+        components: dict[str, Any] = {}
         for row in _ROWS:
             with gr.Row():
-                made |= {name: _component(tab, name) for name in row}
-        components = {name: made[name] for name in FIELDS}
+                components |= {name: _component(tab, name) for name in row}
+        components = {name: components[name] for name in FIELDS}
         self.infotext_fields = [(component, partial(pasted, name)) for name, component in components.items()]
         self.paste_field_names: list[str] = []
         return list(components.values())

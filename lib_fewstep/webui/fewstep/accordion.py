@@ -30,10 +30,12 @@ class FewStepAccordion(TabAccordion):
 
     def make(self, tab: str) -> dict[str, Any]:
         """The components, in the order of the page."""
-        made: dict[str, Any] = {"enabled": InputAccordion(False, label="Few-Step", elem_id=_elem_id(tab, "enabled"))}
-        with made["enabled"]:
+        components: dict[str, Any] = {
+            "enabled": InputAccordion(False, label="Few-Step", elem_id=_elem_id(tab, "enabled"))
+        }
+        with components["enabled"]:
             with gr.Row():
-                made |= {name: _component(tab, name) for name in ("preset", "guidance", "gamma")}
+                components |= {name: _component(tab, name) for name in ("preset", "guidance", "gamma")}
             with gr.Row():
                 self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
                 self.use = gr.Button(
@@ -44,19 +46,19 @@ class FewStepAccordion(TabAccordion):
                     elem_id=_elem_id(tab, "use"),
                     elem_classes=["fewstep-use"],
                 )
-            made["timesteps"] = _component(tab, "timesteps")
+            components["timesteps"] = _component(tab, "timesteps")
             with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
-                made |= _parts(tab, "prior")
+                components |= _parts(tab, "prior")
             inverting = gr.Accordion(
                 "CFG++ inversion", open=False, visible=tab == "img2img", elem_id=_elem_id(tab, "inversion")
             )
             with inverting:
-                made |= {"invert": _component(tab, "invert"), **_parts(tab, "invert")}
+                components |= {"invert": _component(tab, "invert"), **_parts(tab, "invert")}
                 self.read = gr.Button("Read from the image's infotext", elem_id=_elem_id(tab, "invert_read"))
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
-        made["guidance"].value = host.options.setting_shown("guidance")
-        made["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings
-        return {name: made[name] for name in _FIELDS}
+        components["guidance"].value = host.options.setting_shown("guidance")
+        components["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings
+        return {name: components[name] for name in _FIELDS}
 
     def fields(self, tab: str) -> dict[str, str]:
         """What a preset fills and what tells which one fits; in img2img the picture."""
@@ -68,8 +70,8 @@ class FewStepAccordion(TabAccordion):
         own, prompt = self.components, fields["prompt"]
         quietly = {"show_progress": False, "queue": False}
         filled = [*(fields[name] for name in _FILLED), own["gamma"], own["timesteps"]]
-        own["preset"].input(_filled, [own["preset"], own["timesteps"]], filled, **quietly)
-        self.use.click(_used, [prompt, own["timesteps"]], [own["preset"], *filled], **quietly)
+        own["preset"].input(_fill, [own["preset"], own["timesteps"]], filled, **quietly)
+        self.use.click(_fill_recognised, [prompt, own["timesteps"]], [own["preset"], *filled], **quietly)
         events = [own["enabled"].change, own["preset"].change, prompt.change]
         refresh_on(events, self.refresh, _line, [own["preset"], prompt], [self.line, self.use])
         if self.tab == "img2img":
@@ -80,16 +82,16 @@ class FewStepAccordion(TabAccordion):
 def _line(name: str, prompt: str) -> list[Any]:
     """Which preset fits model and prompt and why, or what the chosen one is for; and whether the button is shown."""
     recognised, chosen = _recognised(prompt), PRESETS.get(name)
-    said, offered = _said(recognised, chosen), recognised is not None and recognised.preset is not chosen
-    return [html.escape(in_language(said)), gr.update(visible=offered)]
+    sentence, offered = _sentence(recognised, chosen), recognised is not None and recognised.preset is not chosen
+    return [html.escape(in_language(sentence)), gr.update(visible=offered)]
 
 
-def _said(recognised: Recognised | None, chosen: Preset | None) -> Sentence:
+def _sentence(recognised: Recognised | None, chosen: Preset | None) -> Sentence:
     if recognised is not None:
-        known = {"because": recognised.because, "preset": recognised.preset.name, "summary": recognised.preset.summary}
+        values = {"because": recognised.because, "preset": recognised.preset.name, "summary": recognised.preset.summary}
         if recognised.preset is chosen:
-            return Sentence("{preset}: {summary}. It fits, because {because}.", **known)
-        return Sentence('The preset "{preset}" ({summary}) fits, because {because}.', **known)
+            return Sentence("{preset}: {summary}. It fits, because {because}.", **values)
+        return Sentence('The preset "{preset}" ({summary}) fits, because {because}.', **values)
     if chosen is not None:
         return Sentence(
             "{preset}: {summary}. {help}", preset=chosen.name, summary=chosen.summary, help=in_language(chosen.help)
@@ -104,16 +106,16 @@ def _recognised(prompt: str) -> Recognised | None:
     return recognise(host.model.checkpoint_name(), host.job.loras_in(prompt))
 
 
-def _used(prompt: str, timesteps: str) -> list[Any]:
+def _fill_recognised(prompt: str, timesteps: str) -> list[Any]:
     """What pressing the button makes of the preset and of the fields that it fills."""
     recognised = _recognised(prompt)
     if recognised is None:
         return [gr.update()] * (len(_FILLED) + 3)
     name = recognised.preset.name
-    return [name, *_filled(name, timesteps)]
+    return [name, *_fill(name, timesteps)]
 
 
-def _filled(name: str, timesteps: str) -> list[Any]:
+def _fill(name: str, timesteps: str) -> list[Any]:
     """What choosing a preset makes of sampler, schedule, steps, CFG, gamma and timesteps.
 
     Choosing none leaves all but the timesteps that a preset has put there: they would go on setting the steps.
@@ -132,10 +134,10 @@ def _timesteps(preset: Preset) -> str:
 
 def _original(picture: Any) -> list[Any]:
     """Prompt, negative prompt and steps that a picture's infotext says; nothing where it has none."""
-    said = {} if picture is None else host.images.infotext_of(picture)
-    if not said:
+    parameters = {} if picture is None else host.images.infotext_of(picture)
+    if not parameters:
         return [gr.update()] * 3
-    return [said.get("Prompt", ""), said.get("Negative prompt", ""), steps_in(said) or gr.update()]
+    return [parameters.get("Prompt", ""), parameters.get("Negative prompt", ""), steps_in(parameters) or gr.update()]
 
 
 def _parts(tab: str, whole: str) -> dict[str, Any]:

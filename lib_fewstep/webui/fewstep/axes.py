@@ -13,10 +13,12 @@ from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.prompt_files import prompts_from
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.common.xyz import choices, confirming, kind, leave, values_of
+from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, kind, set_axis_values
 from lib_fewstep.webui.fewstep.prior_files import NO_PRIOR, saved_priors, statistics
 
-AXES = "Few-Step"
+SCRIPT = "Few-Step"
+"""Whose settings the axes set."""
+
 _OPTIONS = options_of(FewStepSettings)
 _SHOWN_PROMPT = 60
 _KEPT_BY_AXIS = {"Sampler": "sampler", "Schedule type": "schedule", "Steps": "steps", "CFG Scale": "cfg"}
@@ -55,7 +57,7 @@ def _axis(
     offered: Callable[[], list[str]] | None = None,
 ) -> Any:
     label = f"[Few-Step] {name.capitalize()}"
-    known, fields = choices(_OPTIONS[name], ""), page_fields(FewStepSettings)
+    own_choices, fields = choices(_OPTIONS[name], ""), page_fields(FewStepSettings)
 
     def read(value: Any) -> Any:
         return getattr(FewStepSettings(**{name: from_value(value)}), name)
@@ -63,14 +65,14 @@ def _axis(
     def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
         if before is not None:
             before(p)
-        leave(p, AXES, **{name: read(value)})
+        set_axis_values(p, SCRIPT, **{name: read(value)})
 
     return xyz.AxisOption(
         label,
         kind(fields[name].shown if name in fields else ""),
         apply,
         confirm=confirming(label, read),
-        choices=offered or (None if known is None else lambda: known),
+        choices=offered or (None if own_choices is None else lambda: own_choices),
     )
 
 
@@ -83,7 +85,7 @@ def _keep_what_is_plotted(p: Processing) -> None:
 def _keep(p: Processing, label: str) -> None:
     """A preset leaves alone what the axis of that label changes."""
     if label in _KEPT_BY_AXIS:
-        leave(p, AXES, keep=(*values_of(p, AXES).get("keep", ()), _KEPT_BY_AXIS[label]))
+        set_axis_values(p, SCRIPT, keep=(*axis_values(p, SCRIPT).get("keep", ()), _KEPT_BY_AXIS[label]))
 
 
 def _refuse_steps(p: Processing) -> None:  # noqa: ARG001 (as `before` is called)
@@ -131,13 +133,13 @@ def _apply_prompt(p: Processing, prompt: Prompt, values: Any) -> None:  # noqa: 
     """The prompt, and of what its file says besides whatever no other axis of the plot changes."""
     p.prompt = prompt.text
     plotted = host.lists.plotted_axes()
-    said = {
+    values_by_axis = {
         "Seed": ("seed", prompt.seed),
         "Steps": ("steps", prompt.steps),
         "CFG Scale": ("cfg_scale", prompt.cfg),
         "Sampler": ("sampler_name", prompt.sampler),
     }
-    for axis, (name, value) in said.items():
+    for axis, (name, value) in values_by_axis.items():
         if value is not None and axis not in plotted:
             setattr(p, name, value)
             _keep(p, axis)

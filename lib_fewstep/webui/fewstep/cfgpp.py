@@ -19,7 +19,7 @@ from lib_fewstep.webui.common.host.protocols import Denoiser, Img2Img
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.infotext import infotext_of_inversion, steps_in
-from lib_fewstep.webui.fewstep.job import job_of
+from lib_fewstep.webui.fewstep.request import request_of
 
 INVERTING = tuple(entry.label for entry in ENTRIES if entry.cfgpp and not entry.adds_noise)
 """The samplers that can follow an inversion."""
@@ -33,12 +33,12 @@ class HostDenoiser:
     def __init__(self, denoiser: Denoiser) -> None:
         """Around the denoiser of one pass."""
         self._denoiser = denoiser
-        self._seen: tuple[Tensor, Tensor]
+        self._last_input: tuple[Tensor, Tensor]
         self._checked = False
 
     def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
         """One evaluation: the guided image."""
-        self._seen = x, sigma
+        self._last_input = x, sigma
         image: Tensor = self._denoiser(x, sigma, **conditions)
         if not self._checked:
             self._checked = True
@@ -50,7 +50,7 @@ class HostDenoiser:
         kept, conditional = self._denoiser.last_noise_uncond, self._denoiser.sampler.last_latent
         if kept is None or self._denoiser.mask is not None:
             return
-        x, sigma = self._seen
+        x, sigma = self._last_input
         if is_noise(kept, x, sigma[:, None, None, None], guided, conditional, strength):
             raise Refusal(
                 "CFG++ is not allowed on this host: it keeps the predicted noise where the WebUI 1.10 keeps the "
@@ -68,7 +68,7 @@ class HostDenoiser:
         kept = self._denoiser.last_noise_uncond
         if kept is None:
             return None
-        x, sigma = self._seen
+        x, sigma = self._last_input
         return host.denoiser.kept_in_mask(self._denoiser, self._denoiser.get_pred_x0(x, kept, sigma), sigma)
 
     @last_noise_uncond.setter
@@ -76,7 +76,7 @@ class HostDenoiser:
         self._denoiser.last_noise_uncond = value
 
 
-class HeldDenoiser(HostDenoiser):
+class FrozenDenoiser(HostDenoiser):
     """A denoiser whose evaluations do not count as steps: prompts, refiner and methods stay at the first one."""
 
     def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
@@ -90,21 +90,21 @@ class HeldDenoiser(HostDenoiser):
 def cfgpp_pass(
     entry: Entry, denoiser: Denoiser, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], eta: float
 ) -> Iterator[tuple[HostDenoiser, Tensor]]:
-    """Denoiser and start of a pass that reads the CFG slider as the job wants it; the host's denoiser is restored."""
+    """Denoiser and start of a pass that reads the CFG slider as the request says; the host's denoiser is restored."""
     p = denoiser.p
     if host.job.edits_by_image_cfg(p):
         raise Refusal(
             f"image CFG scale = {p.image_cfg_scale:g} is not allowed with {entry.label}: it must be 1, "
             "because CFG++ has one guidance."
         )
-    job, cfg = job_of(p), extra_args["cond_scale"]
-    factor = _factor(job.settings.guidance, entry.function, sigmas, eta)
+    request, cfg = request_of(p), extra_args["cond_scale"]
+    factor = _factor(request.settings.guidance, entry.function, sigmas, eta)
     log.info(
         "%s: CFG %g is lambda %.3g (%s, %d steps).",
         entry.label,
         cfg,
         cfg * factor,
-        job.settings.guidance,
+        request.settings.guidance,
         len(sigmas) - 1,
     )
     before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
@@ -113,8 +113,8 @@ def cfgpp_pass(
         with host.denoiser.every_uncond(extra_args) as skipping:
             if skipping:
                 log.info("%s needs every unconditional image; off for this pass: %s.", entry.label, ", ".join(skipping))
-            if job.settings.invert is not None:
-                x = _inverted(job.settings, job.settings.invert, denoiser, x, sigmas, extra_args)
+            if request.settings.invert is not None:
+                x = _inverted(request.settings, request.settings.invert, denoiser, x, sigmas, extra_args)
             denoiser.cond_scale_miltiplier = before[0] * factor
             yield HostDenoiser(denoiser), x
     finally:
@@ -149,8 +149,8 @@ def _inverted(
     conditions = host.job.conditions(p, prompt, negative_prompt, len(images), steps)
     p.extra_generation_params.update(infotext_of_inversion(InvertSettings(prompt, negative_prompt, steps)))
     denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
-    with host.denoiser.held(denoiser):
-        return invert_cfgpp(HeldDenoiser(denoiser), images, grid, {**extra_args, **conditions})
+    with host.denoiser.frozen(denoiser):
+        return invert_cfgpp(FrozenDenoiser(denoiser), images, grid, {**extra_args, **conditions})
 
 
 def _original(settings: InvertSettings, p: Img2Img, steps: int) -> tuple[str, str, int]:

@@ -26,26 +26,26 @@ def guided(samplers: Iterable[str]) -> bool:
 def infotext(settings: FewStepSettings, samplers: list[str], own_guidance: str) -> dict[str, Any]:
     """What the infotext says of settings: whatever these samplers use that is not at its default.
 
-    Where `own_guidance`, the WebUI's setting, is another than the built-in one, the guidance is always said.
+    Where `own_guidance`, the WebUI's setting, is another than the built-in one, the guidance is always written.
     """
     default = FewStepSettings()
     takes_gamma = any(entry.takes_gamma for entry in entries_of(samplers))
-    said_guidance = guided(samplers) and {settings.guidance, own_guidance} != {default.guidance}
-    said: dict[str, Any] = {
+    writes_guidance = guided(samplers) and {settings.guidance, own_guidance} != {default.guidance}
+    parameters: dict[str, Any] = {
         _KEYS["preset"]: settings.preset if settings.preset != default.preset else None,
-        _KEYS["guidance"]: settings.guidance if said_guidance else None,
+        _KEYS["guidance"]: settings.guidance if writes_guidance else None,
         _KEYS["gamma"]: settings.gamma if takes_gamma and settings.gamma != GAMMA else None,
         _KEYS["timesteps"]: " ".join(map(str, settings.timesteps)) or None,
     }
     if settings.prior is not None:
         name = settings.prior.statistics or settings.prior.save
-        said[_KEYS["prior"]] = PriorSettings.file(name) if name else _REFERENCE_IMAGES
-    return {key: value for key, value in said.items() if value is not None}
+        parameters[_KEYS["prior"]] = PriorSettings.file(name) if name else _REFERENCE_IMAGES
+    return {key: value for key, value in parameters.items() if value is not None}
 
 
-def infotext_of_inversion(made: InvertSettings) -> dict[str, Any]:
-    """What the infotext says of an inversion that has been done."""
-    return {_INVERT[name]: value for name, value in vars(made).items() if value not in (None, "")}
+def infotext_of_inversion(used: InvertSettings) -> dict[str, Any]:
+    """What the infotext says of an inversion, with the values that it has used."""
+    return {_INVERT[name]: value for name, value in vars(used).items() if value not in (None, "")}
 
 
 def steps_in(parameters: Mapping[str, str]) -> int | None:

@@ -18,11 +18,11 @@ from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.cfgpp import cfgpp_pass
-from lib_fewstep.webui.fewstep.job import job_of
+from lib_fewstep.webui.fewstep.request import request_of
 
 
 def hosted(entry: Entry) -> SampleFunction:
-    """An entry's function as the host calls it: with the host's noise, the job's gamma and guidance."""
+    """An entry's function as the host calls it: with the host's noise, the request's gamma and guidance."""
 
     @wraps(entry.function)
     def run(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **options: Any) -> Tensor:
@@ -32,9 +32,9 @@ def hosted(entry: Entry) -> SampleFunction:
                 "which its steps are wrong; it must be one of the WebUI's own."
             )
         if entry.adds_noise and options.get("noise_sampler") is None:
-            options["noise_sampler"] = lambda sigma, following: host.denoiser.next_noise(model.p)
+            options["noise_sampler"] = lambda sigma, sigma_next: host.denoiser.next_noise(model.p)
         if entry.takes_gamma:
-            options["gamma"] = job_of(model.p).gamma
+            options["gamma"] = request_of(model.p).gamma
         if not entry.cfgpp:
             return entry.function(model, x, sigmas, extra_args, **options)
         try:
@@ -73,7 +73,7 @@ def unregister() -> None:
     sd_samplers.all_samplers[:] = [entry for entry in sd_samplers.all_samplers if entry.name not in labels]
     for name in [name for name, entry in sd_samplers.all_samplers_map.items() if entry.name in labels]:
         del sd_samplers.all_samplers_map[name]
-    names = {name for known, (label, _) in GRIDS.items() for name in (known, label)}
+    names = {either for name, (label, _) in GRIDS.items() for either in (name, label)}
     sd_schedulers.schedulers[:] = [entry for entry in sd_schedulers.schedulers if entry.name not in names]
     for name in names:
         sd_schedulers.schedulers_map.pop(name, None)
@@ -98,9 +98,9 @@ GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", 
 
 def check_hires_grid(p: Processing) -> None:
     """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
-    plan = host.job.hires_plan(p)
-    if plan is not None and plan.schedule in GRIDS and plan.steps > 0:
-        GRIDS[plan.schedule][1](plan.steps)
+    schedule = host.job.hires_schedule(p)
+    if schedule is not None and schedule.name in GRIDS and schedule.steps > 0:
+        GRIDS[schedule.name][1](schedule.steps)
 
 
 def _schedulers() -> list[Any]:

@@ -17,24 +17,24 @@ from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.cfgpp import INVERTING
-from lib_fewstep.webui.fewstep.job import FewStepJob, job_of
 from lib_fewstep.webui.fewstep.prior_files import statistics
+from lib_fewstep.webui.fewstep.request import FewStepRequest, request_of
 
 MOST_PRIOR_STEPS = 2
-_ENTRANCES = ("sample", "sample_img2img")
+_SAMPLE_METHODS = ("sample", "sample_img2img")
 _CHANGED = ("get_sigmas", "func")
 
 
 def attach(p: Processing) -> None:
-    """Wrap the entrances of the sampler that is about to run; what is raised there reaches the user."""
-    for name in _ENTRANCES:
-        entrance = getattr(p.sampler, name)
-        if not isinstance(entrance, _Entrance):
-            setattr(p.sampler, name, _Entrance(entrance, from_noise=name == "sample"))
+    """Wrap the methods by which the host samples with `p.sampler`; what is raised there reaches the user."""
+    for name in _SAMPLE_METHODS:
+        method = getattr(p.sampler, name)
+        if not isinstance(method, _SampleWrapper):
+            setattr(p.sampler, name, _SampleWrapper(method, from_noise=name == "sample"))
 
 
-class _Entrance:
-    """One of the sampler's own entrances, with what the job of the moment changes about the pass."""
+class _SampleWrapper:
+    """One of these methods, with what the request changes about the pass."""
 
     def __init__(self, own: Callable[..., Tensor], *, from_noise: bool) -> None:
         self._own, self._from_noise = own, from_noise
@@ -44,7 +44,7 @@ class _Entrance:
         sampler = vars(p.sampler)
         before = {name: sampler[name] for name in _CHANGED if name in sampler}
         try:
-            changes = _prepared(job_of(p), p, from_noise=self._from_noise)
+            changes = _prepare(request_of(p), p, from_noise=self._from_noise)
             return self._own(p, *args, **{**kwargs, **changes})
         except SettingError as refusal:
             raise Refusal(f"Few-Step: {refusal}") from refusal
@@ -54,33 +54,33 @@ class _Entrance:
             sampler.update(before)
 
 
-def _prepared(job: FewStepJob, p: Processing, *, from_noise: bool) -> dict[str, Any]:
-    """Put onto the sampler what the job changes; returns arguments for its entrance."""
-    if job.refusal is not None:
-        raise SettingError(job.refusal)
-    if job.settings.invert is not None:
+def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dict[str, Any]:
+    """Put onto the sampler what the request changes; returns arguments for its method."""
+    if request.refusal is not None:
+        raise SettingError(request.refusal)
+    if request.settings.invert is not None:
         _check_inversion(p)
-    if job.settings.prior is not None and not p.is_hr_pass:
+    if request.settings.prior is not None and not p.is_hr_pass:
         _check_prior(p)
-        job.prior = job.prior or statistics(job.settings.prior)
-        p.sampler.func = _started(p.sampler.func, job.prior)
-    timesteps = list(job.settings.timesteps)
+        request.prior = request.prior or statistics(request.settings.prior)
+        p.sampler.func = _starting_from(p.sampler.func, request.prior)
+    timesteps = list(request.settings.timesteps)
     if not timesteps:
         return {}
     _check_schedule(p, "timesteps", timesteps)
     if not from_noise:
         timesteps = at_or_below(timesteps, host.job.denoising_strength(p))
-    p.sampler.get_sigmas = lambda _, steps: _ending(timesteps, steps, p.sampler.model_wrap)
+    p.sampler.get_sigmas = lambda _, steps: _ending_with(timesteps, steps, p.sampler.model_wrap)
     return {"steps": len(timesteps)}
 
 
-def _ending(timesteps: list[int], steps: int, inner_model: Any) -> Tensor:
+def _ending_with(timesteps: list[int], steps: int, inner_model: Any) -> Tensor:
     """A schedule of `steps` steps that ends with custom timesteps; what is before them is never run."""
     sigmas = sigmas_at(timesteps, inner_model)
     return torch.cat([sigmas[:1].expand(max(steps - len(timesteps), 0)), sigmas])
 
 
-def _started(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tensor]:
+def _starting_from(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tensor]:
     """A sampler's function that starts from the prior instead of from noise alone."""
 
     @wraps(sample)

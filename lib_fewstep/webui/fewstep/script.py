@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import script_callbacks
 
-from lib_fewstep.sampling.presets import Planned, advice, recognise
+from lib_fewstep.sampling.presets import RunSettings, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui.common import host, state
@@ -15,13 +15,13 @@ from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.translate import in_language
-from lib_fewstep.webui.common.xyz import add_when_there, values_of
+from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.fewstep import samplers, settings_page
 from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
 from lib_fewstep.webui.fewstep.arguments import few_step_settings, with_preset
-from lib_fewstep.webui.fewstep.axes import AXES, few_step_axes, with_axes
+from lib_fewstep.webui.fewstep.axes import SCRIPT, few_step_axes, with_axes
 from lib_fewstep.webui.fewstep.infotext import PASTING, guided, infotext
-from lib_fewstep.webui.fewstep.job import FewStepJob
+from lib_fewstep.webui.fewstep.request import FewStepRequest
 from lib_fewstep.webui.fewstep.sampling_pass import attach
 
 
@@ -30,7 +30,7 @@ class FewStepScript(SettingsScript):
 
     script_title = "Few-Step"
     settings = FewStepSettings
-    request = FewStepJob
+    request = FewStepRequest
     accordion = FewStepAccordion
     pasting = PASTING
     not_sent = ("prior_images",)  # gradio cannot hand on uploaded files
@@ -39,23 +39,23 @@ class FewStepScript(SettingsScript):
         """Read the arguments, and say what will go wrong."""
         forget(FewStepSettings, p.extra_generation_params)
         super().process(p, *args)
-        _advise(p, state.find(p, FewStepJob))
+        _advise(p, state.find(p, FewStepRequest))
 
-    def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepJob | None:
+    def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest | None:
         """The settings of arguments and axes, with a preset's values on the processing object."""
-        plotted, guidance = values_of(p, AXES), _own_guidance(p)
+        plotted, guidance = axis_values(p, SCRIPT), _own_guidance(p)
         settings = with_axes(few_step_settings(args, guidance), plotted)
         if not settings.enabled and settings.guidance == FewStepSettings().guidance:
             _check_hires(p, settings)
             return None
         from_page = bool(args) and isinstance(args[0], bool)
-        settings = _start(p, settings, guidance, by_name="preset" in plotted or not from_page)
+        settings = _filled_in(p, settings, guidance, by_name="preset" in plotted or not from_page)
         _check_hires(p, settings)
-        return FewStepJob(settings)
+        return FewStepRequest(settings)
 
     def process_before_every_sampling(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """Get the sampler of the pass that is about to start ready."""
-        if state.find(p, FewStepJob) is not None:
+        if state.find(p, FewStepRequest) is not None:
             attach(p)
 
 
@@ -64,8 +64,8 @@ def _own_guidance(p: Processing) -> str:
     return str(host.options.setting("guidance")) if guided(_samplers_of(p)) else FewStepSettings().guidance
 
 
-def _start(p: Processing, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
-    """The settings with a preset's values, of which the job takes its part, as does the infotext."""
+def _filled_in(p: Processing, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
+    """The settings with a preset's values; their steps are set on the job, and they are written into its infotext."""
     if by_name:
         settings = with_preset(p, settings)
     if settings.timesteps:
@@ -87,21 +87,21 @@ def _samplers_of(p: Processing) -> list[str]:
     return [name for name in (p.sampler_name, host.job.hires_sampler(p)) if name]
 
 
-def _advise(p: Processing, job: FewStepJob | None) -> None:
+def _advise(p: Processing, request: FewStepRequest | None) -> None:
     """Say once, under the image and in the log, what will go wrong."""
-    settings = job.settings if job is not None else FewStepSettings(enabled=False)
-    planned = Planned(
+    settings = request.settings if request is not None else FewStepSettings(enabled=False)
+    run = RunSettings(
         p.sampler_name,
         host.job.schedule_label(p),
         p.steps,
         p.cfg_scale,
         negative_prompt=any(p.all_negative_prompts),
-        custom=settings.enabled and bool(settings.timesteps),
-        whole=not host.job.is_img2img(p),
+        custom_timesteps=settings.enabled and bool(settings.timesteps),
+        from_noise=not host.job.is_img2img(p),
         prior=settings.prior is not None,
     )
     recognised = recognise(host.model.checkpoint_name(), host.job.loras_in(*p.all_prompts))
-    for sentence in advice(planned, recognised, settings.chosen if settings.enabled else None):
+    for sentence in advice(run, recognised, settings.chosen if settings.enabled else None):
         p.comment(f"Few-Step: {in_language(sentence)}")
         log.info("%s", sentence)
 
@@ -111,5 +111,5 @@ def register() -> None:
     settings_page.register()
     samplers.register()
     script_callbacks.on_before_ui(samplers.hide)
-    add_when_there(few_step_axes)
+    add_axes(few_step_axes)
     script_callbacks.on_script_unloaded(samplers.unregister)

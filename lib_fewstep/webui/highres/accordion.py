@@ -16,7 +16,7 @@ from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, ref
 from lib_fewstep.webui.common.component import component
 from lib_fewstep.webui.highres.arguments import highres_settings
 from lib_fewstep.webui.highres.passes import FIELDS, passes_of
-from lib_fewstep.webui.highres.preview import forecast
+from lib_fewstep.webui.highres.preview import preview
 
 _OPTIONS = options_of(HighResSettings)
 _FIELDS = page_fields(HighResSettings)
@@ -37,20 +37,22 @@ class HighResAccordion(TabAccordion):
 
     def make(self, tab: str) -> dict[str, Any]:
         """The components by setting, in the settings' order."""
-        made: dict[str, Any] = {"enabled": InputAccordion(False, label="HiDiffusion", elem_id=_elem_id(tab, "enabled"))}
-        with made["enabled"]:
+        components: dict[str, Any] = {
+            "enabled": InputAccordion(False, label="HiDiffusion", elem_id=_elem_id(tab, "enabled"))
+        }
+        with components["enabled"]:
             with gr.Row():
-                made |= {name: _component(tab, name) for name in ("method", "preset")}
+                components |= {name: _component(tab, name) for name in ("method", "preset")}
             self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
             with gr.Accordion("When it acts", open=False, elem_id=_elem_id(tab, "when")), gr.Row():
-                made |= {name: _component(tab, name) for name in ("passes", "trained_size")}
+                components |= {name: _component(tab, name) for name in ("passes", "trained_size")}
             with gr.Accordion("Manual settings", visible=False, elem_id=_elem_id(tab, "manual")) as manual:
-                self.folds = [manual, *(_group(tab, method, made) for method in _METHODS)]
+                self.folds = [manual, *(_group(tab, method, components) for method in _METHODS)]
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
             self.source = {name: _from_script(label) for name, label in _SOURCE.items()} if tab == "img2img" else {}
-        made["passes"].value = host.options.setting_shown("passes")
-        made["passes"].do_not_save_to_config = True  # its default is in the WebUI's settings
-        return {name: made[name] for name in _OPTIONS}
+        components["passes"].value = host.options.setting_shown("passes")
+        components["passes"].do_not_save_to_config = True  # its default is in the WebUI's settings
+        return {name: components[name] for name in _OPTIONS}
 
     def fields(self, tab: str) -> dict[str, str]:
         """Whatever says which passes the tab would start."""
@@ -76,32 +78,32 @@ class HighResAccordion(TabAccordion):
 def _state(tab: str, names: Sequence[str]) -> Callable[..., list[Any]]:
     """What the values of the page, which have these names, make of the line and of what is folded away."""
 
-    def state(*values: Any) -> list[Any]:
-        held = dict(zip(names, values, strict=True))
-        folds = [gr.update(visible=held["preset"] == "Manual")]
-        return [_line(tab, held), *folds, *(gr.update(visible=held["method"] == own) for own in _METHODS)]
+    def state(*inputs: Any) -> list[Any]:
+        values = dict(zip(names, inputs, strict=True))
+        folds = [gr.update(visible=values["preset"] == "Manual")]
+        return [_line(tab, values), *folds, *(gr.update(visible=values["method"] == own) for own in _METHODS)]
 
     return state
 
 
-def _line(tab: str, held: dict[str, Any]) -> str:
+def _line(tab: str, values: dict[str, Any]) -> str:
     """What the line says, as if the accordion were open; nothing while a number is being typed."""
-    if None in held.values():
+    if None in values.values():
         return ""
     try:
-        own = [held[name] for name in _OPTIONS if name != "enabled"]
-        return forecast(highres_settings([True, *own]), passes_of(tab, held))
+        own = [values[name] for name in _OPTIONS if name != "enabled"]
+        return preview(highres_settings([True, *own]), passes_of(tab, values))
     except SettingError as refusal:
         return html.escape(str(refusal))
 
 
-def _group(tab: str, method: str, made: dict[str, Any]) -> gr.Group:
-    """The components of a method alone, which are added to those that are `made`."""
+def _group(tab: str, method: str, components: dict[str, Any]) -> gr.Group:
+    """The components of a method alone, which are added to the `components` that there are."""
     with gr.Group(visible=method == _FIELDS["method"].shown) as group:
         names = [name for name, option in _OPTIONS.items() if option.group == method]
         for first in range(0, len(names), _IN_A_ROW):
             with gr.Row():
-                made |= {name: _component(tab, name) for name in names[first : first + _IN_A_ROW]}
+                components |= {name: _component(tab, name) for name in names[first : first + _IN_A_ROW]}
     return group
 
 

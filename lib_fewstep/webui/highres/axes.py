@@ -12,13 +12,15 @@ from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.xyz import choices, confirming, from_axis, kind, leave, or_refuse, values_of
+from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, from_axis, kind, or_refuse, set_axis_values
 
-AXES = "HiDiffusion"
+SCRIPT = "HiDiffusion"
+"""Whose settings the axes set."""
+
 _OPTIONS = options_of(HighResSettings)
 
 
-def hires_axes(xyz: Any) -> list[Any]:
+def highres_axes(xyz: Any) -> list[Any]:
     """One axis for each setting, made with the X/Y/Z script's module."""
     return [_axis(xyz, name) for name in NAMES]
 
@@ -61,9 +63,9 @@ def _axis(xyz: Any, name: str) -> Any:
         return checked
 
     def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
-        leave(p, AXES, **{name: read(value)})
+        set_axis_values(p, SCRIPT, **{name: read(value)})
         if _label("method") not in host.lists.plotted_axes():
-            or_refuse(label, with_axes, HighResSettings(), values_of(p, AXES))
+            or_refuse(label, with_axes, HighResSettings(), axis_values(p, SCRIPT))
 
     return xyz.AxisOption(
         label,

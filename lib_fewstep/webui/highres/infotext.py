@@ -8,7 +8,7 @@ from typing import Any
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of, page_fields
 from lib_fewstep.webui.common.infotext import pasted_value, pasting
-from lib_fewstep.webui.highres.kohya_infotext import in_own_words
+from lib_fewstep.webui.highres.kohya_infotext import as_own_parameters
 
 _OPTIONS = options_of(HighResSettings)
 _MARK = _OPTIONS["method"].infotext
@@ -26,16 +26,16 @@ def infotext(settings: HighResSettings, resolved: HighResSettings | None = None)
     common = [name for name, option in _OPTIONS.items() if not option.group and name != "enabled"]
     manual = settings.preset == "Manual" or any(getattr(settings, name) != getattr(defaults, name) for name in own)
     values = {name: getattr(settings, name) for name in common} | ({"preset": "Manual"} if manual else {})
-    written = {name: value for name, value in values.items() if name == "method" or value != getattr(defaults, name)}
+    parameters = {name: value for name, value in values.items() if name == "method" or value != getattr(defaults, name)}
     if manual:
         fields, used = page_fields(HighResSettings), {name: getattr(resolved or settings, name) for name in own}
-        written |= {name: value for name, value in used.items() if value not in (None, fields[name].shown)}
-    return {_OPTIONS[name].infotext: str(value) for name, value in written.items()}
+        parameters |= {name: value for name, value in used.items() if value not in (None, fields[name].shown)}
+    return {_OPTIONS[name].infotext: str(value) for name, value in parameters.items()}
 
 
 def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     """What a pasted infotext makes of a component; without the method's key the image was made without it."""
-    parameters = in_own_words(parameters)
+    parameters = as_own_parameters(parameters)
     return pasted_value(HighResSettings, name, parameters, marked=_MARK in parameters)
 
 

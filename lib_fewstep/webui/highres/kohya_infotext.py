@@ -22,16 +22,16 @@ _SETTINGS = {
 _PASSES = {"True": "First", "False": "All"}
 
 
-def in_own_words(parameters: Mapping[str, str]) -> Mapping[str, str]:
+def as_own_parameters(parameters: Mapping[str, str]) -> Mapping[str, str]:
     """An infotext's parameters; those of Kohya Hires.fix as this extension would have written them.
 
     It acts at any size, and where DSHF_one is True on the first pass only.
     """
     if _MARK not in parameters:
         return parameters
-    said = {"method": "Deep Shrink", "preset": "Manual"}
-    said |= {name: parameters[key] for key, name in _SETTINGS.items() if key in parameters}
+    values = {"method": "Deep Shrink", "preset": "Manual"}
+    values |= {name: parameters[key] for key, name in _SETTINGS.items() if key in parameters}
     if parameters.get("DSHF_one") in _PASSES:
-        said["passes"] = _PASSES[parameters["DSHF_one"]]
+        values["passes"] = _PASSES[parameters["DSHF_one"]]
     options = options_of(HighResSettings)
-    return {**{options[name].infotext: value for name, value in said.items()}, **parameters}
+    return {**{options[name].infotext: value for name, value in values.items()}, **parameters}

@@ -14,17 +14,17 @@ from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.highres.passes import PagePass
 
 
-def forecast(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
+def preview(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
     """What will happen in each pass, as HTML in the page's language."""
-    told = [_of_pass(settings, page_pass) for page_pass in passes]
-    if not told:
-        told = [Sentence("The picture that is resized has no size yet.")]
-    if len(told) > 1:
-        told = [Sentence("First pass: {what}", what=told[0]), Sentence("Hires pass: {what}", what=told[1])]
-    return "<br>".join(html.escape(in_language(sentence)) for sentence in told)
+    lines = [_line(settings, page_pass) for page_pass in passes]
+    if not lines:
+        lines = [Sentence("The picture that is resized has no size yet.")]
+    if len(lines) > 1:
+        lines = [Sentence("First pass: {what}", what=lines[0]), Sentence("Hires pass: {what}", what=lines[1])]
+    return "<br>".join(html.escape(in_language(line)) for line in lines)
 
 
-def _of_pass(settings: HighResSettings, page_pass: PagePass) -> str:
+def _line(settings: HighResSettings, page_pass: PagePass) -> str:
     unet = host.model.loaded_unet()
     if unet is None:
         return Sentence("No model is loaded yet.")
@@ -40,12 +40,12 @@ def _of_pass(settings: HighResSettings, page_pass: PagePass) -> str:
         session = HighResSession(unet, settings, (height, width), page_pass.steps, hints)
     except ValueError as refusal:
         return str(refusal)
-    return _told(session.report, size)
+    return _summary(session.report, size)
 
 
-def _told(report: Report, size: str) -> Sentence:
+def _summary(report: Report, size: str) -> Sentence:
     if report.reason is not None:
-        told = Sentence("At {size} nothing will be done: {reason}", size=size, reason=report.reason)
+        summary = Sentence("At {size} nothing will be done: {reason}", size=size, reason=report.reason)
     else:
-        told = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=joined(report.summary))
-    return reduce(lambda before, note: Sentence("{before}; {note}", before=before, note=note), report.notes, told)
+        summary = Sentence("{family}, {size}: {parts}", family=report.family, size=size, parts=joined(report.summary))
+    return reduce(lambda before, note: Sentence("{before}; {note}", before=before, note=note), report.notes, summary)

@@ -18,7 +18,7 @@ from lib_fewstep.webui.highres.infotext import infotext
 
 
 @dataclasses.dataclass
-class Job:
+class HighResRequest:
     """What one request wants: settings, or the sentence that refuses them; and what a pass really used, once one did.
 
     `active_steps` are those on which the method acted, counted from 0, of each pass of the batch.
@@ -33,10 +33,10 @@ class Job:
 class SamplingPass(AroundPass):
     """A session around one pass."""
 
-    def __init__(self, job: Job, p: Processing, latent_size: tuple[int, int]) -> None:
+    def __init__(self, request: HighResRequest, p: Processing, latent_size: tuple[int, int]) -> None:
         """A pass of the processing object `p` at a latent size (height, width)."""
         super().__init__(p)
-        self._job, self._latent_size = job, latent_size
+        self._request, self._latent_size = request, latent_size
         self._session: HighResSession | None = None
         self._first_timestep: float | None = None
 
@@ -63,8 +63,8 @@ class SamplingPass(AroundPass):
     def start(self) -> None:
         """Open the session; a Refusal reaches the user."""
         try:
-            if self._job.refusal is not None:
-                raise SettingError(self._job.refusal)
+            if self._request.refusal is not None:
+                raise SettingError(self._request.refusal)
             self._open()
         except ValueError as refusal:
             raise Refusal(f"HiDiffusion: {refusal}") from refusal
@@ -93,31 +93,31 @@ class SamplingPass(AroundPass):
         """Close the session, and say in the infotext what it has done."""
         session, self._session = self._session, None
         if session is not None:
-            planned = str(session.report)
+            announced = str(session.report)
             session.__exit__(None, None, None)
             if session.report.active_steps:
-                self._job.active_steps.append(session.report.active_steps)
-                self._job.used = session.schedule.settings
-            if str(session.report) != planned:
+                self._request.active_steps.append(session.report.active_steps)
+                self._request.used = session.schedule.settings
+            if str(session.report) != announced:
                 log.info("%s", session.report)
-        if self._job.settings is not None:
-            self._say_in_infotext()
+        if self._request.settings is not None:
+            self._write_infotext()
 
-    def _say_in_infotext(self) -> None:
+    def _write_infotext(self) -> None:
         """The settings once a pass has used them; nothing as long as none has."""
         parameters = self._p.extra_generation_params
         forget(HighResSettings, parameters)
-        if self._job.used is not None:
-            parameters.update(infotext(self._settings, self._job.used))
+        if self._request.used is not None:
+            parameters.update(infotext(self._settings, self._request.used))
 
     @property
     def _settings(self) -> HighResSettings:
-        assert self._job.settings is not None
-        return self._job.settings
+        assert self._request.settings is not None
+        return self._request.settings
 
     def _index(self, denoiser: Denoiser, sigma: Any) -> int:
         """Progress as a step of this pass, from the host's count, or from the timestep where there is none."""
-        if _counts_steps(self._p):
+        if _has_step_count(self._p):
             return min(self._steps - 1, denoiser.step * self._steps // denoiser.total_steps)
         timestep = float(denoiser.inner_model.sigma_to_t(sigma.max()))
         self._first_timestep = self._first_timestep or max(timestep, 1.0)
@@ -132,5 +132,5 @@ def on_cfg_denoiser(params: DenoiserParams) -> None:
         around.at_step(params.denoiser, params.sigma)
 
 
-def _counts_steps(p: Processing) -> bool:
+def _has_step_count(p: Processing) -> bool:
     return "adaptive" not in str(p.sampler.funcname)

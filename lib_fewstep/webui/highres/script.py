@@ -11,12 +11,12 @@ from lib_fewstep.unet import remove
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.script import SettingsScript
-from lib_fewstep.webui.common.xyz import add_when_there, values_of
+from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.highres.accordion import HighResAccordion
 from lib_fewstep.webui.highres.arguments import highres_settings
-from lib_fewstep.webui.highres.axes import AXES, hires_axes, with_axes
+from lib_fewstep.webui.highres.axes import SCRIPT, highres_axes, with_axes
 from lib_fewstep.webui.highres.infotext import PASTING, infotext
-from lib_fewstep.webui.highres.sampling_pass import Job, SamplingPass, on_cfg_denoiser
+from lib_fewstep.webui.highres.sampling_pass import HighResRequest, SamplingPass, on_cfg_denoiser
 
 
 class HiDiffusionScript(SettingsScript):
@@ -24,7 +24,7 @@ class HiDiffusionScript(SettingsScript):
 
     script_title = "HiDiffusion"
     settings = HighResSettings
-    request = Job
+    request = HighResRequest
     accordion = HighResAccordion
     pasting = PASTING
 
@@ -33,25 +33,25 @@ class HiDiffusionScript(SettingsScript):
         clean_up()
         super().process(p, *args)
 
-    def read(self, p: Processing, args: tuple[Any, ...]) -> Job | None:
+    def read(self, p: Processing, args: tuple[Any, ...]) -> HighResRequest | None:
         """The settings of arguments and axes, which go into the infotext until the passes say what they used."""
-        settings = with_axes(highres_settings(args, lambda: host.options.setting("passes")), values_of(p, AXES))
+        settings = with_axes(highres_settings(args, lambda: host.options.setting("passes")), axis_values(p, SCRIPT))
         if not settings.enabled:
             return None
         p.extra_generation_params.update(infotext(settings))
-        return Job(settings)
+        return HighResRequest(settings)
 
     def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """What is kept of a batch's passes begins anew."""
-        job = state.find(p, Job)
-        if job is not None:
-            job.active_steps.clear()
+        request = state.find(p, HighResRequest)
+        if request is not None:
+            request.active_steps.clear()
 
     def process_before_every_sampling(self, p: Processing, *args: Any, x: Any, **kwargs: Any) -> None:
         """Put a session around the pass that is about to start with the latents `x`."""
-        job = state.find(p, Job)
-        if job is not None:
-            SamplingPass(job, p, (x.shape[-2], x.shape[-1])).attach()
+        request = state.find(p, HighResRequest)
+        if request is not None:
+            SamplingPass(request, p, (x.shape[-2], x.shape[-1])).attach()
 
 
 def register() -> None:
@@ -59,7 +59,7 @@ def register() -> None:
     script_callbacks.remove_callbacks_for_function(on_cfg_denoiser)
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_script_unloaded(clean_up)
-    add_when_there(hires_axes)
+    add_axes(highres_axes)
 
 
 def clean_up() -> None:

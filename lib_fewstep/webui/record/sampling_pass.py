@@ -13,7 +13,7 @@ from lib_fewstep.compare.record import Record
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import DenoiserParams, Processing
 from lib_fewstep.webui.common.launch import AroundPass
-from lib_fewstep.webui.highres.sampling_pass import Job
+from lib_fewstep.webui.highres.sampling_pass import HighResRequest
 
 _LISTENED = "callback_state"
 
@@ -113,7 +113,7 @@ def on_cfg_denoiser(params: DenoiserParams) -> None:
 
 def _high_resolution(p: Processing) -> tuple[str, str]:
     """The method that has acted in the batch, and on which steps of each pass, such as "1-12"; empty if none has."""
-    job = state.find(p, Job)
-    if job is None or job.settings is None or not job.active_steps:
+    request = state.find(p, HighResRequest)
+    if request is None or request.settings is None or not request.active_steps:
         return "", ""
-    return job.settings.method, " + ".join(f"{steps[0] + 1}-{steps[-1] + 1}" for steps in job.active_steps)
+    return request.settings.method, " + ".join(f"{steps[0] + 1}-{steps[-1] + 1}" for steps in request.active_steps)

@@ -20,8 +20,8 @@ INFOTEXT = "Few-Step cost"
 
 
 @dataclass
-class Asked:
-    """What somebody wants to know of a job whatever the setting says; both lists are filled while it runs."""
+class RecordRequest:
+    """A job is to be measured whatever the setting says; both lists are filled while it runs."""
 
     records: list[Record] = field(default_factory=list)
     predictions: list[Tensor] | None = None
@@ -48,9 +48,9 @@ class RecordScript(scripts.Script):  # type: ignore[misc]  # the host's modules 
         """Begin, where the setting is on or a comparison asks for records."""
         state.drop(p, Recording)
         p.extra_generation_params.pop(INFOTEXT, None)
-        asked = state.find(p, Asked)
-        if host.options.setting_shown("record") or asked is not None:
-            state.put(p, Recording(predictions=None if asked is None else asked.predictions))
+        request = state.find(p, RecordRequest)
+        if host.options.setting_shown("record") or request is not None:
+            state.put(p, Recording(predictions=None if request is None else request.predictions))
 
     def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """The batch before has left its cost in the infotext, where images of this one's passes would show it."""
@@ -73,18 +73,18 @@ class RecordScript(scripts.Script):  # type: ignore[misc]  # the host's modules 
             return
         records = recording.records(p, (images.shape[-1], images.shape[-2]))
         p.extra_generation_params[INFOTEXT] = records[0].short
-        asked = state.find(p, Asked)
-        if asked is not None:
-            asked.records += records
+        request = state.find(p, RecordRequest)
+        if request is not None:
+            request.records += records
         if host.options.setting_shown("record"):
             _write(records)
 
 
-def ask(p: Processing, *, predictions: bool) -> Asked:
+def request_record(p: Processing, *, predictions: bool) -> RecordRequest:
     """Have a job measured whatever the setting says; with `predictions` its denoised latents are kept, too."""
-    asked = Asked(predictions=[] if predictions else None)
-    state.put(p, asked)
-    return asked
+    request = RecordRequest(predictions=[] if predictions else None)
+    state.put(p, request)
+    return request
 
 
 def register() -> None:

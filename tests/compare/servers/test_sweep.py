@@ -103,7 +103,7 @@ def test_a_dead_servers_cell_goes_to_the_others(client, tmp_path, meddled):
         reason, sweep = swept(client, rows, servers, wanted, timeout=2.0)
         assert reason == ""
         assert len(servers[0].asked) == 2
-    assert sweep.made == {servers[0].address: 1, servers[1].address: 7}
+    assert sweep.images_made == {servers[0].address: 1, servers[1].address: 7}
     assert set(errors(rows, wanted).values()) == {""}
 
 

@@ -98,11 +98,11 @@ def sample_lcm(
 ) -> Tensor:
     """Jump to the image and go back to the next sigma with fresh noise."""
     noise_sampler = noise_sampler or sampling.default_noise_sampler(x)
-    for index, (sigma, following) in enumerate(pairwise(sigmas)):
+    for index, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = model(x, sigma * x.new_ones(len(x)), **(extra_args or {}))
         if callback is not None:
             callback({"x": x, "i": index, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
-        x = denoised + following * noise_sampler(sigma, following) if following > 0 else denoised
+        x = denoised + sigma_next * noise_sampler(sigma, sigma_next) if sigma_next > 0 else denoised
     return x
 
 

@@ -52,14 +52,14 @@ def kept_in_mask(denoiser: Denoiser, image: Tensor, sigma: Tensor) -> Tensor:
 @contextmanager
 def every_uncond(extra_args: dict[str, Any]) -> Iterator[list[str]]:
     """No unconditional pass is skipped inside; gives the names of the settings that would have skipped some."""
-    late = extra_args["s_min_uncond"]
-    skipping = {"skip_early_cond": shared.opts.skip_early_cond, "s_min_uncond": late}
+    s_min_uncond = extra_args["s_min_uncond"]
+    skipping = {"skip_early_cond": shared.opts.skip_early_cond, "s_min_uncond": s_min_uncond}
     extra_args["s_min_uncond"] = 0.0
     try:
         with _option_set("skip_early_cond", 0.0) if skipping["skip_early_cond"] else nullcontext():
             yield [name for name, value in skipping.items() if value]
     finally:
-        extra_args["s_min_uncond"] = late
+        extra_args["s_min_uncond"] = s_min_uncond
 
 
 @contextmanager
@@ -76,8 +76,8 @@ def _option_set(name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def held(denoiser: Denoiser) -> Iterator[None]:
-    """No mask and no refiner inside; afterwards the denoiser's count of steps is where it was."""
+def frozen(denoiser: Denoiser) -> Iterator[None]:
+    """No mask and no refiner inside, whose evaluations are no steps: the count of steps is put back afterwards."""
     p, step, mask = denoiser.p, denoiser.step, denoiser.mask
     refiner, p.refiner_checkpoint_info = p.refiner_checkpoint_info, None
     denoiser.mask = None

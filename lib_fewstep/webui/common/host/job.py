@@ -54,14 +54,14 @@ def img2img_steps(steps: int, denoise: float) -> int:
 
 
 @dataclass(frozen=True)
-class HiresPlan:
-    """The schedule (its name in the host's list) of a hires pass, and the steps that it will be asked for."""
+class HiresSchedule:
+    """What a hires pass will be asked for: a schedule, by its name in the host's list, of so many steps."""
 
-    schedule: str
+    name: str
     steps: int
 
 
-def hires_plan(p: Processing) -> HiresPlan | None:
+def hires_schedule(p: Processing) -> HiresSchedule | None:
     """What the hires pass of a job will ask for; None without one, or where its sampler has steps of its own."""
     if not has_hires(p):
         return None
@@ -70,7 +70,7 @@ def hires_plan(p: Processing) -> HiresPlan | None:
     if schedule is None or sampler in _TIMESTEP_FAMILY:
         return None
     steps, _ = sd_samplers_common.setup_img2img_steps(p, p.hr_second_pass_steps or p.steps)
-    return HiresPlan(schedule.name, steps)
+    return HiresSchedule(schedule.name, steps)
 
 
 def schedule_label(p: Processing) -> str:

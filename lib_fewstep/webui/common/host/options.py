@@ -40,7 +40,7 @@ def setting_shown(name: str) -> Any:
 
 
 def dictionary() -> dict[str, str]:
-    """The words of the language that the page is shown in; empty for English."""
+    """The translations into the language that the page is shown in, by English text; empty for English."""
     name = shared.opts.localization
     files = localization.localizations.get(name, ()) if isinstance(name, str) else ()
     return _dictionary(tuple(files))
@@ -48,17 +48,17 @@ def dictionary() -> dict[str, str]:
 
 @functools.cache
 def _dictionary(paths: tuple[str, ...]) -> dict[str, str]:
-    return {text: said for path in paths for text, said in _words(Path(path)).items()}
+    return {text: translation for path in paths for text, translation in _translations(Path(path)).items()}
 
 
-def _words(path: Path) -> dict[str, str]:
-    """What a file of a language says; nothing where it cannot be read, which the WebUI reports itself."""
+def _translations(path: Path) -> dict[str, str]:
+    """The texts of a language's file and their translations; none where the WebUI reports that it cannot be read."""
     try:
-        words = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    known = words.items() if isinstance(words, dict) else ()
-    return {text: said for text, said in known if said and isinstance(said, str)}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {text: translation for text, translation in entries if translation and isinstance(translation, str)}
 
 
 def prior_folder() -> Path:

@@ -10,17 +10,17 @@ def stopped() -> bool:
     return bool(shared.state.interrupted or shared.state.skipped)
 
 
-def no_more() -> bool:
+def wants_no_more() -> bool:
     """Whether the user wants no further image."""
     return bool(shared.state.interrupted or shared.state.stopping_generation)
 
 
-def expect(jobs: int, steps: int) -> None:
+def announce_jobs(jobs: int, steps: int) -> None:
     """Tell the WebUI's progress bar how many jobs, and how many steps, are to come."""
     shared.state.job_count = jobs
     shared.total_tqdm.updateTotal(steps)
 
 
-def say_progress(text: str | None) -> None:
+def show_progress(text: str | None) -> None:
     """A text in the WebUI's progress bar."""
     shared.state.textinfo = text

@@ -11,7 +11,7 @@ from lib_fewstep.webui.common.host.protocols import Processing
 
 
 @dataclass
-class FewStepJob:
+class FewStepRequest:
     """Settings with the preset's values filled in, or the sentence that refuses the request.
 
     `prior` holds the statistics once the first pass has read or measured them.
@@ -27,6 +27,6 @@ class FewStepJob:
         return GAMMA if self.settings.gamma is None else self.settings.gamma
 
 
-def job_of(p: Processing) -> FewStepJob:
-    """The job of a processing object; the defaults where the script is off."""
-    return state.find(p, FewStepJob) or FewStepJob()
+def request_of(p: Processing) -> FewStepRequest:
+    """The request that a processing object keeps; the defaults where the script is off."""
+    return state.find(p, FewStepRequest) or FewStepRequest()
