@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "scripts": {"lib_fewstep.webui"},
 }
 
-WINGS = {"common": set(), "highres": {"common"}, "fewstep": {"common"}, "record": {"common", "highres"}}
+WINGS = {"common": set(), "highres": {"common"}, "fewstep": {"common"}, "record": {"common"}}
 WINGS |= {"comparison": {"common", "highres", "fewstep", "record"}}
 """The wings of the WebUI's room, and which others each of them may import: a comparison drives the features."""
 

@@ -9,6 +9,7 @@ from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.effect import Effect
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
 from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.launch import AroundPass
@@ -19,15 +20,11 @@ from lib_fewstep.webui.highres.infotext import infotext
 
 @dataclasses.dataclass
 class HighResRequest:
-    """What one request wants: settings, or the sentence that refuses them; and what a pass really used, once one did.
-
-    `active_steps` are those on which the method acted, counted from 0, of each pass of the batch.
-    """
+    """Settings, or the sentence that refuses the job; and the settings that a pass really used, once one did."""
 
     settings: HighResSettings | None = None
     refusal: str | None = None
     used: HighResSettings | None = None
-    active_steps: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
 
 
 class SamplingPass(AroundPass):
@@ -96,8 +93,10 @@ class SamplingPass(AroundPass):
             announced = str(session.report)
             session.__exit__(None, None, None)
             if session.report.active_steps:
-                self._request.active_steps.append(session.report.active_steps)
                 self._request.used = session.schedule.settings
+                before = state.find(self._p, Effect)
+                passes = (*(before.active_steps if before else ()), session.report.active_steps)
+                state.put(self._p, Effect(self._settings.method, passes))
             if str(session.report) != announced:
                 log.info("%s", session.report)
         if self._request.settings is not None:

@@ -9,6 +9,7 @@ from modules import script_callbacks
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.unet import remove
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.effect import Effect
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
@@ -43,9 +44,7 @@ class HiDiffusionScript(SettingsScript):
 
     def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """What is kept of a batch's passes begins anew."""
-        request = state.find(p, HighResRequest)
-        if request is not None:
-            request.active_steps.clear()
+        state.drop(p, Effect)
 
     def process_before_every_sampling(self, p: Processing, *args: Any, x: Any, **kwargs: Any) -> None:
         """Put a session around the pass that is about to start with the latents `x`."""

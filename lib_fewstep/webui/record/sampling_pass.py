@@ -11,9 +11,9 @@ from torch import Tensor
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.compare.record import Record
 from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.effect import Effect
 from lib_fewstep.webui.common.host.protocols import DenoiserParams, Processing
 from lib_fewstep.webui.common.launch import AroundPass
-from lib_fewstep.webui.highres.sampling_pass import HighResRequest
 
 _LISTENED = "callback_state"
 
@@ -36,7 +36,7 @@ class Recording:
         On CUDA this waits for the device.
         """
         count, meter = len(p.seeds), self.meter
-        method, active_steps = _high_resolution(p)
+        effect = state.find(p, Effect)
         now = dt.datetime.now().astimezone().isoformat(timespec="seconds")
         return [
             Record(
@@ -52,8 +52,8 @@ class Recording:
                 unet_calls=meter.unet_calls,
                 unet_rows=meter.unet_rows / count,
                 cfg=p.cfg_scale,
-                method=method,
-                active_steps=active_steps,
+                method="" if effect is None else effect.method,
+                active_steps="" if effect is None else effect.spans,
                 seconds=round(meter.seconds / count, 4),
                 unet_seconds=round(meter.unet_seconds / count, 4),
                 seconds_per_step=round(meter.seconds / count / max(self.steps, 1), 4),
@@ -109,11 +109,3 @@ def on_cfg_denoiser(params: DenoiserParams) -> None:
     around = state.find(host.denoiser.job_of(params), RecordedPass)
     if around is not None:
         around.evaluated()
-
-
-def _high_resolution(p: Processing) -> tuple[str, str]:
-    """The method that has acted in the batch, and on which steps of each pass, such as "1-12"; empty if none has."""
-    request = state.find(p, HighResRequest)
-    if request is None or request.settings is None or not request.active_steps:
-        return "", ""
-    return request.settings.method, " + ".join(f"{steps[0] + 1}-{steps[-1] + 1}" for steps in request.active_steps)

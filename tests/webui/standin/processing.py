@@ -799,7 +799,7 @@ def _batch(p: Any, number: int, images: list[Any], infotexts: list[str]) -> None
     decoded = _decoded(p, samples)
     state.nextjob()
     if p.scripts is not None:
-        p.scripts.postprocess_batch(p, torch.stack(decoded), batch_number=number)
+        p.scripts.postprocess_batch(p, images=torch.stack(decoded), batch_number=number)
         p.prompts, p.negative_prompts = p.all_prompts[start:stop], p.all_negative_prompts[start:stop]
         listed = fake("modules.scripts").PostprocessBatchListArgs(decoded)
         p.scripts.postprocess_batch_list(p, listed, batch_number=number)
