@@ -133,7 +133,7 @@ def advice(planned: Planned, recognised: Recognised | None, chosen: Preset | Non
     if recognised is not None and recognised.preset is not chosen and not planned.follows(recognised.preset):
         found.append(
             Sentence(
-                'Because {because}, the preset "{preset}" ({summary}) fits, which is not in use.',
+                'The preset "{preset}" ({summary}) would fit better, because {because}.',
                 because=recognised.because,
                 preset=recognised.preset.name,
                 summary=recognised.preset.summary,
@@ -150,12 +150,12 @@ def _excesses(planned: Planned, preset: Preset) -> list[Sentence]:
     found = []
     known = {**vars(planned), "preset": preset.name, "most_cfg": max(MOST_CFG, preset.most_cfg)}
     if planned.cfg > known["most_cfg"]:
-        found.append(Sentence("CFG {cfg:g} is above {most_cfg:g}, where {preset} burns.", **known))
+        found.append(Sentence("CFG {cfg:g} is too high for {preset}: above {most_cfg:g} colours burn.", **known))
     if planned.steps > preset.most_steps:
         known["most"] = preset.most_steps
-        found.append(Sentence("{steps} steps are more than the {most} that {preset} was made for.", **known))
+        found.append(Sentence("{steps} steps are too many for {preset}, which was made for at most {most}.", **known))
     if preset.prior and not planned.prior:
-        found.append(Sentence("{preset} was made to start from the informative prior, which is not set.", **known))
+        found.append(Sentence("{preset} needs the informative prior, which is not set.", **known))
     if preset.trailing and not planned.trailing:
         found.append(Sentence('{preset} needs the schedule "Trailing", not "{schedule}" with {sampler}.', **known))
     return found
@@ -167,7 +167,7 @@ def _slips(planned: Planned) -> list[Sentence]:
     if planned.sampler in _HOSTS_DDIM and planned.whole and 1 <= planned.steps <= FEW_STEPS:
         found += _ddim_slips(planned.sampler, planned.steps)
     if planned.negative_prompt and planned.cfg == 1 and not planned.cfgpp:
-        found.append(Sentence("At CFG 1 the negative prompt does nothing; with a CFG++ sampler it would."))
+        found.append(Sentence("At CFG 1 the negative prompt has no effect, except with a CFG++ sampler."))
     return found
 
 
@@ -180,19 +180,20 @@ def _ddim_slips(sampler: str, steps: int) -> list[Sentence]:
     known = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "first": first, "cure": cure}
     found = []
     if evaluations == 0:
-        found.append(Sentence("In 1 step the WebUI's {sampler} evaluates the model not once: {cure}", **known))
+        found.append(Sentence("With 1 step the WebUI's {sampler} never runs the model: {cure}", **known))
     elif evaluations < steps:
         found.append(
             Sentence(
-                "In {steps} steps the WebUI's {sampler} makes {evaluations} of {steps} evaluations of the model, from "
-                "timestep {first}: {cure}",
+                "With {steps} steps the WebUI's {sampler} runs only {evaluations} of them, starting at timestep "
+                "{first}: {cure}",
                 **known,
             )
         )
     if sampler == _HOSTS_DDIM_CFGPP:
         found.append(
             Sentence(
-                "The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}", **known
+                "The WebUI's {sampler} divides CFG by 12.5, which makes it far too weak in so few steps: {cure}",
+                **known,
             )
         )
     return found

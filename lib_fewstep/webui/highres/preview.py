@@ -18,7 +18,7 @@ def forecast(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
     """What will happen in each pass, as HTML in the page's language."""
     told = [_of_pass(settings, page_pass) for page_pass in passes]
     if not told:
-        told = [Sentence("The picture that is resized has no size yet.")]
+        told = [Sentence("There is no picture to resize yet.")]
     if len(told) > 1:
         told = [Sentence("First pass: {what}", what=told[0]), Sentence("Hires pass: {what}", what=told[1])]
     return "<br>".join(html.escape(in_language(sentence)) for sentence in told)
