@@ -42,7 +42,7 @@ class Option:
     step: float | None = None
     group: str = ""
     manual: Any = None
-    unset: str = "the preset's"
+    unset: str = "the preset's value"
     values: str = ""
     blank: Any = None
     on_page: bool = True
@@ -183,15 +183,13 @@ def from_mapping(settings: type[S], values: object, aliases: Mapping[str, Any] |
             raise SettingError(_unknown(name, list({**options, **(aliases or {})})))
         twice = new.keys() & fields.keys()
         if twice:
-            raise SettingError(
-                f"{name} = {shown(value)} says again what {', '.join(twice)} has said: give one of them."
-            )
+            raise SettingError(f"{name} = {shown(value)} sets {', '.join(twice)} a second time: give only one of them.")
         fields |= new
     return settings(**fields)
 
 
 def _unknown(name: object, names: list[str]) -> str:
-    return f"{shown(name)} is no setting; the settings are {', '.join(names)}.{guess(str(name), names)}"
+    return f"{shown(name)} is not a setting; the settings are {', '.join(names)}.{guess(str(name), names)}"
 
 
 def guess(name: str, names: Sequence[str]) -> str:
@@ -234,7 +232,7 @@ def shown(value: object) -> str:
     except ValueError:  # a number of thousands of digits
         text = "a huge number"
     except RecursionError:
-        text = "a list in a list in a list"
+        text = "a deeply nested list"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

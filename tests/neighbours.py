@@ -485,14 +485,14 @@ NEIGHBOURS = {
         token_merging,
         yields={
             "HiDiffusion": ({"window_attention": False}, "another extension gives it"),
-            "Deep Shrink": (WITHOUT_SMOOTHING, "smooth scaling yields to token merging (tomesd), which"),
+            "Deep Shrink": (WITHOUT_SMOOTHING, "smooth scaling is off, because token merging (tomesd)"),
         },
     ),
     "HyperTile": Neighbour(tiles, tiles_by_mask),
     "regional prompting": Neighbour(
         regions,
         regions_by_size,
-        yields={"Deep Shrink": (WITHOUT_SMOOTHING, f"smooth scaling yields to {__name__}, which")},
+        yields={"Deep Shrink": (WITHOUT_SMOOTHING, f"smooth scaling is off, because {__name__} (which")},
     ),
     "ControlNet": Neighbour(controlnet, controlnet_by_cat, size=ODD),
     "FreeU": Neighbour(freeu, freeu_by_hand),

@@ -38,9 +38,11 @@ def main() -> int:
     except command.Stopped as error:
         return _end(INTERRUPTED if error.interrupted else STOPPED, str(error))
     except OSError as error:
-        return _end(STOPPED, f"Stopped, because {error.filename or arguments.out} fails: {error.strerror or error}.")
+        return _end(
+            STOPPED, f"Stopped, because {error.filename or arguments.out} cannot be used: {error.strerror or error}."
+        )
     except KeyboardInterrupt:
-        return _end(INTERRUPTED, "Stopped, because Ctrl-C was pressed: the same command continues.")
+        return _end(INTERRUPTED, "Stopped, because Ctrl-C was pressed: run the same command to continue.")
     return DONE
 
 
@@ -48,12 +50,17 @@ def parse() -> argparse.Namespace:
     """The command line's arguments."""
     parser = Parser(prog="python -m lib_fewstep.compare", description=__doc__)
     parser.add_argument(
-        "--server", action="append", required=True, help="http://[user:password@]host:port of a WebUI, once for each"
+        "--server",
+        action="append",
+        required=True,
+        help="address of a WebUI, such as http://[user:password@]host:port; give it once for each server",
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML or JSON file: what is compared, on what")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler (default: a cluster in this process)")
-    parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder of the images and the table")
-    parser.add_argument("--timeout", type=seconds, default=SECONDS, help="seconds for one image (default: %(default)g)")
+    parser.add_argument("--config", type=Path, required=True, help="YAML or JSON file that says what to compare")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler (default: start one in this process)")
+    parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the images and the table")
+    parser.add_argument(
+        "--timeout", type=seconds, default=SECONDS, help="most seconds for one image (default: %(default)g)"
+    )
     return parser.parse_args()
 
 

@@ -111,7 +111,7 @@ def _left_out(frame: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     failed = int((frame["error"] != "").sum())
     return [
-        *([f"No PSNR, since an image equals its reference: {'; '.join(names[:3])}{more}."] if names else []),
+        *([f"No PSNR where an image equals its reference: {'; '.join(names[:3])}{more}."] if names else []),
         *([f"Left out: {failed} of {len(frame)} images, which failed or were not run."] if failed else []),
     ]
 

@@ -225,7 +225,7 @@ def _all_steps(outcomes: Sequence[Outcome]) -> tuple[int, ...]:
 def _left_out(blocks: int, columns: int) -> list[str]:
     """The line that says how many blocks and columns there is no room for, if any."""
     parts = [counted(number, thing) for number, thing in ((blocks, "block"), (columns, "column")) if number]
-    return [f"Not shown for want of room: {' and '.join(parts)}."] if parts else []
+    return [f"Not shown for lack of space: {' and '.join(parts)}."] if parts else []
 
 
 def _box(outcomes: Sequence[Outcome], longest: int) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def ssim(image: Image, reference: Image) -> float:
     first, second = _levels(image, reference)
     side = min(reference.size)
     if side < SMALLEST:
-        raise ValueError(f"SSIM needs images of {SMALLEST} pixels a side or more, not of {side}.")
+        raise ValueError(f"SSIM needs images with sides of at least {SMALLEST} pixels, not {side}.")
     window = min(WINDOW, side if side % 2 else side - 1)
     similarity = structural_similarity(  # type: ignore[no-untyped-call]
         first, second, win_size=window, data_range=_RANGE, channel_axis=2

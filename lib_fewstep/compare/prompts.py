@@ -191,7 +191,7 @@ def _chosen(path: Path, columns: Sequence[str]) -> dict[str, str]:
     if "text" not in chosen:
         has = f"its columns are {', '.join(columns)}" if columns else "it has no columns"
         allowed = ", ".join(name for names in _COLUMNS.values() for name in names)
-        raise SettingError(f"{path} has no column prompt or p: {has}, and those of a prompt set may be {allowed}.")
+        raise SettingError(f"{path} has no column prompt or p: {has}; a prompt set can have {allowed}.")
     return chosen
 
 

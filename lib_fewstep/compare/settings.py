@@ -24,55 +24,72 @@ class ComparisonSettings:
     """
 
     steps: tuple[int, ...] = option(
-        (1, 2, 4, 8), "Steps", "Numbers of steps.", "Comparison steps", values=f"whole numbers from 1 to {MOST_STEPS}"
+        (1, 2, 4, 8),
+        "Steps",
+        "Numbers of steps to compare.",
+        "Comparison steps",
+        values=f"whole numbers from 1 to {MOST_STEPS}",
     )
     cfg: tuple[float, ...] = option(
-        (7.0,), "CFG", "Values of the CFG slider.", "Comparison CFG", values=f"numbers from 0 to {MOST_CFG}"
+        (7.0,), "CFG", "CFG values to compare.", "Comparison CFG", values=f"numbers from 0 to {MOST_CFG}"
     )
     samplers: tuple[str, ...] = option(
-        ("Euler", "Euler CFG++"), "Samplers", "Sampling methods.", "Comparison samplers", values="names of samplers"
+        ("Euler", "Euler CFG++"),
+        "Samplers",
+        "Sampling methods to compare.",
+        "Comparison samplers",
+        values="names of samplers",
     )
     methods: tuple[str, ...] = option(
         (AS_SET,),
         "Methods",
-        "For high resolution; the references are made with the first. As set is what the HiDiffusion accordion says.",
+        "Methods for large images to compare. The reference images use the first one. As set means the settings of "
+        "the HiDiffusion accordion.",
         "Comparison methods",
         values=f"{AS_SET}, {NO_METHOD}, or methods of the HiDiffusion accordion",
     )
     seeds: int = option(
-        1, "Seeds", "How many, counted from the image's own seed.", "Comparison seeds", low=1, high=1000, step=1
+        1, "Seeds", "How many seeds, counted up from the image's own.", "Comparison seeds", low=1, high=1000, step=1
     )
     reference_sampler: str = option(
         "DPM++ 2M",
         "Reference sampler",
-        "Makes the image that those of the same seed and CFG are measured against.",
+        "Makes the reference image for each prompt, seed and CFG.",
         "Comparison reference sampler",
         values="the name of a sampler",
     )
     reference_steps: int = option(
         50,
         "Reference steps",
-        "Steps of the references.",
+        "Number of steps of the reference images.",
         "Comparison reference steps",
         low=1,
         high=MOST_STEPS,
         step=1,
     )
-    strips: bool = option(False, "Strips", "For each cell the predicted images, step by step.", "Comparison strips")
-    images: bool = option(False, "Images", "Also the cells' images, in full size.", "Comparison images")
+    strips: bool = option(
+        False, "Strips", "Also shows the predicted image after each step, for each cell.", "Comparison strips"
+    )
+    images: bool = option(False, "Images", "Also returns the image of each cell in full size.", "Comparison images")
     prompts: str = option(
         "",
         "Prompt set",
-        "A text, TSV, CSV or Parquet file in models/FewStep/prompts, instead of the prompt.",
+        "A text, TSV, CSV or Parquet file in models/FewStep/prompts. Its prompts are used instead of the prompt field.",
         "Comparison prompts",
         values="the name of a file",
         blank="None",
     )
     prompt_limit: int = option(
-        8, "Prompt limit", "How many prompts of the set.", "Comparison prompt limit", low=1, high=10000, step=1
+        8, "Prompt limit", "How many prompts of the set are used.", "Comparison prompt limit", low=1, high=10000, step=1
     )
     prompt_seed: int = option(
-        0, "Prompt seed", "Which prompts of the set.", "Comparison prompt seed", low=0, high=2**32 - 1, step=1
+        0,
+        "Prompt seed",
+        "Seed that decides which prompts of the set are used.",
+        "Comparison prompt seed",
+        low=0,
+        high=2**32 - 1,
+        step=1,
     )
 
     def __post_init__(self) -> None:
@@ -127,10 +144,7 @@ def _check_number(settings: ComparisonSettings, prompts: int, most: int) -> None
     references = prompts * settings.seeds * len(settings.cfg)
     images = references * (1 + len(settings.methods) * len(settings.samplers) * len(settings.steps))
     if images > most:
-        raise SettingError(
-            f"{images} images ({references} references and what is measured against them) are not allowed: there must "
-            f"be at most {most}."
-        )
+        raise SettingError(f"{images} images (including the references) are not allowed: there must be at most {most}.")
 
 
 def _group(settings: ComparisonSettings, prompt: str, seed: int, cfg: float) -> Iterator[Cell]:
@@ -146,12 +160,14 @@ def _group(settings: ComparisonSettings, prompt: str, seed: int, cfg: float) -> 
 def _check_list(name: str, values: Any, kind: Any, good: Callable[[Any], bool]) -> None:
     allowed = _allowed(name)
     if not isinstance(values, tuple) or not values:
-        raise SettingError(f"{name} = {shown(values)} is not allowed: it must be a list of {allowed}, at least one.")
+        raise SettingError(
+            f"{name} = {shown(values)} is not allowed: it must be a list of {allowed}, with at least one entry."
+        )
     for value in values:
         if not isinstance(value, kind) or isinstance(value, bool) or not good(value):
             raise SettingError(f"{name} = {shown(value)} is not allowed: it must be {allowed}.")
     if len(set(values)) < len(values):
-        raise SettingError(f"{name} = {shown(values)} is not allowed: no value may be there twice.")
+        raise SettingError(f"{name} = {shown(values)} is not allowed: it must have each value only once.")
 
 
 def _allowed(name: str) -> str:

@@ -52,7 +52,7 @@ def make_schedule(
     Raises SettingError for a size or step count that cannot be sampled and for what the method refuses.
     """
     idle: tuple[Parts, ...] = ((),) * int(steps)
-    disabled = Sentence("it is disabled")
+    disabled = Sentence("the method is switched off")
     reason = disabled if not settings.enabled else _why_not(settings, topology, latent_size, steps, hints)
     if reason is not None:
         return Schedule(idle, settings, reason)
@@ -64,7 +64,10 @@ def make_schedule(
     resolved = replace(settings, **asdict(values))
     if not any(acting):
         return Schedule(
-            idle, resolved, Sentence("with these settings no step of {steps} is changed", steps=steps), notes
+            idle,
+            resolved,
+            Sentence("with these settings the method acts on none of the {steps} steps", steps=steps),
+            notes,
         )
     return Schedule(acting, resolved, notes=notes)
 
@@ -87,7 +90,7 @@ def _foreign_settings(settings: HighResSettings) -> Iterable[Sentence]:
     others = [name for name, option in options.items() if option.group not in ("", settings.method)]
     given = [name for name in others if getattr(settings, name) != getattr(HighResSettings(), name)]
     if given:
-        yield Sentence("under {method} nothing is set by {names}", method=settings.method, names=", ".join(given))
+        yield Sentence("not used by {method}: {names}", method=settings.method, names=", ".join(given))
 
 
 def _check_pass(latent_size: tuple[int, int], steps: int) -> None:
@@ -107,19 +110,19 @@ def _why_not(
 ) -> Sentence | None:
     _check_pass(latent_size, steps)
     if topology.family == "SDXL refiner":
-        return Sentence("the SDXL refiner works on the last steps, where the composition is fixed")
+        return Sentence("the SDXL refiner runs only the last steps, where the composition is already fixed")
     return _why_not_this_pass(settings.passes, hints) or _why_not_this_size(settings, topology, latent_size, hints)
 
 
 def _why_not_this_pass(passes: str, hints: ModelHints) -> Sentence | None:
     if passes == "First" and hints.pass_ == "hires":
-        return Sentence('this is the hires pass and passes is "First"')
+        return Sentence('this is the hires pass, but passes is "First"')
     if passes == "Hires" and hints.pass_ != "hires":
-        return Sentence('this is not the hires pass and passes is "Hires"')
+        return Sentence('this is not the hires pass, but passes is "Hires"')
     if passes == "Auto" and hints.pass_ != "first" and hints.denoise < _AUTO_DENOISE:
         return Sentence(
-            'at denoising strength {denoise:g} the composition is already fixed; passes "Auto" acts from {least:g} up, '
-            '"All" always',
+            'at denoising strength {denoise:g} the composition is already fixed; passes "Auto" acts at {least:g} or '
+            'more, "All" at any strength',
             denoise=hints.denoise,
             least=_AUTO_DENOISE,
         )

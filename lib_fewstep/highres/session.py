@@ -75,7 +75,7 @@ class HighResSession:
         Raises SettingError for an index outside of that, and where the session is not open.
         """
         if not self._open:
-            raise SettingError("at_step needs an open session: call it inside of its with block.")
+            raise SettingError("at_step needs an open session: call it inside the session's with block.")
         steps = self.schedule.steps
         if not 0 <= index < len(steps):
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")

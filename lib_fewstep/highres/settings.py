@@ -19,7 +19,7 @@ PASSES = ("Auto", "All", "First", "Hires")
 class _Choice:
     """Which method runs."""
 
-    enabled: bool = option(True, "Enable", "Whether the method runs at all.", "HiDiffusion enabled")
+    enabled: bool = option(True, "Enable", "Switches the method on.", "HiDiffusion enabled")
     method: str = option(
         METHODS[0].name,
         "Method",
@@ -30,7 +30,8 @@ class _Choice:
     preset: str = option(
         "Auto",
         "Preset",
-        "Auto acts above the trained size only; Paper acts at any size; Manual uses the values below.",
+        "Auto acts only on images clearly larger than the trained size. Paper acts at any size. Manual acts at any "
+        "size, with the values below.",
         "HiDiffusion preset",
         choices=PRESETS,
     )
@@ -43,15 +44,16 @@ class _Limits:
     passes: str = option(
         "Auto",
         "Passes",
-        "All judges each pass by its own size; First is the first or only pass; Hires the second one. Auto is All, but "
-        "from denoising strength 0.5 up only in hires, img2img and inpainting passes.",
+        "All: every pass. First: only the first pass. Hires: only the hires pass. Auto: every pass, but hires, "
+        "img2img and inpainting only at a denoising strength of 0.5 or more.",
         "HiDiffusion passes",
         choices=PASSES,
     )
     trained_size: int | None = option(
         None,
         "Trained size",
-        "Side in pixels that the model was trained for; at 0 in the page it is taken from the model.",
+        "Side in pixels of the images that the model was trained on. On the page, 0 means the usual size for this "
+        "kind of model.",
         "HiDiffusion trained size",
         low=64,
         high=8192,

@@ -53,11 +53,11 @@ class _Skips:
         upsampler = upsampler_of(self._moment.blocks[Place("output", index)])
 
         def unused() -> None:
-            note(f"another extension runs something else than the upsampler of {Place('output', index)}")
+            note(f"another extension runs something other than the upsampler of {Place('output', index)}")
 
         def fit(h: Tensor) -> Tensor:
             if skip not in self._sizes:
-                note(f"another extension has exchanged {Place('input', max(skip, 0))} in the middle of a step")
+                note(f"another extension has replaced {Place('input', max(skip, 0))} in the middle of a step")
                 return h
             return resize(h, self._sizes[skip], mode)
 

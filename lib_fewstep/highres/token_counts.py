@@ -35,4 +35,4 @@ def _counting(transformer: nn.Module) -> str | None:
         forward = forward.func
     if forward is None or getattr(forward, "__func__", None) is type(attention).forward:
         return None
-    return f"{forward.__module__}, which replaces the forward of cross-attention"
+    return f"{forward.__module__} (which replaces the forward of cross-attention)"

@@ -61,7 +61,7 @@ def windowed(shifted: list[tuple[nn.Module, int]], size: Size, note: Callable[[s
                 hooks.callback(handle.remove)
         yield
         if not all(hook.called for hook in window_hooks):
-            note("window attention left a block alone: another extension runs something else in its place")
+            note("window attention left a block alone: another extension runs something else instead")
 
 
 class _WindowHook:
@@ -86,7 +86,7 @@ class _WindowHook:
     def _unexpected(self, tokens: Any, others: list[Any]) -> str | None:
         """What attention gets besides or instead of the tokens of the feature map."""
         if not isinstance(tokens, Tensor) or not all(_is_default(value) for value in others):
-            return "more than the tokens of a feature map, or calls it in a way of its own"
+            return "other inputs than the tokens of one feature map"
         if tokens.shape[1] != self.size[0] * self.size[1]:
             return f"{tokens.shape[1]} tokens for a feature map of {self.size[1]}x{self.size[0]}"
         return None

@@ -133,7 +133,7 @@ def advice(run: RunSettings, recognised: Recognised | None, chosen: Preset | Non
     if recognised is not None and recognised.preset is not chosen and not run.follows(recognised.preset):
         found.append(
             Sentence(
-                'Because {because}, the preset "{preset}" ({summary}) fits, which is not in use.',
+                'The preset "{preset}" ({summary}) would fit better, because {because}.',
                 because=recognised.because,
                 preset=recognised.preset.name,
                 summary=recognised.preset.summary,
@@ -150,12 +150,12 @@ def _excesses(run: RunSettings, preset: Preset) -> list[Sentence]:
     found = []
     values = {**vars(run), "preset": preset.name, "most_cfg": max(MOST_CFG, preset.most_cfg)}
     if run.cfg > values["most_cfg"]:
-        found.append(Sentence("CFG {cfg:g} is above {most_cfg:g}, where {preset} burns.", **values))
+        found.append(Sentence("CFG {cfg:g} is too high for {preset}: above {most_cfg:g} colours burn.", **values))
     if run.steps > preset.most_steps:
         values["most"] = preset.most_steps
-        found.append(Sentence("{steps} steps are more than the {most} that {preset} was made for.", **values))
+        found.append(Sentence("{steps} steps are too many for {preset}, which was made for at most {most}.", **values))
     if preset.prior and not run.prior:
-        found.append(Sentence("{preset} was made to start from the informative prior, which is not set.", **values))
+        found.append(Sentence("{preset} needs the informative prior, which is not set.", **values))
     if preset.trailing and not run.trailing:
         found.append(Sentence('{preset} needs the schedule "Trailing", not "{schedule}" with {sampler}.', **values))
     return found
@@ -167,7 +167,7 @@ def _pitfalls(run: RunSettings) -> list[Sentence]:
     if run.sampler in _HOSTS_DDIM and run.from_noise and 1 <= run.steps <= FEW_STEPS:
         found += _ddim_pitfalls(run.sampler, run.steps)
     if run.negative_prompt and run.cfg == 1 and not run.cfgpp:
-        found.append(Sentence("At CFG 1 the negative prompt does nothing; with a CFG++ sampler it would."))
+        found.append(Sentence("At CFG 1 the negative prompt has no effect, except with a CFG++ sampler."))
     return found
 
 
@@ -180,19 +180,20 @@ def _ddim_pitfalls(sampler: str, steps: int) -> list[Sentence]:
     values = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "first": first, "cure": cure}
     found = []
     if evaluations == 0:
-        found.append(Sentence("In 1 step the WebUI's {sampler} evaluates the model not once: {cure}", **values))
+        found.append(Sentence("With 1 step the WebUI's {sampler} never runs the model: {cure}", **values))
     elif evaluations < steps:
         found.append(
             Sentence(
-                "In {steps} steps the WebUI's {sampler} makes {evaluations} of {steps} evaluations of the model, from "
-                "timestep {first}: {cure}",
+                "With {steps} steps the WebUI's {sampler} runs only {evaluations} of them, starting at timestep "
+                "{first}: {cure}",
                 **values,
             )
         )
     if sampler == _HOSTS_DDIM_CFGPP:
         found.append(
             Sentence(
-                "The WebUI's {sampler} divides CFG by 12.5, which is far too little for {steps} steps: {cure}", **values
+                "The WebUI's {sampler} divides CFG by 12.5, which makes it far too weak in so few steps: {cure}",
+                **values,
             )
         )
     return found

@@ -35,8 +35,8 @@ class Prior:
         """
         if len(self.mean) != noise.shape[1]:
             raise SettingError(
-                f"prior = statistics of {len(self.mean)} channels is not allowed: this model's latents have "
-                f"{noise.shape[1]}."
+                f"prior = statistics of {len(self.mean)} channels is not allowed: it must be statistics of "
+                f"{noise.shape[1]} channels, like this model's latents."
             )
         mean, std = (values.to(noise)[:, None, None] for values in (self.mean, self.std))
         return mean + std * own_noise + sigma * noise
@@ -55,7 +55,7 @@ def save(prior: Prior, path: Path) -> None:
     """
     try:
         if path.exists() and not path.is_file():
-            raise FileExistsError("it is no file")
+            raise FileExistsError("it is not a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"mean": prior.mean.contiguous(), "std": prior.std.contiguous()}, path)
     except (SafetensorError, OSError) as error:
@@ -78,10 +78,12 @@ def load(path: Path) -> Prior:
     try:
         tensors = load_file(_statistics_file(path))
     except (SafetensorError, OSError, AttributeError) as error:  # the last for a precision that this torch lacks
-        raise SettingError(f"prior = {path.name} is not allowed: it is no safetensors file ({error}).") from None
+        raise SettingError(f"prior = {path.name} is not allowed: it is not a safetensors file ({error}).") from None
     mean, std = tensors.get("mean"), tensors.get("std")
     if mean is None or std is None or mean.dim() != 1 or mean.shape != std.shape:
-        raise SettingError(f"prior = {path.name} is not allowed: it must hold mean and std, one number a channel.")
+        raise SettingError(
+            f"prior = {path.name} is not allowed: it must contain mean and std, a number for each channel."
+        )
     if not {mean.dtype, std.dtype} <= _PRECISIONS:
         raise SettingError(
             f"prior = {path.name} is not allowed: mean and std must be floating-point numbers of 16, 32 or 64 bits."

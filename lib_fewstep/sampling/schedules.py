@@ -71,6 +71,6 @@ def resampled(sigmas: Tensor, steps: int, inner_model: Any) -> Tensor:
 def _check(name: str, steps: int, most: int) -> None:
     if not 1 <= steps <= most:
         raise SettingError(
-            f'schedule = "{name}" is not allowed for a grid of {steps} steps: it has 1 to {most} (hires fix, and '
-            "img2img with exact steps, ask for steps / denoising strength)."
+            f'schedule = "{name}" is not allowed for a grid of {steps} steps: it must be 1 to {most} steps '
+            "(hires fix, and img2img with exact steps, need the number of steps divided by the denoising strength)."
         )

@@ -34,16 +34,18 @@ class PriorSettings:
     statistics: str = option(
         "",
         "Statistics file",
-        "Saved statistics in models/FewStep; a new file is listed after a reload of the page.",
+        "Saved statistics from models/FewStep. A new file appears after the page is reloaded.",
         "Few-Step prior",
         values="the name of a file",
         blank="None",
     )
-    images: tuple[Any, ...] = option((), "Reference images", "Images to measure.", "", blank=())
+    images: tuple[Any, ...] = option(
+        (), "Reference images", "Images from which the statistics are computed.", "", blank=()
+    )
     save: str = option(
         "",
         "Save as",
-        "Keep the statistics of the images under this name.",
+        "Saves the statistics of the images under this name.",
         "",
         values="a file name",
         blank="",
@@ -57,7 +59,9 @@ class PriorSettings:
                 f"prior = {shown(self)} is not allowed: it must have either statistics (a file's name) or images."
             )
         if self.save and not self.images:
-            raise SettingError(f"prior.save = {shown(self.save)} is not allowed: it needs images to measure.")
+            raise SettingError(
+                f"prior.save = {shown(self.save)} is not allowed: it must come with images, whose statistics it saves."
+            )
         for name, value in (("statistics", self.statistics), ("save", self.save)):
             if value and not is_file_name(value):
                 raise SettingError(
@@ -86,18 +90,23 @@ class InvertSettings:
         None, "Original prompt", "The prompt that the image was made with.", "Few-Step invert", blank=""
     )
     negative_prompt: str | None = option(
-        None, "Original negative prompt", "Its negative prompt.", "Few-Step invert negative", blank=""
+        None,
+        "Original negative prompt",
+        "The negative prompt that the image was made with.",
+        "Few-Step invert negative",
+        blank="",
     )
     steps: int | None = option(
         None,
         "Inversion steps",
-        "Steps of the inversion, with three evaluations each; at 0 those of the image's infotext, or of the pass.",
+        "Each step runs the model three times. On the page, 0 takes the number from the image's infotext, or else "
+        "from the pass.",
         "Few-Step invert steps",
         low=1,
         high=MOST_INVERSION_STEPS,
         step=1,
         blank=0,
-        unset="the infotext's",
+        unset="the value in the infotext",
     )
 
     def __post_init__(self) -> None:
@@ -124,18 +133,18 @@ class FewStepSettings:
     allowed. `gamma` None is the preset's, or else 0.3.
     """
 
-    enabled: bool = option(True, "Enable", "Whether these settings are used.", "Few-Step enabled")
+    enabled: bool = option(True, "Enable", "Switches these settings on.", "Few-Step enabled")
     preset: str = option(
         NO_PRESET,
         "Preset",
-        "For distilled models: sampler, schedule, steps and CFG that they need.",
+        "Sets the sampler, schedule, steps and CFG that a distilled model needs.",
         "Few-Step preset",
         choices=(NO_PRESET, *PRESETS),
     )
     keep: tuple[str, ...] = option(
         (),
         "Keep",
-        "API only: what the preset leaves as the request has it.",
+        "API only: values of the request that the preset does not change.",
         "Few-Step keep",
         values="list of " + ", ".join(KEEPABLE),
         on_page=False,
@@ -143,15 +152,15 @@ class FewStepSettings:
     guidance: str = option(
         GUIDANCES[0],
         "CFG++ guidance",
-        "How CFG++ samplers read the CFG slider: as ordinary CFG (calibrated), divided by 12.5 as the WebUI's DDIM "
-        "CFG++ does, or as the raw lambda.",
+        "How CFG++ samplers read the CFG slider: as ordinary CFG (calibrated), divided by 12.5 as in the WebUI's DDIM "
+        "CFG++, or as lambda itself.",
         "Few-Step guidance",
         choices=GUIDANCES,
     )
     gamma: float | None = option(
         None,
         "TCD gamma",
-        "Stochasticity of TCD: 0 is deterministic, 1 is LCM; higher with more steps.",
+        "How much noise TCD adds in each step: 0 adds none, 1 as much as LCM. Use a higher gamma for more steps.",
         "Few-Step gamma",
         low=0,
         high=1,
@@ -161,16 +170,16 @@ class FewStepSettings:
     timesteps: tuple[int, ...] = option(
         (),
         "Timesteps",
-        "They replace the schedule and set the steps of txt2img; img2img and hires passes use those at or below "
-        "their start.",
+        "A list that replaces the schedule and the number of steps. img2img and hires passes use only the timesteps "
+        "at or below their start.",
         "Few-Step timesteps",
-        values="falling whole numbers from 999 to 0",
+        values="whole numbers from 999 to 0 in descending order",
         blank="",
     )
     prior: PriorSettings | None = option(  # noqa: RUF009 (`option` is `dataclasses.field`)
         None,
         "Prior",
-        "Start a run of one or two steps from what latents look like (YOSO).",
+        "For YOSO, with 1 or 2 steps: starts from the average look of latents plus noise, instead of from noise alone.",
         "Few-Step prior",
         values='{"statistics": name} or {"images": [base64], "save": name}',
         parts=PriorSettings,
@@ -178,7 +187,7 @@ class FewStepSettings:
     invert: InvertSettings | None = option(  # noqa: RUF009
         None,
         "Invert with CFG++",
-        "img2img: start from the noise that would make the image, instead of from added noise.",
+        "For img2img: starts from the noise that would produce your image, instead of adding random noise to it.",
         "Few-Step invert",
         values='true or {"prompt": text, "negative_prompt": text, "steps": 1 to 20}',
         parts=InvertSettings,

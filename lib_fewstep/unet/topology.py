@@ -114,7 +114,7 @@ def _block_lists(unet: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
     lists = [getattr(unet, name, None) for name in ("input_blocks", "output_blocks")]
     if not all(isinstance(blocks, nn.ModuleList) and len(blocks) > 0 for blocks in lists):
         raise UnsupportedModel(
-            f"{_name(unet)} has no input_blocks and output_blocks, so it is no UNet of Stable Diffusion 1, 2 or XL "
+            f"{_name(unet)} has no input_blocks and output_blocks, so it is not a UNet of Stable Diffusion 1, 2 or XL "
             "(transformer models such as SD3 and Flux have none)."
         )
     inputs, outputs = (list(blocks) for blocks in lists if isinstance(blocks, nn.ModuleList))
@@ -143,7 +143,7 @@ def _family(unet: nn.Module, downsamplers: tuple[int, ...], inputs: list[nn.Modu
     if not attention or shape not in ((12, (3, 6, 9)), (9, (3, 6))):
         raise UnsupportedModel(
             f"{_name(unet)} has {len(inputs)} input blocks with downsamplers at {downsamplers} and "
-            f"{len(attention)} attention blocks, which is no layout of Stable Diffusion 1, 2 or XL."
+            f"{len(attention)} attention blocks, which is not a layout of Stable Diffusion 1, 2 or XL."
         )
     if len(inputs) == 9:
         return "SDXL"

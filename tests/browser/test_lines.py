@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.browser.parts import BOTH_TABS, hires, line, size, small, trained
 
-UNKNOWN = "The picture that is resized has no size yet."
+UNKNOWN = "There is no picture to resize yet."
 
 
 def told(ui, tab, what, width, height, first=1, last=r"\d+", steps=20):

@@ -171,7 +171,7 @@ def test_infinite_psnr_is_left_to_the_caption():
     upper, lower = PANELS[0], PANELS[2]
     assert share(picture, PALETTE[1], upper) == 0
     assert share(picture, PALETTE[1], lower) > 0
-    note = "No PSNR, since an image equals its reference: Heun, CFG 7, 50 steps."
+    note = "No PSNR where an image equals its reference: Heun, CFG 7, 50 steps."
     assert note in caption(table, mean_curves(table))
     assert "No PSNR" not in caption(frame(*line()), mean_curves(frame(*line())))
 

@@ -92,6 +92,6 @@ def test_different_sizes(measure):
 
 
 def test_too_small_for_ssim():
-    with pytest.raises(ValueError, match="3 pixels a side or more, not of 2"):
+    with pytest.raises(ValueError, match="sides of at least 3 pixels, not 2"):
         ssim(flat(0, (2, 9)), flat(1, (2, 9)))
     assert psnr(flat(0, (2, 9)), flat(255, (2, 9))) == 0

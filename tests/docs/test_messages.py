@@ -14,7 +14,7 @@ HOLE = "\0"
 SHARE = 0.6
 """How much of a message must be the code's own words; the rest is what stands in for values."""
 
-PUT_TOGETHER = {"is no field of a request here", "the plot has axes of Deep Shrink and of HiDiffusion"}
+PUT_TOGETHER = {"is not a field of a request here", "the plot has axes of Deep Shrink and of HiDiffusion"}
 """Of several texts of the code."""
 
 

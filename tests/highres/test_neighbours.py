@@ -144,9 +144,9 @@ def test_a_neighbour_is_seen_in_the_output(method, name):
 @pytest.mark.parametrize(
     ("size", "settings", "yielding"),
     [
-        ((17, 13), {}, "shrinking yields to"),
-        ((16, 24), {"downscale": 0.75}, "shrinking yields to"),
-        ((16, 24), {"early_out": True}, "shrinking yields to"),
+        ((17, 13), {}, "shrinking is off"),
+        ((16, 24), {"downscale": 0.75}, "shrinking is off"),
+        ((16, 24), {"early_out": True}, "shrinking is off"),
         ((16, 24), WITHOUT_SMOOTHING, None),
     ],
 )
@@ -178,9 +178,7 @@ def test_a_stand_in_that_is_exchanged_in_the_middle_of_a_step(index):
         session.at_step(0)
         unet.input_blocks[index] = block
         assert evaluated(unet, (17, 13)).isfinite().all()
-        assert session.report.notes == [
-            f"another extension has exchanged input_blocks[{index}] in the middle of a step"
-        ]
+        assert session.report.notes == [f"another extension has replaced input_blocks[{index}] in the middle of a step"]
         session.at_step(1)
         assert torch.equal(evaluated(unet, (17, 13)), ours_alone("SD1", "HiDiffusion", (17, 13)))
     assert describe(unet) == before
@@ -219,7 +217,7 @@ def test_a_transformer_block_in_a_box_is_left_alone_and_all_else_acts(wrapped):
         session.at_step(1)
         ours = evaluated(unet, size)
     assert session.report.notes == [
-        "window attention left a transformer block of input_blocks[4] alone: another extension has exchanged it"
+        "window attention left a transformer block of input_blocks[4] alone: another extension has replaced it"
     ]
     assert not near(ours, ours_alone("SDXL", "HiDiffusion", size))
     assert not near(ours, run(unet, METHODS["HiDiffusion"] | {"window_attention": False}, size))
@@ -263,7 +261,7 @@ def test_those_who_count_tokens_are_found_in_boxes_and_behind_partials():
         session.at_step(1)
     assert session.report.active_steps == ()
     assert session.report.notes[0].startswith(
-        "shrinking yields to tests.highres.test_neighbours, which replaces the forward of cross-attention"
+        "shrinking is off, because tests.highres.test_neighbours (which replaces the forward of cross-attention)"
     )
 
 
@@ -298,7 +296,7 @@ def test_a_transformer_block_without_self_attention_is_left_alone():
         session.at_step(1)
         assert evaluated(unet, size).isfinite().all()
     assert session.report.notes == [
-        "window attention left a transformer block of input_blocks[1] alone: another extension has exchanged it"
+        "window attention left a transformer block of input_blocks[1] alone: another extension has replaced it"
     ]
 
 
@@ -341,7 +339,7 @@ class Lookalike(nn.Module):
         return self.runs[0](*args, **kwargs)
 
 
-EXCHANGED = "another extension has exchanged it"
+EXCHANGED = "another extension has replaced it"
 
 
 @pytest.mark.parametrize(
@@ -349,8 +347,8 @@ EXCHANGED = "another extension has exchanged it"
     [
         ("input", 1, True, "window attention left a block alone: another extension runs something else in its place"),
         ("input", 1, False, f"window attention left a transformer block of input_blocks[1] alone: {EXCHANGED}"),
-        ("output", 8, True, "another extension runs something else than the upsampler of output_blocks[8]"),
-        ("output", 5, False, "another extension runs something else than the upsampler of output_blocks[5]"),
+        ("output", 8, True, "another extension runs something other than the upsampler of output_blocks[8]"),
+        ("output", 5, False, "another extension runs something other than the upsampler of output_blocks[5]"),
     ],
 )
 @pytest.mark.parametrize("started", [False, True])

@@ -115,9 +115,9 @@ def test_passes(passes, pass_, denoise, acts):
     schedule = make_schedule(HighResSettings(passes=passes), SD1, (128, 128), 20, hints)
     reasons = {
         "Auto": f"at denoising strength {denoise} the composition is already fixed; "
-        'passes "Auto" acts from 0.5 up, "All" always',
-        "First": 'this is the hires pass and passes is "First"',
-        "Hires": 'this is not the hires pass and passes is "Hires"',
+        'passes "Auto" acts at 0.5 or more, "All" at any strength',
+        "First": 'this is the hires pass, but passes is "First"',
+        "Hires": 'this is not the hires pass, but passes is "Hires"',
     }
     assert schedule.reason == (None if acts else reasons[passes])
 
@@ -125,12 +125,12 @@ def test_passes(passes, pass_, denoise, acts):
 @pytest.mark.parametrize(
     ("settings", "topology", "reason"),
     [
-        ({"enabled": False}, SD1, "it is disabled"),
+        ({"enabled": False}, SD1, "the method is switched off"),
         ({}, REFINER, "the SDXL refiner"),
-        ({"raunet": False, "window_attention": False}, SD1, "no step of 20 is changed"),
-        ({"t1": 0.01, "window_attention": False}, SD1, "no step of 20 is changed"),
-        ({"method": "Deep Shrink", "s1": 0.0, "s2": 0.0}, SD1, "no step of 20 is changed"),
-        ({"method": "Deep Shrink", "downscale": 1.0}, SD1, "no step of 20 is changed"),
+        ({"raunet": False, "window_attention": False}, SD1, "acts on none of the 20 steps"),
+        ({"t1": 0.01, "window_attention": False}, SD1, "acts on none of the 20 steps"),
+        ({"method": "Deep Shrink", "s1": 0.0, "s2": 0.0}, SD1, "acts on none of the 20 steps"),
+        ({"method": "Deep Shrink", "downscale": 1.0}, SD1, "acts on none of the 20 steps"),
     ],
 )
 def test_nothing_is_done_for_a_reason(settings, topology, reason):
@@ -139,8 +139,8 @@ def test_nothing_is_done_for_a_reason(settings, topology, reason):
     assert reason in schedule.reason
 
 
-NONE = "RAU-Net changes none of the 20 steps: its thresholds end before the first"
-STILL_RUNS = "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
+NONE = "RAU-Net runs on none of the 20 steps: t1 and t2 are too small"
+STILL_RUNS = "t1 has no effect in aggressive mode unless it is above 8/50: until then the strided downsampler runs"
 
 
 @pytest.mark.parametrize(
@@ -149,19 +149,19 @@ STILL_RUNS = "t1 sets nothing in aggressive mode up to 8/50 of the steps, where 
         (
             {"t2": 0.3},
             (256, 256),
-            "t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps",
+            "t2 has no effect in aggressive mode: there the strided downsampler always stops after 8/50 of the steps",
         ),
         (
             {"aggressive": True},
             (512, 512),
-            "aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo",
+            "aggressive has no effect here: it needs SDXL (not Turbo) with a side below 4096 pixels",
         ),
-        ({"raunet": False, "t1": 0.3}, (256, 256), "while raunet is off nothing is set by t1"),
-        ({"method": "Deep Shrink", "s1": 0.4, "s2": 0.3}, (256, 256), "s2 sets nothing where it is not above s1"),
-        ({"method": "Deep Shrink", "s1": 0.35}, (256, 256), "s2 sets nothing where it is not above s1"),
+        ({"raunet": False, "t1": 0.3}, (256, 256), "not used while raunet is off: t1"),
+        ({"method": "Deep Shrink", "s1": 0.4, "s2": 0.3}, (256, 256), "s2 has no effect unless it is above s1"),
+        ({"method": "Deep Shrink", "s1": 0.35}, (256, 256), "s2 has no effect unless it is above s1"),
         ({"t1": 0.1}, (256, 256), STILL_RUNS),
-        ({"d1": 4, "early_out": True}, (256, 256), "under HiDiffusion nothing is set by d1, early_out"),
-        ({"method": "Deep Shrink", "t1": 0.3}, (256, 256), "under Deep Shrink nothing is set by t1"),
+        ({"d1": 4, "early_out": True}, (256, 256), "not used by HiDiffusion: d1, early_out"),
+        ({"method": "Deep Shrink", "t1": 0.3}, (256, 256), "not used by Deep Shrink: t1"),
         ({"t1": 0.01, "aggressive": False}, (256, 256), NONE),
         ({"t1": 0.01, "aggressive": False, "window_attention": False}, (256, 256), NONE),
     ],
@@ -199,7 +199,7 @@ def test_windows_yield_to_who_rearranges_the_same_tokens(settings, yields):
     assert schedule.reason == (without if yields else alone).reason
     if yields:
         assert schedule.settings == without.settings
-        note = "window attention yields to HyperTile, which works on the same blocks"
+        note = "window attention is off, because HyperTile works on the same blocks"
         assert schedule.notes == (*without.notes, note)
 
 
@@ -233,8 +233,20 @@ def test_deep_shrink_with_a_first_stop_after_the_second():
         ({}, SD1, (64, 64), 0, "steps = 0 is not allowed: it must be at least 1."),
         ({}, SD1, (64, 64), 2.0, "steps = 2.0 is not allowed: it must be a whole number."),
         ({}, SD1, (64, 16.5), 2, "width = 16.5 is not allowed: it must be a whole number."),
-        ({"method": "Deep Shrink", "d1": 10}, SDXL, (256, 256), 20, "d1 = 10 is not allowed: SDXL has depths 1 to 9."),
-        ({"method": "Deep Shrink", "d2": 12}, SDXL, (256, 256), 20, "d2 = 12 is not allowed: SDXL has depths 1 to 9."),
+        (
+            {"method": "Deep Shrink", "d1": 10},
+            SDXL,
+            (256, 256),
+            20,
+            "d1 = 10 is not allowed: it must be 1 to 9 with SDXL.",
+        ),
+        (
+            {"method": "Deep Shrink", "d2": 12},
+            SDXL,
+            (256, 256),
+            20,
+            "d2 = 12 is not allowed: it must be 1 to 9 with SDXL.",
+        ),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(settings, topology, size, steps, sentence):

@@ -117,9 +117,9 @@ LINES = [
         sd1_unet,
         {"method": "Deep Shrink", "d1": 4, "s1": 0.2, "s2": 0.0},
         10,
-        "shrinking at input_blocks[3] and output_blocks[8] on steps 1-2; s2 sets nothing where it is not above s1",
+        "shrinking at input_blocks[3] and output_blocks[8] on steps 1-2; s2 has no effect unless it is above s1",
     ),
-    (sd1_unet, {"enabled": False}, 10, "nothing is done: it is disabled"),
+    (sd1_unet, {"enabled": False}, 10, "nothing is done: the method is switched off"),
 ]
 
 

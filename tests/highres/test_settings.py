@@ -56,7 +56,7 @@ def test_anything_that_is_no_dict_is_refused(values):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known():
-    with pytest.raises(SettingError, match=r"'windowattention' is no setting.*Did you mean window_attention\?"):
+    with pytest.raises(SettingError, match=r"'windowattention' is not a setting.*Did you mean window_attention\?"):
         HighResSettings.from_dict({"windowattention": True})
 
 
@@ -66,7 +66,7 @@ def test_deep_shrinks_own_name_for_the_first_pass(value, passes):
 
 
 def test_the_two_names_for_the_passes_exclude_each_other():
-    with pytest.raises(SettingError, match="give one of them"):
+    with pytest.raises(SettingError, match="give only one of them"):
         HighResSettings.from_dict({"passes": "All", "only_one_pass": True})
     with pytest.raises(SettingError, match="only_one_pass = 1 is not allowed"):
         HighResSettings.from_dict({"only_one_pass": 1})

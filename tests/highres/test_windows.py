@@ -74,7 +74,9 @@ def test_attention_that_looks_at_something_else_is_left_alone(name):
         assert torch.equal(attention(tokens, **given), alone)
         assert not torch.equal(attention(tokens), attention.forward(tokens))
     assert len(notes) == 1
-    assert notes[0].startswith("window attention left a block alone: another extension gives it more than the tokens")
+    assert notes[0].startswith(
+        "window attention left a block alone: another extension gives it other inputs than the tokens"
+    )
     assert torch.equal(attention(tokens), attention.forward(tokens))
 
 

@@ -86,7 +86,7 @@ class Planted:
 def test_a_pickle_is_not_opened(path, write, monkeypatch):
     monkeypatch.chdir(path.parent)
     write(path)
-    assert "it is no safetensors file" in read(path)
+    assert "it is not a safetensors file" in read(path)
     assert not (path.parent / "planted").exists()
 
 

@@ -98,7 +98,7 @@ def test_a_precision_that_this_torch_lacks_is_refused(tmp_path, monkeypatch):
     statistics = {"mean": torch.zeros(4), "std": torch.ones(4)}
     save_file({**statistics, "another": torch.zeros(4, dtype=torch.int8)}, path)
     monkeypatch.delattr(torch, "int8")
-    with pytest.raises(SettingError, match="it is no safetensors file"):
+    with pytest.raises(SettingError, match="it is not a safetensors file"):
         load(path)
 
 

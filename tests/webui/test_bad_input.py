@@ -261,7 +261,7 @@ class TestFields:
     @given(names=st.dictionaries(TEXTS, VALUES, min_size=1, max_size=3))
     def test_names_that_are_no_settings(self, host, names):
         for script in ("HiDiffusion", "Few-Step"):
-            assert "is no setting" in answered(ask(host, script, [names])).message
+            assert "is not a setting" in answered(ask(host, script, [names])).message
 
     def test_a_list_that_is_too_deep_to_be_shown(self, host):
         """The JSON reader goes deeper than a representation does from where requests are answered."""

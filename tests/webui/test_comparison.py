@@ -289,7 +289,7 @@ def test_what_cannot_be_saved_is_still_shown(host, monkeypatch):
         **(BASE | {"do_not_save_grid": False, "do_not_save_samples": True}),
     )
     assert len(found.images) == len(page.images) == 2
-    assert "Nothing is saved: no space left on device" in page.comments
+    assert "Nothing was saved: no space left on device" in page.comments
 
 
 def test_aliases_are_samplers_too(host):
@@ -357,7 +357,7 @@ def test_a_random_seed_is_the_same_for_all(host):
 REFUSED = [
     ({"steps": []}, "steps = () is not allowed"),
     ({"steps": [0]}, "steps = 0 is not allowed: it must be whole numbers from 1 to 1000"),
-    ({"steps": [2, 2]}, "no value may be there twice"),
+    ({"steps": [2, 2]}, "it must have each value only once"),
     ({"steps": ["four"]}, "steps = 'four' is not allowed"),
     ({"cfg": [-1]}, "cfg = -1 is not allowed: it must be numbers from 0 to 100"),
     ({"cfg": [float("nan")]}, "cfg = nan is not allowed"),
@@ -367,12 +367,12 @@ REFUSED = [
         {"methods": ["None", "Kohya"]},
         "methods = 'Kohya' is not allowed: it must be As set or None or HiDiffusion or Deep Shrink",
     ),
-    ({"methods": ["None", "None"]}, "no value may be there twice"),
+    ({"methods": ["None", "None"]}, "it must have each value only once"),
     ({"seeds": 0}, "seeds = 0 is not allowed: it must be 1 to 1000"),
     ({"prompts": "nowhere.txt"}, "nowhere.txt"),
     ({"prompts": "../../etc/passwd"}, "the name of a file"),
     ({"cfg": [10**400]}, "is not allowed: it must be numbers from 0 to 100"),
-    ({"samplers": ["Euler CFG++", "euler_cfg_pp"]}, "no value may be there twice"),
+    ({"samplers": ["Euler CFG++", "euler_cfg_pp"]}, "it must have each value only once"),
     ({"seeds": 1000, "steps": list(range(1, 200))}, "399000 images"),
     ({"stepz": [1]}, "Did you mean steps?"),
 ]

@@ -184,8 +184,9 @@ def test_skipped_unconditional_passes_do_not_change_cfgpp(unit, log, sampler):
     assert same(plain, result)
     assert plain.infotexts == result.infotexts
     one, both = [line for line in log() if "off for this pass" in line]
-    assert one == f"{sampler} needs every unconditional image; off for this pass: s_min_uncond."
-    assert both == f"{sampler} needs every unconditional image; off for this pass: skip_early_cond, s_min_uncond."
+    said = f"{sampler} needs the unconditional image of every step. Switched off for this pass:"
+    assert one == f"{said} s_min_uncond."
+    assert both == f"{said} skip_early_cond, s_min_uncond."
 
 
 @pytest.mark.parametrize("by_steps", [False, True])
@@ -356,7 +357,7 @@ class TestRefusals:
             ({"prior": {"images": ["abc"]}}, {"steps": 1}, "prior.images has "),
             ({"prior": {"images": [None]}}, {"steps": 1}, "prior.images has "),
             ({"prior": {"images": [{"name": "/etc/passwd"}]}}, {"steps": 1}, "prior.images has "),
-            ({"prior": {"file": "a"}}, {"steps": 1}, "is no setting"),
+            ({"prior": {"file": "a"}}, {"steps": 1}, "is not a setting"),
             ({"prior": True}, {"steps": 1}, "must be a dict"),
             ({"invert": True}, EULER, "invert is not allowed in txt2img"),
             ({"invert": True}, IMAGE, "invert is not allowed with the sampling method Euler"),
@@ -643,7 +644,7 @@ class TestPrior:
             ({"steps": 3}, "prior is not allowed with 3 steps: it must be txt2img with 1 to 2 steps"),
             (IMAGE, "prior is not allowed with img2img"),
             ({"sampler_name": "DDIM"}, "prior = on is not allowed with the sampling method DDIM"),
-            ({"sampler_name": "DPM fast"}, "which has a schedule of its own"),
+            ({"sampler_name": "DPM fast"}, "which has its own schedule"),
         ],
     )
     def test_where_it_does_not_belong(self, unit, fields, sentence):

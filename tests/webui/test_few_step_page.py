@@ -259,10 +259,11 @@ class TestAdvice:
     @pytest.mark.parametrize("settings", [None, {}, {"enabled": False}])
     def test_a_checkpoints_name_suggests_its_preset_once_a_run(self, lightning, log, settings):
         result = made(lightning, settings, batch_size=2, n_iter=2, **GOOD | {"steps": 8})
-        suggestion = f'Because the checkpoint is called "{LIGHTNING}", the preset "SDXL-Lightning 4 steps" ('
+        preset = 'The preset "SDXL-Lightning 4 steps" (Euler, Trailing, 4 steps, CFG 1)'
+        suggestion = f'{preset} would fit better, because the checkpoint is called "{LIGHTNING}".'
         assert suggestion in result.comments
-        assert "Few-Step: Because" in result.comments
-        assert "8 steps are more than the 4 that SDXL-Lightning 4 steps was made for" in result.comments
+        assert f"Few-Step: {preset}" in result.comments
+        assert "8 steps are too many for SDXL-Lightning 4 steps, which was made for at most 4" in result.comments
         assert len([line for line in log() if suggestion in line]) == 1
         assert sorted(line[10:] for line in result.comments.splitlines()) == sorted(log())
 
@@ -280,7 +281,7 @@ class TestAdvice:
             ("a cat <hypernet:lcm-lora-sdv1-5:1>", None),
         ):
             comments = made(unit, prompt=prompt).comments
-            assert (f'the preset "{known}"' in comments) == (known is not None)
+            assert (f'The preset "{known}"' in comments) == (known is not None)
             assert ("LoRA is called" in comments) == (known is not None)
 
     def test_the_loras_preset_by_hand_is_right(self, unit):
@@ -290,8 +291,8 @@ class TestAdvice:
     @pytest.mark.parametrize(
         ("fields", "sentence"),
         [
-            ({"cfg_scale": 2.5}, "CFG 2.5 is above 2, where SDXL-Lightning 4 steps burns"),
-            ({"steps": 5}, "5 steps are more than the 4"),
+            ({"cfg_scale": 2.5}, "CFG 2.5 is too high for SDXL-Lightning 4 steps: above 2 colours burn"),
+            ({"steps": 5}, "5 steps are too many for"),
             ({"scheduler": "Karras"}, 'needs the schedule "Trailing", not "Karras" with Euler'),
             ({"scheduler": "Automatic"}, 'needs the schedule "Trailing", not "Automatic"'),
             ({"sampler_name": "DDIM", "steps": 4}, 'needs the schedule "Trailing", not "Trailing" with DDIM'),
@@ -305,7 +306,7 @@ class TestAdvice:
     @pytest.mark.parametrize("fields", [{"cfg_scale": 2}, {"steps": 3}, {"scheduler": "SGM Uniform"}])
     def test_what_is_still_right(self, lightning, fields):
         comments = made(lightning, **GOOD | fields).comments
-        assert not re.search("burns|more than|needs the schedule", comments)
+        assert not re.search("burn|too many|needs the schedule", comments)
 
     def test_custom_timesteps_are_not_taken_for_the_wrong_schedule(self, lightning):
         settings = {"preset": "SDXL-Lightning 4 steps", "timesteps": [999, 749, 499, 249]}
@@ -317,14 +318,14 @@ class TestAdvice:
         comments = made(unit, sampler_name=sampler, steps=steps).comments
         calls = unit.probe.calls
         fewer = steps <= 8 and len(calls) < steps
-        assert (f"makes {len(calls)} of {steps} evaluations" in comments) == fewer
-        assert not fewer or f"from timestep {calls[0].timestep:g}:" in comments
+        assert (f"With {steps} steps the WebUI's {sampler} runs only {len(calls)} of them" in comments) == fewer
+        assert not fewer or f"starting at timestep {calls[0].timestep:g}:" in comments
         assert ("divides CFG by 12.5" in comments) == (steps <= 8 and sampler == "DDIM CFG++")
         assert ("Euler CFG++" in comments) == (steps <= 8 and sampler == "DDIM CFG++")
 
     def test_one_step_of_ddim(self, unit):
         result = unit.api.txt2img(request_of(sampler_name="DDIM", steps=1))
-        assert "In 1 step the WebUI's DDIM evaluates the model not once" in result.comments
+        assert "With 1 step the WebUI's DDIM never runs the model" in result.comments
         assert not unit.probe.calls
 
     @pytest.mark.parametrize(
@@ -344,7 +345,7 @@ class TestAdvice:
 
     def test_a_preset_that_starts_from_the_prior(self, unit):
         comments = made(unit, {"preset": "YOSO 1 step"}).comments
-        assert "YOSO 1 step was made to start from the informative prior, which is not set." in comments
+        assert "YOSO 1 step needs the informative prior, which is not set." in comments
 
     def test_the_hosts_ddim_in_img2img_is_not_judged(self, unit):
         fields = {"sampler_name": "DDIM", "steps": 8, "init_images": [standin.picture(32, 24)]}
@@ -366,7 +367,7 @@ class TestAdvice:
     def test_a_hires_prompts_lora(self, unit):
         hires = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.6, "hr_upscaler": "Latent"}
         comments = made(unit, hr_prompt="a cat <lora:lcm-lora-sdv1-5:1>", **hires).comments
-        assert 'the preset "LCM-LoRA"' not in comments, "its pass has settings of its own"
+        assert 'The preset "LCM-LoRA"' not in comments, "its pass has settings of its own"
 
 
 class TestInfotext:

@@ -285,8 +285,8 @@ def test_a_refiner_of_another_layout_is_followed(log):
 BAD = [
     ([{"enabled": True, "t1": -0.5}], "t1 = -0.5 is not allowed: it must be 0 to 1"),
     ([{"enabled": True, "method": "Magic"}], "method = 'Magic' is not allowed"),
-    ([{"enabled": True, "windows": True}], "'windows' is no setting"),
-    ([{"enabled": True, "method": "Deep Shrink", "d1": 12, "preset": "Paper"}], "SDXL has depths 1 to 9"),
+    ([{"enabled": True, "windows": True}], "'windows' is not a setting"),
+    ([{"enabled": True, "method": "Deep Shrink", "d1": 12, "preset": "Paper"}], "it must be 1 to 9 with SDXL"),
     ([["enabled", True]], "must be a dict of settings"),
     ([True, "HiDiffusion", "Paper", True, "yes"], "window_attention = 'yes' is not allowed"),
 ]
@@ -307,7 +307,7 @@ def test_a_transformer_model_is_refused():
     with standin.webui("dit", SCRIPTS) as host:
         result = host.api.txt2img(request([ON]))
         assert result.status == 422
-        assert "is no UNet of Stable Diffusion" in result.message
+        assert "is not a UNet of Stable Diffusion" in result.message
         assert host.api.txt2img(request()).status == 200
 
 
@@ -344,7 +344,7 @@ def test_window_attention_yields_to_others_by_name(host, log, options, rival):
         host.shared.opts.add_option("hypertile_enable_unet", host.shared.OptionInfo(False))
     txt2img(host, [ON], override_settings=options)
     assert "window attention in" not in log()[0]
-    assert f"window attention yields to {rival}" in log()[0]
+    assert f"window attention is off, because {rival}" in log()[0]
 
 
 def test_paste(host):

@@ -212,7 +212,7 @@ class TestTheLine:
         fields = {"trained_size": 64, "width": 120, "height": 96, "steps": 6, "denoising_strength": 0.7}
         fields |= {"txt2img_hr-checkbox": True} if tab == "txt2img" else {}
         said = line(host, tab, **fields).split("<br>")
-        assert tuple("yields to token merging" in one for one in said) == yields
+        assert tuple("because token merging" in one for one in said) == yields
 
     def test_resize_by_takes_the_pictures_size(self, host):
         page = host.tabs["img2img"]
@@ -222,7 +222,7 @@ class TestTheLine:
             page.changed[component._id] = value
         assert ", 192x144: RAU-Net on steps 1-" in line(host, "img2img", steps=9)
         page.changed[across._id] = 0
-        assert line(host, "img2img") == "The picture that is resized has no size yet."
+        assert line(host, "img2img") == "There is no picture to resize yet."
         page.changed[by._id] = 0
         assert "512x512" in line(host, "img2img")
 
@@ -235,7 +235,7 @@ class TestTheLine:
             said = line(host)
         finally:
             host.shared.opts.set("token_merging_ratio", 0.0)
-        assert said.endswith("; window attention yields to token merging, which works on the same blocks")
+        assert said.endswith("; window attention is off, because token merging works on the same blocks")
         assert "transformer blocks" not in said
 
     def test_what_cannot_be_done_is_a_sentence(self, host):

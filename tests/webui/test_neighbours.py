@@ -82,7 +82,7 @@ def test_a_job_with_both(sd1, plain, log, name, method, leaves, first):
     assert off(in_the_job, earlier) < 1e-4
     assert not same(earlier, plain)
     _, note = NEIGHBOURS[name].yields.get(method, ({}, None))
-    yielding = [line for line in log() if "yields to" in line or "left a block alone" in line]
+    yielding = [line for line in log() if " is off, because " in line or "left a block alone" in line]
     assert len(yielding) == (2 if note else 0)
     assert all(note in line for line in yielding)
     assert describe(sd1.unet) == before

@@ -20,8 +20,8 @@ HOOK = "process_before_every_sampling"
 SAID = "HiDiffusion and Few-Step do nothing here: they need the AUTOMATIC1111 WebUI 1.10, and this is {}."
 
 HOSTS = {
-    "1.6": (["infotext_utils", "sd_schedulers"], [], True, "an older one or another host"),
-    "1.9": ([], [], True, "an older one"),
+    "1.6": (["infotext_utils", "sd_schedulers"], [], True, "an older version or another program"),
+    "1.9": ([], [], True, "an older version"),
     "Forge": ([], ["modules_forge", "modules_forge.forge_version"], False, "Forge or a fork of it"),
     "reForge": ([], ["modules_forge", "modules_forge.forge_version", "ldm_patched"], False, "Forge or a fork of it"),
     "SD.Next": (["infotext_utils", "sd_schedulers"], ["modules.processing_diffusers"], True, "SD.Next"),
@@ -114,7 +114,7 @@ def test_a_host_that_lacks_a_module_is_not_supported(name, monkeypatch):
         host = sys.modules["lib_fewstep.webui.common.host.support"]
         assert host._other_host() is None
         monkeypatch.delitem(sys.modules, f"modules.{name}")
-        assert host._other_host() == "an older one or another host"
+        assert host._other_host() == "an older version or another program"
 
 
 def probes(tree):

@@ -94,10 +94,12 @@ class TestWhichPresetFits:
         page = unit.tabs["txt2img"]
         page.trigger("fewstep_hires_txt2img_refresh", "click")
         said = page.value("fewstep_hires_txt2img_line")
-        assert said.startswith("The model (UnitData) has no input_blocks and output_blocks, so it is no UNet of Stable")
+        assert said.startswith(
+            "The model (UnitData) has no input_blocks and output_blocks, so it is not a UNet of Stable"
+        )
 
     def test_none_is_needed(self, unit):
-        assert few_step_line(unit) == 'No preset is needed, as far as the name of the checkpoint "unit" tells.'
+        assert few_step_line(unit) == 'Judging by its name, the checkpoint "unit" needs no preset.'
 
 
 def setting(host, **values):
@@ -166,13 +168,13 @@ class TestWrongSettings:
     def test_a_folder_that_cannot_be(self, unit, settings, log, folder):
         settings(record=True, record_folder=folder)
         made(unit)
-        assert any("The record of 1 images is not written" in line for line in log())
+        assert any("The record of 1 images could not be written" in line for line in log())
 
     def test_a_folder_that_is_a_file(self, unit, settings, log, tmp_path):
         (tmp_path / "file").write_text("")
         settings(record=True, record_folder=str(tmp_path / "file"))
         made(unit)
-        assert any("The record of 1 images is not written" in line for line in log())
+        assert any("The record of 1 images could not be written" in line for line in log())
 
 
 class TestAnotherDefaultOfGuidance:
@@ -266,7 +268,7 @@ class TestSettingsPage:
         request = {"prompt": "x", "width": 32, "height": 24, "script_name": "Few-step comparison"}
         answer = unit.api.txt2img(request | {"script_args": [{"steps": [1, 2]}]})
         assert answer.status == 422
-        assert "5 images (1 references and what is measured against them) are not allowed" in answer.message
+        assert "5 images (including the references) are not allowed" in answer.message
         assert "at most 4." in answer.message
 
 
@@ -349,7 +351,7 @@ class TestChinese:
         files = {"xx": [str(tmp_path / f"{name}.json") for name in words] + [str(tmp_path / "missing.json")]}
         monkeypatch.setattr(sys.modules["modules.localization"], "localizations", files)
         monkeypatch.setitem(unit.shared.opts.data, "localization", "xx")
-        assert few_step_line(unit) == 'No preset is needed, as far as the name of the checkpoint "unit" tells.'
+        assert few_step_line(unit) == 'Judging by its name, the checkpoint "unit" needs no preset.'
         monkeypatch.setattr(sys.modules["modules.shared"], "sd_model", None)
         assert few_step_line(unit) == "No model is loaded yet."
 
@@ -367,7 +369,7 @@ class TestChinese:
         assert [text for text, said in CHINESE.items() if not re.search("[\u4e00-\u9fff]", said)] == NO_WORDS
 
 
-NO_PRESET = 'No preset is needed, as far as the name of the checkpoint "{name}" tells.'
+NO_PRESET = 'Judging by its name, the checkpoint "{name}" needs no preset.'
 PROPER = ("CFG", "T1", "T2", "RAU-Net", "HiDiffusion", "lambda", "cfg/12.5")
 NO_WORDS = [
     "{before}, {part}",

@@ -206,7 +206,10 @@ def test_a_file_with_other_columns_is_left_alone(host, log):
 def test_a_setting_that_is_no_switch_is_off_and_said(host, log, value):
     result = run(host, override_settings={"fewstep_record": value})
     assert "Few-Step cost" not in result.infotexts[0]
-    assert any(line.startswith("fewstep_record = ") and line.endswith("Until then it is False.") for line in log())
+    assert any(
+        line.startswith("fewstep_record = ") and line.endswith("Until it is corrected, False is used.")
+        for line in log()
+    )
 
 
 def test_a_file_that_is_no_table_is_left_alone(host, log):
@@ -214,7 +217,7 @@ def test_a_file_that_is_no_table_is_left_alone(host, log):
     file(host).write_bytes(b"\xff\xfe\x00time")
     assert cost(run(host, **ON))[0] == 4
     assert file(host).read_bytes() == b"\xff\xfe\x00time"
-    assert any(line.startswith("The record of 1 images is not written") for line in log())
+    assert any(line.startswith("The record of 1 images could not be written") for line in log())
 
 
 def test_an_earlier_batch_s_cost_is_gone_when_the_next_one_samples(host):
@@ -274,7 +277,7 @@ def test_a_folder_that_cannot_be_written_to_costs_no_image(host, log):
     folder.write_text("a file where the folder was")
     try:
         assert cost(run(host, **ON))[0] == 4
-        assert any(line.startswith("The record of 1 images is not written") for line in log())
+        assert any(line.startswith("The record of 1 images could not be written") for line in log())
     finally:
         folder.unlink()
         moved.rename(folder)

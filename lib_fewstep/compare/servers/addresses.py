@@ -27,7 +27,7 @@ def server_from(url: str) -> Server:
     if not good or parts.query or parts.fragment:
         raise SettingError(
             f"--server = {shown(without_credentials(url))} is not allowed: it must be like http://host:7860 or "
-            "http://user:password@host:7860 (with /, ?, # and @ in the password as %2F, %3F, %23 and %40)."
+            "http://user:password@host:7860 (write /, ?, # and @ in a password as %2F, %3F, %23 and %40)."
         )
     address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
     if parts.username is None:
@@ -40,6 +40,6 @@ def servers_from(urls: Iterable[str]) -> list[Server]:
     servers: list[Server] = []
     for server in map(server_from, urls):
         if server.address in {other.address for other in servers}:
-            raise SettingError(f"--server = {server.address!r} is not allowed: it is there twice.")
+            raise SettingError(f"--server = {server.address!r} is not allowed: it is given twice.")
         servers.append(server)
     return servers

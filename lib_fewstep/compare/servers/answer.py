@@ -38,7 +38,7 @@ def row_from(task: Task, body: Any, server: str) -> tuple[Row, bytes]:
     except SettingError as error:
         return failed(task, str(error), server), b""
     except Exception as error:  # noqa: BLE001 (whatever an answer holds, it ends no run)
-        reason = f"The answer holds no image with its cost ({type(error).__name__}: {error})."
+        reason = f"The answer contains no image with its cost ({type(error).__name__}: {error})."
         return failed(task, " ".join(reason.split()), server), b""
     cell = dataclasses.asdict(task.cells[0])
     return Row(task.key, cell, evaluations, seconds, details=details, image=f"{task.key}.png"), png
@@ -64,7 +64,7 @@ def _check_as_asked(task: Task, info: dict[str, Any]) -> None:
         if info[name] != task.payload[name]:
             raise SettingError(
                 f"The image was made with {name} = {shown(info[name])} instead of {task.payload[name]!r}: something in "
-                "the request, such as a preset, sets what is compared."
+                "the request, such as a preset, changes what is compared."
             )
 
 

@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> None:
     _print(*(f"{address}: {images} images" for address, images in sweep.images_made.items()))
     _print(*_report(outcomes, arguments.out, arguments.config.stem))
     if reason:
-        sentence = f"Stopped, because {reason} ({_counts(outcomes)}): the same command continues."
+        sentence = f"Stopped, because {reason} ({_counts(outcomes)}): run the same command to continue."
         raise Stopped(sentence, interrupted=reason is INTERRUPTED)
 
 

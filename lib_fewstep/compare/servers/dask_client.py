@@ -97,8 +97,8 @@ def gather(client: Any, calls: Mapping[Any, tuple[Any, ...]]) -> dict[Any, tuple
         )
     except ModuleNotFoundError as error:
         raise SettingError(
-            f"The Dask workers lack {error.name}: pip install -r requirements-cluster.txt there."
+            f"{error.name} is missing on the Dask workers: run pip install -r requirements-cluster.txt there."
         ) from error
     except LOST as error:
-        raise SettingError("The Dask workers die when they ask the servers: see their logs.") from error
+        raise SettingError("The Dask workers crash when they contact the servers: see their logs.") from error
     return answers

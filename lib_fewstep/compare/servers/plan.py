@@ -28,7 +28,10 @@ FIELDS = (
     *("hr_scheduler", "hr_prompt", "hr_negative_prompt", "save_images", "alwayson_scripts"),
 )
 """Fields of the WebUI's txt2img request (1.10) that may be in a file: the WebUI passes over others silently."""
-_OF_THE_PAGE = {"strips": "servers do not send predictions", "images": "the images are in the folder images anyway"}
+_OF_THE_PAGE = {
+    "strips": "a server does not send the predicted images",
+    "images": "the images are saved in the folder images anyway",
+}
 _HIDIFFUSION, _FEW_STEP = "HiDiffusion", "Few-Step"
 _COMPARED = ("sampler", "steps", "cfg")
 """What a comparison sets and a preset of Few-Step would change, as the preset's `keep` calls it."""
@@ -173,16 +176,16 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise SettingError(f"--config = {str(path)!r} cannot be read: {error.strerror}.") from error
     except RecursionError as error:
-        raise SettingError(f"--config = {str(path)!r} is not allowed: it is nested too deep.") from error
+        raise SettingError(f"--config = {str(path)!r} is not allowed: it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:
         problem = " ".join(str(error).split())
-        raise SettingError(f"--config = {str(path)!r} is not allowed: it is no YAML or JSON ({problem}).") from error
+        raise SettingError(f"--config = {str(path)!r} is not allowed: it is not YAML or JSON ({problem}).") from error
 
 
 def _check_encodable(name: str, value: object, depth: int = 0) -> None:
     """Refuse texts that are no UTF-8, such as half a surrogate pair, and what is nested too deep to be sent."""
     if depth > _DEEPEST:
-        raise SettingError(f"{name[:60]} is not allowed: it is nested more than {_DEEPEST} deep.")
+        raise SettingError(f"{name[:60]} is not allowed: it is nested more than {_DEEPEST} levels deep.")
     if isinstance(value, str):
         try:
             value.encode()
@@ -203,7 +206,8 @@ def _request(value: object) -> Mapping[str, Any]:
     for name in SET_HERE:
         if name in request:
             raise SettingError(
-                f"request.{name} = {shown(request[name])} is not allowed: the comparison sets {', '.join(SET_HERE)}."
+                f"request.{name} = {shown(request[name])} is not allowed: the comparison itself sets "
+                f"{', '.join(SET_HERE)}."
             )
     _refuse_unknown(request, FIELDS, "field of a request here")
     for name in ("override_settings", "alwayson_scripts"):
@@ -225,7 +229,7 @@ def _prompt(request: Mapping[str, Any]) -> str:
     prompt = request.get("prompt")
     if not isinstance(prompt, str):
         raise SettingError(
-            f"request.prompt = {shown(prompt)} is not allowed: it must be a text, if there is no prompt set."
+            f"request.prompt = {shown(prompt)} is not allowed: it must be a text when there is no prompt set."
         )
     return prompt
 
@@ -239,4 +243,4 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
 def _refuse_unknown(values: Mapping[str, Any], names: Sequence[str], kind: str) -> None:
     for name in values:
         if name not in names:
-            raise SettingError(f"{shown(name)} is no {kind}; allowed are {', '.join(names)}.{guess(name, names)}")
+            raise SettingError(f"{shown(name)} is not a {kind}; allowed are {', '.join(names)}.{guess(name, names)}")

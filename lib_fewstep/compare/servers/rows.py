@@ -121,8 +121,8 @@ def _locked(folder: Path) -> int:
         owner = os.read(descriptor, 20).decode(errors="replace").strip()
         os.close(descriptor)
         raise SettingError(
-            f"--out = {str(folder)!r} cannot be used: another comparison (process {owner}) is running there; wait for "
-            "its end or name another folder."
+            f"--out = {str(folder)!r} cannot be used: another comparison (process {owner}) is running there; wait "
+            "until it ends, or choose another folder."
         ) from error
     except OSError:
         return descriptor

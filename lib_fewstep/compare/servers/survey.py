@@ -70,7 +70,9 @@ def _survey(server: Server, bodies: Sequence[Any], wanted: Sequence[str], method
         ]
         checkpoint, image_format = options["sd_model_checkpoint"], options["samples_format"]
     except (AttributeError, KeyError, TypeError) as error:
-        raise SettingError(f"--server = {server.address!r} cannot be used: it has not the WebUI's API.") from error
+        raise SettingError(
+            f"--server = {server.address!r} cannot be used: it does not have the WebUI's API."
+        ) from error
     _check_samplers(server, names, wanted)
     _check_extension(server, arguments.keys(), its_methods, methods)
     _check_format(server, str(image_format))
@@ -101,7 +103,7 @@ def _check_format(server: Server, image_format: str) -> None:
     if image_format.lower() != "png":
         raise SettingError(
             f"--server = {server.address!r} cannot be used: its option samples_format is {image_format!r}, but must be "
-            "'png', so that images arrive as they were made."
+            "'png', so that images arrive unchanged."
         )
 
 
@@ -112,7 +114,7 @@ def _check_checkpoints(loaded: Sequence[tuple[Server, str]]) -> None:
         if name != other_name or (sha and other_sha and sha != other_sha):
             raise SettingError(
                 f"The servers have different checkpoints, {checkpoint!r} at {first.address} and {other!r} at "
-                f"{server.address}: load the same, or name one as sd_model_checkpoint in request.override_settings."
+                f"{server.address}: load the same one, or set sd_model_checkpoint in request.override_settings."
             )
 
 

@@ -52,7 +52,7 @@ class Sweep:
             self._submit(finished)
         if not self._waiting:
             return ""
-        return "no server answers any more" if not self._idle else "the Dask scheduler is gone"
+        return "no server answers any longer" if not self._idle else "the Dask scheduler is gone"
 
     def _submit(self, finished: Any) -> None:
         """Give each idle server an image to make, while Dask is there."""
@@ -73,7 +73,7 @@ class Sweep:
             return
         if status in GONE:
             self._waiting.append(task)
-            self._progress.write(f"{server.address} is not asked any more: {body}.", file=sys.stderr)
+            self._progress.write(f"{server.address} is no longer used: {body}.", file=sys.stderr)
             return
         self._idle.append(server)
         if status >= 400:
@@ -89,7 +89,7 @@ class Sweep:
         if self._losses[task.key] < MOST_LOSSES:
             self._waiting.append(task)
         else:
-            self._keep(task, failed(task, f"Dask has lost it {MOST_LOSSES} times ({fault}).", server=""))
+            self._keep(task, failed(task, f"Dask has lost this image {MOST_LOSSES} times ({fault}).", server=""))
 
     def _keep(self, task: Task, row: Row, png: bytes = b"") -> None:
         self._rows.add(row, png)

@@ -23,15 +23,27 @@ class DeepShrinkSettings:
     """Where, until when and how feature maps shrink."""
 
     d1: int = preset_option(
-        3, "Depth 1", "Block that shrinks first (3).", "HiDiffusion depth 1", low=1, high=12, step=1
+        3,
+        "Depth 1",
+        "Input block, counted from 1, whose input is shrunk until Stop 1. Default: 3.",
+        "HiDiffusion depth 1",
+        low=1,
+        high=12,
+        step=1,
     )
     d2: int = preset_option(
-        4, "Depth 2", "Block that shrinks afterwards (4).", "HiDiffusion depth 2", low=1, high=12, step=1
+        4,
+        "Depth 2",
+        "Input block, counted from 1, whose input is shrunk from Stop 1 to Stop 2. Default: 4.",
+        "HiDiffusion depth 2",
+        low=1,
+        high=12,
+        step=1,
     )
     s1: float = preset_option(
         0.15,
         "Stop 1",
-        "Share of the steps at which depth 1 stops (0.15).",
+        "Share of the steps after which the shrinking at Depth 1 stops. Default: 0.15.",
         "HiDiffusion stop 1",
         low=0.0,
         high=1.0,
@@ -40,19 +52,19 @@ class DeepShrinkSettings:
     s2: float = preset_option(
         0.3,
         "Stop 2",
-        "Share of the steps at which depth 2 stops (0.3).",
+        "Share of the steps after which the shrinking at Depth 2 stops. Default: 0.3.",
         "HiDiffusion stop 2",
         low=0.0,
         high=1.0,
         step=0.01,
     )
     scaler: str = preset_option(
-        "bicubic", "Scaler", "How feature maps are resized (bicubic).", "HiDiffusion scaler", choices=SCALERS
+        "bicubic", "Scaler", "How feature maps are resized. Default: bicubic.", "HiDiffusion scaler", choices=SCALERS
     )
     downscale: float = preset_option(
         0.5,
         "Downscale",
-        "Factor on the feature map that enters the shrinking block (0.5).",
+        "Width and height of that input are multiplied by this. Default: 0.5.",
         "HiDiffusion downscale",
         low=0.1,
         high=1.0,
@@ -61,7 +73,7 @@ class DeepShrinkSettings:
     upscale: float = preset_option(
         2.0,
         "Upscale",
-        "Factor on the way back; 1 / downscale restores the size exactly (2).",
+        "Later, width and height are multiplied by this. 1 / Downscale restores the exact size. Default: 2.",
         "HiDiffusion upscale",
         low=1.0,
         high=4.0,
@@ -70,13 +82,14 @@ class DeepShrinkSettings:
     smooth_scaling: bool = preset_option(
         True,
         "Smooth scaling",
-        "The shrinking fades out until its stop instead of ending at once (on).",
+        "The shrinking gets weaker from step to step until it stops, instead of ending suddenly. Default: on.",
         "HiDiffusion smooth scaling",
     )
     early_out: bool = preset_option(
         False,
         "Early out",
-        "Scale back in the block as deep from the middle as the shrinking one is from the start (off).",
+        "Enlarges feature maps earlier: Depth 3 on SD1.5 enlarges at output_blocks[2] instead of output_blocks[9]. "
+        "Default: off.",
         "HiDiffusion early out",
     )
 
@@ -140,12 +153,12 @@ class Shrink(Part):
         neighbour = None if self.halves(size) else counting_tokens(moment.blocks.values())
         if neighbour is None:
             return self
-        why = f"{neighbour}, which tells a feature map's size from the number of its tokens"
+        why = f"because {neighbour} computes a feature map's size from its number of tokens"
         constant = replace(self, fade=0.0)
         if constant.halves(size):
-            moment.note(f"smooth scaling yields to {why}")
+            moment.note(f"smooth scaling is off, {why}")
             return constant
-        moment.note(f"shrinking yields to {why}")
+        moment.note(f"shrinking is off, {why}")
         return None
 
 
@@ -185,7 +198,7 @@ class DeepShrink(Method[DeepShrinkSettings]):
     """Two depths, one after the other."""
 
     name = "Deep Shrink"
-    help = "Deep Shrink shrinks the feature maps of the first steps"
+    help = "Deep Shrink prevents repeated subjects and has more to adjust"
     own = DeepShrinkSettings
     axes = ("downscale", "upscale", "d1", "d2", "s1", "s2", "scaler", "smooth_scaling")
     parts = (Shrink,)
@@ -197,8 +210,8 @@ class DeepShrink(Method[DeepShrinkSettings]):
         for name, depth in (("d1", values.d1), ("d2", values.d2)):
             if depth > target.topology.blocks:
                 raise SettingError(
-                    f"{name} = {depth} is not allowed: {target.topology.family} has depths 1 to "
-                    f"{target.topology.blocks}."
+                    f"{name} = {depth} is not allowed: it must be 1 to {target.topology.blocks} with "
+                    f"{target.topology.family}."
                 )
         return values
 
@@ -217,4 +230,4 @@ class DeepShrink(Method[DeepShrinkSettings]):
     ) -> Iterable[Sentence]:
         """A second stop that comes before the first."""
         if values.s2 <= values.s1:
-            yield Sentence("s2 sets nothing where it is not above s1")
+            yield Sentence("s2 has no effect unless it is above s1")

@@ -30,26 +30,29 @@ class HiDiffusionSettings:
     raunet: bool = option(
         True,
         "RAU-Net",
-        "Against repeated subjects: feature maps are brought down to the size that the deep blocks were trained on.",
+        "Prevents repeated subjects: in the first steps, feature maps are shrunk to the size that the deep blocks "
+        "were trained on.",
         "HiDiffusion RAU-Net",
     )
     window_attention: bool = preset_option(
         True,
         "Window attention",
-        "For speed: self-attention of the largest feature maps looks at shifting windows (MSW-MSA).",
+        "Saves time: on the largest feature maps, self-attention looks only within windows, which shift from step to "
+        "step (MSW-MSA).",
         "HiDiffusion window attention",
     )
     aggressive: bool = preset_option(
         True,
         "Aggressive",
-        "SDXL below 4096x4096: first the strided downsampler until 8/50 of the steps, then the pool until T1. Fewer "
-        "repeated subjects, slightly softer images.",
+        "For SDXL below 4096x4096: fewer repeated subjects, but slightly softer images. The strided downsampler runs "
+        "for the first 8/50 of the steps, then the pool runs until T1.",
         "HiDiffusion aggressive",
     )
     t1: float = preset_option(
         0.4,
         "T1",
-        "Share of the steps. SD1 and SD2: until where the strided downsampler runs; SDXL: until where the pool runs.",
+        "Share of the steps after which one part of RAU-Net stops: the strided downsampler on SD1 and SD2, the pool "
+        "on SDXL.",
         "HiDiffusion T1",
         low=0.0,
         high=1.0,
@@ -58,8 +61,8 @@ class HiDiffusionSettings:
     t2: float = preset_option(
         0.0,
         "T2",
-        "Share of the steps, for extreme sizes. SD1 and SD2: until where the pool runs; SDXL: until where the strided "
-        "downsampler runs (in aggressive mode always 8/50).",
+        "For very large images: share of the steps after which the other part stops, the pool on SD1 and SD2, the "
+        "strided downsampler on SDXL. With Aggressive it has no effect.",
         "HiDiffusion T2",
         low=0.0,
         high=1.0,
@@ -132,7 +135,7 @@ class WindowAttention(Part):
             ]
             if len(shifted) < depth:
                 moment.note(
-                    f"window attention left a transformer block of {place} alone: another extension has exchanged it"
+                    f"window attention left a transformer block of {place} alone: another extension has replaced it"
                 )
             found[place] = Scaling(around=(_windowing(shifted, moment.note),))
             ordinal += depth
@@ -171,7 +174,7 @@ class HiDiffusion(Method[HiDiffusionSettings]):
     """RAU-Net on the first steps, windows on all of them."""
 
     name = "HiDiffusion"
-    help = "HiDiffusion changes down- and upsampling and windows the attention"
+    help = "HiDiffusion prevents repeated subjects and saves time"
     own = HiDiffusionSettings
     axes = ("raunet", "window_attention", "t1", "t2", "aggressive")
     parts = (StridedDownsampler, Pool, WindowAttention)
@@ -217,10 +220,10 @@ class HiDiffusion(Method[HiDiffusionSettings]):
         else:
             idle = [name for name in ("t1", "t2", "aggressive") if given.get(name)]
             if idle:
-                yield Sentence("while raunet is off nothing is set by {names}", names=", ".join(idle))
+                yield Sentence("not used while raunet is off: {names}", names=", ".join(idle))
         if target.hints.rival is not None and given.get("window_attention", True):
             yield Sentence(
-                "window attention yields to {rival}, which works on the same blocks", rival=target.hints.rival
+                "window attention is off, because {rival} works on the same blocks", rival=target.hints.rival
             )
 
 
@@ -249,14 +252,14 @@ def _idle_thresholds(
 ) -> Iterable[Sentence]:
     acting = {type(part) for parts in steps for part in parts}
     if given.get("aggressive") and not values.aggressive and target.topology.family == "SDXL":
-        yield Sentence("aggressive sets nothing here: it is for SDXL with a side below 4096, and not for Turbo")
+        yield Sentence("aggressive has no effect here: it needs SDXL (not Turbo) with a side below 4096 pixels")
     if values.aggressive and given.get("t2"):
-        yield Sentence("t2 sets nothing in aggressive mode, where the strided downsampler ends at 8/50 of the steps")
+        yield Sentence(
+            "t2 has no effect in aggressive mode: there the strided downsampler always stops after 8/50 of the steps"
+        )
     if values.aggressive and "t1" in given and Pool not in acting:
         yield Sentence(
-            "t1 sets nothing in aggressive mode up to 8/50 of the steps, where the strided downsampler still runs"
+            "t1 has no effect in aggressive mode unless it is above 8/50: until then the strided downsampler runs"
         )
     if not acting & {StridedDownsampler, Pool}:
-        yield Sentence(
-            "RAU-Net changes none of the {steps} steps: its thresholds end before the first", steps=len(steps)
-        )
+        yield Sentence("RAU-Net runs on none of the {steps} steps: t1 and t2 are too small", steps=len(steps))

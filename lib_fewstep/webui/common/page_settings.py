@@ -20,48 +20,48 @@ class PageSettings:
     passes: str = option(
         "Auto",
         "Passes of HiDiffusion",
-        "What the accordion shows first, and what a request means that does not say.",
+        "Default in the accordion, and in API requests that do not set it.",
         "",
         choices=PASSES,
     )
     guidance: str = option(
         GUIDANCES[0],
         "Guidance of CFG++ samplers",
-        "What the accordion shows first, and what holds while it is closed.",
+        "Default in the accordion. Also used while the accordion is closed.",
         "",
         choices=GUIDANCES,
     )
     log: str = option(
         "All",
         "Lines in the console",
-        "All says what each pass does, or why nothing is done.",
+        "All reports what is done in each pass, or why nothing is done. Warnings reports only problems.",
         "",
         choices=tuple(LEVELS),
     )
     hidden_samplers: tuple[str, ...] = option(
         (),
         "Hidden samplers",
-        "These are not in the lists, but work over the API and in infotexts.",
+        "Not shown in the lists of sampling methods. They still work over the API and in pasted infotexts.",
         "",
         values="names of this extension's samplers",
     )
     record: bool = option(
         False,
         "Record what each image costs",
-        f"Evaluations and seconds in the infotext, and a row for each image in {FILE_NAME}.",
+        f"Writes model evaluations and seconds into the infotext, and adds a row for each image to {FILE_NAME}.",
         "",
     )
     record_folder: str = option(
         "",
         "Folder of the record",
-        f"Where {FILE_NAME} is; empty is the WebUI's output folder. It cannot be set over the API.",
+        f"Where {FILE_NAME} is written. Empty means the WebUI's output folder. Cannot be set over the API.",
         "",
         values="path of a folder",
     )
     most_images: int = option(
         1000,
         "Most images of a comparison",
-        "A comparison of more is refused before its first image.",
+        "A larger comparison is refused before its first image.",
         "",
         low=1,
         high=MOST_CELLS,

@@ -26,7 +26,7 @@ def prompt_set(name: str, limit: int | None, seed: int) -> list[Prompt]:
     path = host.options.prompt_folder() / name
     if path.name != name or not _is_plain(path):
         raise SettingError(
-            f"prompts = {shown(name)} is not allowed: it must be the name of a file in {FOLDER}, and no link."
+            f"prompts = {shown(name)} is not allowed: it must be the name of a file in {FOLDER}, not of a link."
         )
     try:
         return read_prompts(path, limit, seed)
@@ -50,6 +50,6 @@ def _is_plain(path: Path) -> bool:
 def _parts(text: str) -> tuple[str, int | None, int]:
     name, *numbers = [part.strip() for part in text.split(",")]
     if len(numbers) > 2 or not all(_NUMBER.fullmatch(number) for number in numbers):
-        raise SettingError(f"{shown(text)} is not allowed: it must be a file's name, a limit and a seed.")
+        raise SettingError(f"{shown(text)} is not allowed: it must be the name of a file, a limit and a seed.")
     limit, seed = [*map(int, numbers), None, None][:2]
     return name, limit, seed or 0

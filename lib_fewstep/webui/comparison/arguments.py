@@ -26,7 +26,8 @@ def comparison_settings(args: Sequence[Any]) -> ComparisonSettings:
         return _with_known_methods(ComparisonSettings.from_dict(args[0]))
     if len(args) != len(FIELDS):
         raise SettingError(
-            f"script_args has {len(args)} values: it must be a dict of settings, or all {len(FIELDS)} values in order."
+            f"script_args has {len(args)} values: it must have one dict of settings, or all {len(FIELDS)} "
+            "values in order."
         )
     values = {name: _from_text(name, value) for name, value in zip(FIELDS, args, strict=True)}
     return _with_known_methods(ComparisonSettings.from_dict(from_page(ComparisonSettings, values)))

@@ -82,9 +82,9 @@ def _infotext(p: Processing, settings: ComparisonSettings, done: list[Processed]
 def _saved(p: Processing, processed: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Sentence:
     """Save pictures and table; says where the table is, or why it is nowhere."""
     try:
-        return Sentence("The table is {path}.", path=_save(p, processed, pictures, frame))
+        return Sentence("The table is saved as {path}.", path=_save(p, processed, pictures, frame))
     except (OSError, ValueError) as error:  # half a character of a prompt is no UTF-8
-        return Sentence("Nothing is saved: {error}.", error=error)
+        return Sentence("Nothing was saved: {error}.", error=error)
 
 
 def _save(p: Processing, processed: Processed, pictures: dict[str, Image], frame: pd.DataFrame) -> Path:

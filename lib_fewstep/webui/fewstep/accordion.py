@@ -99,7 +99,7 @@ def _sentence(recognised: Recognised | None, chosen: Preset | None) -> Sentence:
     checkpoint = host.model.checkpoint_name()
     if not checkpoint:
         return Sentence("No model is loaded yet.")
-    return Sentence('No preset is needed, as far as the name of the checkpoint "{name}" tells.', name=checkpoint)
+    return Sentence('Judging by its name, the checkpoint "{name}" needs no preset.', name=checkpoint)
 
 
 def _recognised(prompt: str) -> Recognised | None:

@@ -91,7 +91,9 @@ def _keep(p: Processing, label: str) -> None:
 def _refuse_steps(p: Processing) -> None:  # noqa: ARG001 (as `before` is called)
     """Timesteps set the number of steps, so an axis of steps would change nothing."""
     if "Steps" in host.lists.plotted_axes():
-        raise Refusal("[Few-Step] Timesteps is not allowed beside the axis Steps: the timesteps are the steps.")
+        raise Refusal(
+            "[Few-Step] Timesteps is not allowed beside the axis Steps: the list of timesteps sets the number of steps."
+        )
 
 
 def _prior_from(value: str) -> PriorSettings | None:

@@ -53,8 +53,8 @@ class HostDenoiser:
         x, sigma = self._last_input
         if is_noise(kept, x, sigma[:, None, None, None], guided, conditional, strength):
             raise Refusal(
-                "CFG++ is not allowed on this host: it keeps the predicted noise where the WebUI 1.10 keeps the "
-                "unconditional image."
+                "CFG++ is not allowed on this host: it keeps the predicted noise, but CFG++ needs the unconditional "
+                "image, which the WebUI 1.10 keeps."
             )
 
     @property
@@ -95,7 +95,7 @@ def cfgpp_pass(
     if host.job.edits_by_image_cfg(p):
         raise Refusal(
             f"image CFG scale = {p.image_cfg_scale:g} is not allowed with {entry.label}: it must be 1, "
-            "because CFG++ has one guidance."
+            "because CFG++ has only one guidance scale."
         )
     request, cfg = request_of(p), extra_args["cond_scale"]
     factor = _factor(request.settings.guidance, entry.function, sigmas, eta)
@@ -112,7 +112,11 @@ def cfgpp_pass(
     try:
         with host.denoiser.every_uncond(extra_args) as skipping:
             if skipping:
-                log.info("%s needs every unconditional image; off for this pass: %s.", entry.label, ", ".join(skipping))
+                log.info(
+                    "%s needs the unconditional image of every step. Switched off for this pass: %s.",
+                    entry.label,
+                    ", ".join(skipping),
+                )
             if request.settings.invert is not None:
                 x = _inverted(request.settings, request.settings.invert, denoiser, x, sigmas, extra_args)
             denoiser.cond_scale_miltiplier = before[0] * factor
@@ -145,7 +149,7 @@ def _inverted(
     assert host.job.is_img2img(p)
     prompt, negative_prompt, steps = _original(invert, p, len(sigmas) - 1)
     grid = resampled(sigmas, steps, denoiser.inner_model)
-    log.info("Inverting over %d steps, with the prompt %r and the negative prompt %r.", steps, prompt, negative_prompt)
+    log.info("Inverting in %d steps, with the prompt %r and the negative prompt %r.", steps, prompt, negative_prompt)
     conditions = host.job.conditions(p, prompt, negative_prompt, len(images), steps)
     p.extra_generation_params.update(infotext_of_inversion(InvertSettings(prompt, negative_prompt, steps)))
     denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)

@@ -28,7 +28,7 @@ def hosted(entry: Entry) -> SampleFunction:
     def run(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **options: Any) -> Tensor:
         if host.model.flow_model():
             raise Refusal(
-                f'sampling method = "{entry.label}" is not allowed: the loaded model is a rectified flow (SD3), on '
+                f'sampling method = "{entry.label}" is not allowed: the loaded model is a rectified flow (SD3), for '
                 "which its steps are wrong; it must be one of the WebUI's own."
             )
         if entry.adds_noise and options.get("noise_sampler") is None:

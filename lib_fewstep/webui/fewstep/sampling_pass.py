@@ -96,8 +96,8 @@ def _check_schedule(p: Processing, name: str, value: Any) -> None:
     sampler = p.sampler
     if not host.denoiser.takes_schedules(sampler):
         raise SettingError(
-            f"{name} = {value} is not allowed with the sampling method {sampler.config.name}, which has a schedule of "
-            "its own: it must be one that takes the WebUI's schedules, such as Euler."
+            f"{name} = {value} is not allowed with the sampling method {sampler.config.name}, which has its own "
+            "schedule: it must be one that takes the WebUI's schedules, such as Euler."
         )
     if host.model.flow_model():
         raise SettingError(f"{name} = {value} is not allowed: the loaded model is a rectified flow (SD3).")

@@ -45,8 +45,8 @@ def _method_of(values: Mapping[str, Any]) -> str:
     methods = sorted({_OPTIONS[name].group for name in values} - {""})
     if len(methods) > 1:
         raise SettingError(
-            f"the plot has axes of {' and of '.join(methods)}, which exclude each other: it must have the axis "
-            f"{_label('method')}, too, which says which of them runs."
+            f"the plot has axes of {' and of '.join(methods)}, but each cell can run only one of them: add the axis "
+            f"{_label('method')}, which sets the method of each cell."
         )
     return methods[0] if methods else ""
 

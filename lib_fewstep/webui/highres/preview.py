@@ -18,7 +18,7 @@ def preview(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
     """What will happen in each pass, as HTML in the page's language."""
     lines = [_line(settings, page_pass) for page_pass in passes]
     if not lines:
-        lines = [Sentence("The picture that is resized has no size yet.")]
+        lines = [Sentence("There is no picture to resize yet.")]
     if len(lines) > 1:
         lines = [Sentence("First pass: {what}", what=lines[0]), Sentence("Hires pass: {what}", what=lines[1])]
     return "<br>".join(html.escape(in_language(line)) for line in lines)

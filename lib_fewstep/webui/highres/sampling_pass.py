@@ -46,7 +46,7 @@ class SamplingPass(AroundPass):
             self._get_ready(denoiser, sigma)
         except Exception:
             self.close()
-            log.warning("%s stops: the rest of the pass is the plain model's.", self._settings.method)
+            log.warning("%s stops: the rest of the pass runs without it.", self._settings.method)
             raise
 
     def _get_ready(self, denoiser: Denoiser, sigma: Any) -> None:

@@ -98,4 +98,4 @@ def _write(records: list[Record]) -> None:
         folder = Path(host.options.setting("record_folder")).expanduser()
         append(records, host.options.output_folder() / folder / FILE_NAME)
     except (OSError, RuntimeError, ValueError) as error:
-        log.warning("The record of %d images is not written: %s", len(records), error)
+        log.warning("The record of %d images could not be written: %s", len(records), error)

@@ -86,8 +86,8 @@ def test_all_dead_says_how_to_go_on_and_shows_what_there_is(tmp_path, compare):
     with webuis(lambda payload, number: FakeWebUI.DIE if number == 2 else None) as servers:
         status, _, errors = compare(servers, config, out)
         assert status == 1
-        assert f"{servers[0].address} is not asked any more: ConnectionError." in errors
-    sentence = "no server answers any more (3 cells: 1 done, 0 failed, 2 left): the same command continues."
+        assert f"{servers[0].address} is no longer used: ConnectionError." in errors
+    sentence = "no server answers any longer (3 cells: 1 done, 0 failed, 2 left): run the same command to continue."
     assert errors.splitlines()[-1] == f"Stopped, because {sentence}"
     assert [row["error"] for row in table(out)] == ["", "not run", "not run"]
     assert (out / "grid.png").is_file()
@@ -121,7 +121,7 @@ def test_ctrl_c_ends_at_once_and_keeps_what_there_is(tmp_path):
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
-    sentence = "Ctrl-C was pressed (3 cells: 1 done, 0 failed, 2 left): the same command continues."
+    sentence = "Ctrl-C was pressed (3 cells: 1 done, 0 failed, 2 left): run the same command to continue."
     assert errors.splitlines()[-1] == f"Stopped, because {sentence}"
     assert "Traceback" not in errors
     assert len(rows_in(out)) == 1
@@ -153,7 +153,7 @@ def test_the_folder_cannot_be_used(tmp_path, compare):
     (tmp_path / "out").write_text("")
     with webuis(None) as servers:
         status, _, errors = compare(servers, write_config(tmp_path), tmp_path / "out")
-    assert (status, errors) == (1, f"Stopped, because {tmp_path / 'out' / 'images'} fails: Not a directory.\n")
+    assert (status, errors) == (1, f"Stopped, because {tmp_path / 'out' / 'images'} cannot be used: Not a directory.\n")
 
 
 HOLD = "import pathlib, sys; from lib_fewstep.compare.servers.rows import Rows; rows = Rows(pathlib.Path(sys.argv[1]))"
@@ -173,7 +173,7 @@ def test_a_second_run_in_the_folder_of_another_is_refused(tmp_path, compare):
         other.wait()
         assert compare(servers, config, out)[0] == 0
     said = f"--out = {str(out)!r} cannot be used: another comparison (process {other.pid}) is running there; "
-    assert (status, errors) == (2, said + "wait for its end or name another folder.\n")
+    assert (status, errors) == (2, said + "wait until it ends, or choose another folder.\n")
     assert (out / "lock").read_text() == f"{os.getpid()}\n"
 
 
@@ -308,18 +308,18 @@ def test_a_key_stands_for_what_decides_the_image(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"step": [1]}, "'step' is no setting; allowed are steps, .*, request. Did you mean steps?"),
+        ({"step": [1]}, "'step' is not a setting; allowed are steps, .*, request. Did you mean steps?"),
         ({"steps": []}, r"steps = \(\) is not allowed"),
         ({"methods": [3]}, "methods = 3 is not allowed: it must be As set, None, or "),
-        ({"strips": True}, "strips = True is not allowed here: servers do not send predictions"),
+        ({"strips": True}, "strips = True is not allowed here: a server does not send the predicted images"),
         ({"request": 3}, "request = 3 is not allowed: it must be names and values"),
         (with_request(seed=None), "request.seed = None is not allowed: it must be 0 to 4294967295"),
         (with_request(seed=-1), "request.seed = -1 is not allowed"),
         (with_request(seed=True), "request.seed = True is not allowed"),
         (with_request(prompt=None), "request.prompt = None is not allowed: it must be a text"),
-        (with_request(steps=3), "request.steps = 3 is not allowed: the comparison sets steps, cfg_scale"),
+        (with_request(steps=3), "request.steps = 3 is not allowed: the comparison itself sets steps, cfg_scale"),
         (with_request(sampler_name="Euler"), "request.sampler_name = 'Euler' is not allowed"),
-        (with_request(hegiht=3), "'hegiht' is no field of a request here; .* Did you mean height?"),
+        (with_request(hegiht=3), "'hegiht' is not a field of a request here; .* Did you mean height?"),
         (with_request(alwayson_scripts=[]), r"request.alwayson_scripts = \[\] is not allowed"),
         ({"request": {"seed": 1, "prompt": "a", 3: 4}}, "request = .* must be names and values"),
         (with_request(eta=float("nan")), "request = .* must be JSON"),
@@ -357,13 +357,13 @@ def test_texts_that_cannot_be_sent_are_refused(tmp_path, changes, where):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[" * 100_000, "file.yaml' is not allowed: it is nested too deep."),
-        ('{"a":' * 50_000 + "1" + "}" * 50_000, "file.yaml' is not allowed: it is nested too deep."),
+        ("[" * 100_000, "file.yaml' is not allowed: it is nested too deeply."),
+        ('{"a":' * 50_000 + "1" + "}" * 50_000, "file.yaml' is not allowed: it is nested too deeply."),
         (
             "request: {prompt: " + "[" * 100 + "]" * 100 + "}",
             "request.prompt is not allowed: it is nested more than 50",
         ),
-        ("steps: &a [*a]", "steps is not allowed: it is nested more than 50 deep."),
+        ("steps: &a [*a]", "steps is not allowed: it is nested more than 50 levels deep."),
     ],
 )
 def test_absurd_nesting_is_refused(tmp_path, text, words):
@@ -384,7 +384,7 @@ def test_a_prompt_set_needs_its_column(tmp_path):
 def test_a_file_that_is_no_yaml(tmp_path, text):
     path = tmp_path / "file.yaml"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(SettingError, match="is no YAML or JSON") as refusal:
+    with pytest.raises(SettingError, match="is not YAML or JSON") as refusal:
         read_plan(path)
     assert "\n" not in str(refusal.value)
 

@@ -55,7 +55,7 @@ def test_an_address_that_is_none_is_refused_without_its_credentials(url):
 
 
 def test_a_server_is_there_once():
-    with pytest.raises(SettingError, match="'http://host:1' is not allowed: it is there twice"):
+    with pytest.raises(SettingError, match="'http://host:1' is not allowed: it is given twice"):
         servers_from(["http://me:secret@host:1", "http://host:2", "http://host:1/"])
 
 
@@ -158,7 +158,7 @@ def test_a_server_that_refuses_is_named(client):
 def test_another_api_is_named(client):
     with FakeWebUI() as server:
         server.script_info = lambda: [None]
-        with pytest.raises(SettingError, match=f"{server.address}.*has not the WebUI's API"):
+        with pytest.raises(SettingError, match=f"{server.address}.*does not have the WebUI's API"):
             asked(client, server)
 
 

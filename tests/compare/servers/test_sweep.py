@@ -114,7 +114,7 @@ def test_all_dead(client, tmp_path):
         return FakeWebUI.DIE if number == 2 else None
 
     with webuis(dies, dies) as servers:
-        assert swept(client, rows, servers, wanted)[0] == "no server answers any more"
+        assert swept(client, rows, servers, wanted)[0] == "no server answers any longer"
     assert sorted(errors(rows, wanted).values()) == ["", "", *[NOT_RUN] * 3]
 
 
@@ -155,7 +155,7 @@ def test_what_dask_loses_again_and_again_is_an_error(client, tmp_path, monkeypat
     rows, wanted = Rows(tmp_path), tasks(3)
     with webuis(None) as servers:
         assert swept(client, rows, servers, wanted)[0] == ""
-    assert errors(rows, wanted) == {1: "", 2: f"Dask has lost it 3 times ({type(fault).__name__}).", 3: ""}
+    assert errors(rows, wanted) == {1: "", 2: f"Dask has lost this image 3 times ({type(fault).__name__}).", 3: ""}
     assert ways.count(2) == MOST_LOSSES == 3
 
 
@@ -175,12 +175,12 @@ def test_an_answer_without_what_was_asked_is_an_error():
         return error(info=json.dumps({**told, **changes}))
 
     assert error() == ""
-    assert "holds no image with its cost" in error(images=[])
-    assert "holds no image with its cost" in error(images=["!"])
-    assert "holds no image with its cost" in error(images=[base64.b64encode(b"no picture").decode()])
+    assert "contains no image with its cost" in error(images=[])
+    assert "contains no image with its cost" in error(images=["!"])
+    assert "contains no image with its cost" in error(images=[base64.b64encode(b"no picture").decode()])
     half = base64.b64encode(png(wanted.payload, (64, 64))[:-40]).decode()
-    assert "holds no image with its cost" in error(images=[half])
-    assert "holds no image with its cost" in error(info="{")
+    assert "contains no image with its cost" in error(images=[half])
+    assert "contains no image with its cost" in error(info="{")
     assert "steps = 4 instead of 1" in with_info(steps=4)
     assert "sampler_name = 'DPM++ 2M' instead of 'Euler'" in with_info(sampler_name="DPM++ 2M")
     assert "has no Few-Step cost" in with_info(infotexts=[text.replace("Few-Step", "Other")])

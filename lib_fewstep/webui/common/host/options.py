@@ -35,7 +35,7 @@ def setting_shown(name: str) -> Any:
         return setting(name)
     except SettingError as error:
         default = getattr(PageSettings(), name)
-        log.warning("%s Until then it is %s.", error, default)
+        log.warning("%s Until it is corrected, %s is used.", error, default)
         return default
 
 

@@ -35,9 +35,9 @@ def _other_host() -> str | None:
         if _exists(module):
             return name
     if not all(_exists(f"modules.{module}") for module in NEEDED):
-        return "an older one or another host"
+        return "an older version or another program"
     script = importlib.import_module("modules.scripts").Script
-    return None if hasattr(script, _FIRST_OF_1_10) else "an older one"
+    return None if hasattr(script, _FIRST_OF_1_10) else "an older version"
 
 
 def _exists(module: str) -> bool:
