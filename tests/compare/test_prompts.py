@@ -189,7 +189,7 @@ def test_limit_counts_only_prompts(file):
         (
             "set.csv",
             "Text,Category\na,b\n",
-            "its columns are Text, Category, and those of a prompt set may be prompt, p,",
+            "its columns are Text, Category; a prompt set can have prompt, p,",
         ),
         ("set.csv", "", "it has no columns"),
         ("set.csv", 'prompt\n"a cat', "unexpected end of data"),
