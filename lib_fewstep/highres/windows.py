@@ -61,7 +61,7 @@ def windowed(shifted: list[tuple[nn.Module, int]], size: Size, note: Callable[[s
                 hooks.callback(handle.remove)
         yield
         if not all(hook.called for hook in window_hooks):
-            note("window attention left a block alone: another extension runs something else instead")
+            note("window attention left a block alone: another extension runs something else in its place")
 
 
 class _WindowHook:

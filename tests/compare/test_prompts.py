@@ -195,7 +195,7 @@ def test_a_nul_is_a_character(file, ending):
         (
             "set.csv",
             "Text,Category\na,b\n",
-            "its columns are Text, Category, and those of a prompt set may be prompt, p,",
+            "its columns are Text, Category; a prompt set can have prompt, p,",
         ),
         ("set.csv", "", "it has no columns"),
         ("set.csv", 'prompt\n"a cat', "unexpected end of data"),

@@ -104,7 +104,7 @@ def test_the_report_tells_what_ran(family, kind):
     assert str(report).startswith(f"{report.method} on {family} at 192x128, 10 steps (first pass): ")
 
 
-NO_STEP = "RAU-Net changes none of the 1 steps: its thresholds end before the first"
+NO_STEP = "RAU-Net runs on none of the 1 steps: t1 and t2 are too small"
 WINDOWS = "window attention in {} transformer blocks on steps 1-10"
 BOTH_PARTS = "strided downsampler at input_blocks[6] on steps 1-2; pool at input_blocks[4] on steps 1-4; "
 LINES = [

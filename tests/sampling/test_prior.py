@@ -52,7 +52,8 @@ def test_the_start_is_of_the_noise_s_dtype(dtype):
 def test_another_number_of_channels_is_refused():
     with pytest.raises(SettingError) as refusal:
         Prior(torch.zeros(4), torch.ones(4)).start(torch.zeros(1, 16, 2, 2), torch.zeros(1, 16, 2, 2), 1.0)
-    assert str(refusal.value) == "prior = statistics of 4 channels is not allowed: this model's latents have 16."
+    sentence = "prior = statistics of 4 channels is not allowed: it must be statistics of 16 channels"
+    assert str(refusal.value) == f"{sentence}, like this model's latents."
 
 
 def test_round_trip(tmp_path):

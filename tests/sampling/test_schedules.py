@@ -41,11 +41,15 @@ def test_trailing_grid_falls_evenly(steps):
 @pytest.mark.parametrize(
     ("grid", "steps", "sentence"),
     [
-        (lcm_timesteps, 51, 'schedule = "LCM grid" is not allowed for a grid of 51 steps: it has 1 to 50'),
-        (lcm_timesteps, 0, 'schedule = "LCM grid" is not allowed for a grid of 0 steps: it has 1 to 50'),
-        (trailing_timesteps, 1001, 'schedule = "Trailing" is not allowed for a grid of 1001 steps: it has 1 to 1000'),
-        (trailing_timesteps, 0, 'schedule = "Trailing" is not allowed for a grid of 0 steps: it has 1 to 1000'),
-        (trailing_timesteps, -3, 'schedule = "Trailing" is not allowed for a grid of -3 steps: it has 1 to 1000'),
+        (lcm_timesteps, 51, 'schedule = "LCM grid" is not allowed for a grid of 51 steps: it must be 1 to 50'),
+        (lcm_timesteps, 0, 'schedule = "LCM grid" is not allowed for a grid of 0 steps: it must be 1 to 50'),
+        (
+            trailing_timesteps,
+            1001,
+            'schedule = "Trailing" is not allowed for a grid of 1001 steps: it must be 1 to 1000',
+        ),
+        (trailing_timesteps, 0, 'schedule = "Trailing" is not allowed for a grid of 0 steps: it must be 1 to 1000'),
+        (trailing_timesteps, -3, 'schedule = "Trailing" is not allowed for a grid of -3 steps: it must be 1 to 1000'),
     ],
 )
 def test_what_no_grid_has_is_refused(grid, steps, sentence):

@@ -371,7 +371,7 @@ class TestPage:
         room = sys.modules["lib_fewstep.webui.fewstep.accordion"]
         monkeypatch.setattr(sys.modules["lib_fewstep.webui.common.host.model"], "checkpoint_name", lambda: MARKUP)
         said = room._line("None", "a cat")[0]
-        assert "No preset is needed" in said
+        assert "needs no preset" in said
         assert not Tags(said).found
 
     @pytest.mark.parametrize("text", [MARKUP, "1 <b>", FORGED])

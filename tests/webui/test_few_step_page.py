@@ -352,7 +352,7 @@ class TestAdvice:
         assert "Few-Step" not in made(unit, **fields).comments
 
     def test_a_negative_prompt_at_cfg_1(self, unit):
-        sentence = "At CFG 1 the negative prompt does nothing"
+        sentence = "At CFG 1 the negative prompt has no effect"
         fields = {"cfg_scale": 1, "negative_prompt": "bad"}
         assert sentence in made(unit, **fields).comments
         assert sentence not in made(unit, **fields, sampler_name="Euler CFG++").comments
