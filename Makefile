@@ -43,7 +43,7 @@ test: $(VENV)/test.done
 	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED) $(TESTS)
 
 host-python:
-	@test "$(HOST_PYTHON)" || { echo "The tests on the WebUI's own stack need a Python 3.10, on PATH or under pyenv, or its path in HOST_PYTHON."; exit 2; }
+	@test "$$($(HOST_PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 10))' 2>/dev/null)" = True || { echo "The tests on the WebUI's own stack need a Python 3.10, on PATH or under pyenv, or its path in HOST_PYTHON."; exit 2; }
 
 set-up-host: host-python
 	$(ON_HOST) .venv-host/test.done

@@ -103,7 +103,7 @@ def from_page(settings: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {}
     for name, field in page_fields(settings).items():
         value = _whole(values.get(name), field.option)
-        if name not in values or _is_blank(value, field.option):
+        if name not in values or _is_blank(value, field):
             continue
         if field.whole:
             parts.setdefault(field.whole, {})[name.removeprefix(f"{field.whole}_")] = value
@@ -121,9 +121,13 @@ def _whole(value: Any, described: Option) -> Any:
     return int(value) if whole else value
 
 
-def _is_blank(value: Any, described: Option) -> bool:
-    same = type(value) is type(described.blank) and value == described.blank
-    return described.blank is not None and (value is None or same)
+def _is_blank(value: Any, field: PageField) -> bool:
+    """Whether a component holds nothing: what is blank for it, None or no text; of a part anything that is empty."""
+    blank = field.option.blank
+    if blank is None:
+        return False
+    empty = not value if field.whole else value is None or value == ""
+    return empty or (type(value) is type(blank) and bool(value == blank))
 
 
 def option(default: Any, label: str, help: str, infotext: str, **limits: Any) -> Any:  # noqa: A002

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lib_fewstep import sampling
-from lib_fewstep.options import SettingError
+from lib_fewstep.options import SettingError, page_fields
 from lib_fewstep.sampling import FewStepSettings, calibrated
 from lib_fewstep.webui.fewstep.arguments import few_step_settings
 from tests.webui import standin
@@ -377,6 +377,15 @@ class TestRefusals:
         assert message.count("\n") == 0
         assert message.endswith((".", "?"))
         assert same(plain, made(unit))
+
+    @pytest.mark.parametrize("empty", ["", None, [], False, 0])
+    @pytest.mark.parametrize(
+        "name", ["prior_statistics", "prior_images", "prior_save", "invert_prompt", "invert_steps"]
+    )
+    def test_what_is_empty_on_the_page_is_not_given(self, name, empty):
+        page = dict(zip(page_fields(FewStepSettings), page_values(FewStepSettings), strict=True))
+        wanted = few_step_settings([*(page | {"enabled": True}).values()])
+        assert few_step_settings([*(page | {"enabled": True, name: empty}).values()]) == wanted
 
     def test_more_arguments_than_the_page_has(self):
         with pytest.raises(SettingError, match="args has 13 values, but there are only 12 settings"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import re
@@ -268,6 +269,26 @@ def test_a_wrapper_that_never_ran_does_not_run_later(host):
     assert sorted(ran) == ["first", "second"]
     assert set(vars(p.sampler)) == {"launch_sampling"}
     assert not passes_of(p)
+
+
+def test_a_copy_of_the_job_that_runs_meanwhile_is_another_job(host):
+    """Neither the record nor the method takes the copy's evaluations for the job's own."""
+    method = {"alwayson_scripts": {"HiDiffusion": {"args": [{"enabled": True, "preset": "Paper"}]}}}
+    alone, copies = run(host, **ON, **method), []
+
+    def meanwhile(params):
+        if params.denoiser.step == 2 and not copies:
+            other = copy.copy(params.denoiser.p)
+            other.scripts, other.steps = None, 9
+            copies.append(other)
+            sys.modules["modules.processing"].process_images(other)
+
+    with listening(host) as listen:
+        listen(meanwhile)
+        result = run(host, **ON, **method)
+    assert len(copies) == 1
+    assert cost(result)[0] == cost(alone)[0] == 4
+    assert rows(host)[-1]["active_steps"] == rows(host)[0]["active_steps"]
 
 
 def test_a_folder_that_cannot_be_written_to_costs_no_image(host, log):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from lib_fewstep.webui.common import state
-from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.host.protocols import DenoiserParams, Processing
 
 
 class AroundPass:
@@ -32,8 +32,8 @@ class AroundPass:
         stale = state.find(self._p, type(self))
         if stale is not None:
             stale._detach()
-        self._sampler = self._p.sampler
-        own = vars(self._sampler)
+        self.sampler = self._p.sampler
+        own = vars(self.sampler)
         self._others_launch: Callable[..., Any] | None = own.get("launch_sampling")
         own["launch_sampling"] = self.launch
         state.put(self._p, self)
@@ -55,7 +55,7 @@ class AroundPass:
 
     def _launch_without_us(self, steps: int, func: Callable[[], Any]) -> Any:
         """What would run without the wrapper: one that another extension has put there before, or the class's own."""
-        sampler = self._sampler
+        sampler = self.sampler
         if self._others_launch is not None:
             return self._others_launch(steps, func)
         if "launch_sampling" in vars(sampler):  # a wrapper that came after ours and has called it: not again
@@ -72,8 +72,20 @@ class AroundPass:
 
     def _detach(self) -> None:
         """Put back what was on the sampler before: its class's own method, or another extension's wrapper."""
-        own = vars(self._sampler)
+        own = vars(self.sampler)
         if own.get("launch_sampling") == self.launch:  # otherwise a wrapper came after ours, which has to stay
             del own["launch_sampling"]
             if self._others_launch is not None:
                 own["launch_sampling"] = self._others_launch
+
+
+A = TypeVar("A", bound=AroundPass)
+
+
+def running(params: DenoiserParams, kind: type[A]) -> A | None:
+    """The pass of a kind that a callback of the denoiser is about; None where there is none.
+
+    Another extension may run a copy of the job meanwhile. It has the same entries, but a sampler of its own.
+    """
+    around = state.find(host.denoiser.job_of(params), kind)
+    return around if around is not None and host.denoiser.runs_on(params, around.sampler) else None

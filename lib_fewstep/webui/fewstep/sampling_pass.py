@@ -69,7 +69,7 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
         return {}
     _check_schedule(p, "timesteps", timesteps)
     if not from_noise:
-        timesteps = at_or_below(timesteps, host.job.denoising_strength(p))
+        timesteps = at_or_below(timesteps, 1.0 if p.denoising_strength is None else p.denoising_strength)
     p.sampler.get_sigmas = lambda _, steps: _ending_with(timesteps, steps, p.sampler.model_wrap)
     return {"steps": len(timesteps)}
 

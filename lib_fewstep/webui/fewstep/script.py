@@ -39,7 +39,9 @@ class FewStepScript(SettingsScript):
         """Read the arguments, and say what will go wrong."""
         forget(FewStepSettings, p.extra_generation_params)
         super().process(p, *args)
-        _advise(p, state.find(p, FewStepRequest))
+        request = state.find(p, FewStepRequest)
+        if request is None or request.refusal is None:
+            _advise(p, request)
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest | None:
         """The settings of arguments and axes, with a preset's values on the processing object."""

@@ -12,7 +12,7 @@ from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.effect import Effect
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
 from lib_fewstep.webui.common.infotext import forget
-from lib_fewstep.webui.common.launch import AroundPass
+from lib_fewstep.webui.common.launch import AroundPass, running
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.highres.infotext import infotext
@@ -126,7 +126,7 @@ class SamplingPass(AroundPass):
 
 def on_cfg_denoiser(params: DenoiserParams) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
-    around = state.find(host.denoiser.job_of(params), SamplingPass)
+    around = running(params, SamplingPass)
     if around is not None:
         around.at_step(params.denoiser, params.sigma)
 

@@ -13,7 +13,7 @@ from lib_fewstep.compare.record import Record
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.effect import Effect
 from lib_fewstep.webui.common.host.protocols import DenoiserParams, Processing
-from lib_fewstep.webui.common.launch import AroundPass
+from lib_fewstep.webui.common.launch import AroundPass, running
 
 _LISTENED = "callback_state"
 
@@ -106,6 +106,6 @@ class RecordedPass(AroundPass):
 
 def on_cfg_denoiser(params: DenoiserParams) -> None:
     """The host's callback before each evaluation; it does nothing outside of a pass that is measured."""
-    around = state.find(host.denoiser.job_of(params), RecordedPass)
+    around = running(params, RecordedPass)
     if around is not None:
         around.evaluated()

@@ -18,6 +18,11 @@ def job_of(params: DenoiserParams) -> Any:
     return getattr(params.denoiser, "p", None)
 
 
+def runs_on(params: DenoiserParams, sampler: Sampler) -> bool:
+    """Whether such a callback is about a pass of this sampler."""
+    return getattr(params.denoiser, "sampler", None) is sampler
+
+
 def takes_schedules(sampler: Sampler) -> bool:
     """Whether a pass's sampler takes the WebUI's schedules, and has none of its own."""
     return hasattr(sampler, "get_sigmas") and "sigmas" in inspect.signature(sampler.func).parameters
