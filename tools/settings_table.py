@@ -22,11 +22,15 @@ LONGEST = 100
 Say = Callable[[str], str]
 """What a word or sentence is in the language of a page."""
 
+_PRESETS_HEAD = "| preset | sampler | schedule or timesteps | steps | CFG | source, date |"
+
 _TABLES_OWN_WORDS = {
     "| setting | name | allowed | default | |": "| 设置 | 名称 | 可取值 | 默认值 | |",
-    "| preset | sampler | schedule | steps | CFG | source |": "| 预设 | 采样器 | 调度类型 | 步数 | CFG | 出处 |",
+    _PRESETS_HEAD: "| 预设 | 采样器 | 调度类型或时间步 | 步数 | CFG | 出处、日期 |",
     "true or false": "true 或 false",
-    "preset's": "由预设决定",
+    "the preset's value": "由预设决定",
+    "the preset's value, or else 0.3": "由预设决定，否则 0.3",  # noqa: RUF001
+    "the model's usual size": "这类模型的常用尺寸",
     "none": "无",
     "None, or a name of the table below": "None，或下表中的名称",  # noqa: RUF001
     "{low:.12g} to {high:.12g}": "{low:.12g} 到 {high:.12g}",
@@ -47,7 +51,7 @@ def settings_table(settings: type[Any], say: Say, prefix: str = "") -> str:
 
 def presets_table(say: Say) -> str:
     """One row a preset: its values, its limits, where they are from."""
-    rows = [say("| preset | sampler | schedule | steps | CFG | source |"), "|---|---|---|---|---|---|"]
+    rows = [say(_PRESETS_HEAD), "|---|---|---|---|---|---|"]
     return "\n".join([*rows, *(_row(preset, say) for preset in PRESETS.values())]) + "\n"
 
 
@@ -100,7 +104,7 @@ def _allowed(option: Option, say: Say) -> str:
 
 def _default(value: object, option: Option, say: Say) -> str:
     if value is None:
-        return say("none" if option.values else "preset's")
+        return say("none" if option.values else option.unset)
     if isinstance(value, bool):
         return str(value).lower()
     return (", ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or say("none")

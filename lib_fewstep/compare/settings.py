@@ -49,7 +49,13 @@ class ComparisonSettings:
         values=f"{AS_SET}, {NO_METHOD}, or methods of the HiDiffusion accordion",
     )
     seeds: int = option(
-        1, "Seeds", "How many seeds, counted up from the image's own.", "Comparison seeds", low=1, high=1000, step=1
+        1,
+        "Seeds",
+        "How many seeds to use: the image's own seed, the next number, and so on.",
+        "Comparison seeds",
+        low=1,
+        high=1000,
+        step=1,
     )
     reference_sampler: str = option(
         "DPM++ 2M",

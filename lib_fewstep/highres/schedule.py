@@ -1,4 +1,4 @@
-"""Which part of a method acts on which step: arithmetic on settings, without a model."""
+"""Which part of a method acts on which step, or why nothing acts: arithmetic on settings, without a model."""
 
 from __future__ import annotations
 

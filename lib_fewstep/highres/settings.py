@@ -59,6 +59,7 @@ class _Limits:
         high=8192,
         step=64,
         blank=0,
+        unset="the model's usual size",
     )
 
 

@@ -13,6 +13,9 @@ from lib_fewstep.highres.resize import Size, resize, size_of
 from lib_fewstep.unet import Place, Scaling
 from lib_fewstep.unet.topology import upsampler_of
 
+UNET_INPUT = -1
+"""Where the size of the UNet's own input is kept, beside those of the skips, which are counted from 0."""
+
 
 def scalings(parts: Parts, moment: Moment) -> dict[Place, Scaling]:
     """A `Scaling` for every one of the UNet's blocks, on a step on which there are parts that act.
@@ -21,7 +24,7 @@ def scalings(parts: Parts, moment: Moment) -> dict[Place, Scaling]:
     size of the skip that it will meet.
     """
     skips = _Skips(moment)
-    found: dict[Place, Scaling] = {Place("input", 0): Scaling(before=(skips.record(-1),))}
+    found: dict[Place, Scaling] = {Place("input", 0): Scaling(before=(skips.record(UNET_INPUT),))}
     for changes in (*(part.scalings(moment) for part in parts), skips.recorders(), skips.resizers(parts[0].skip_mode)):
         for place, scaling in changes.items():
             found[place] = found.get(place, Scaling()) + scaling
@@ -29,7 +32,7 @@ def scalings(parts: Parts, moment: Moment) -> dict[Place, Scaling]:
 
 
 class _Skips:
-    """The sizes of the skips of one call of the UNet; -1 stands for the UNet's own input."""
+    """The sizes of the skips of one call of the UNet, and of its own input."""
 
     def __init__(self, moment: Moment) -> None:
         self._moment, self._topology = moment, moment.topology

@@ -166,12 +166,13 @@ class FewStepSettings:
         high=1,
         step=0.05,
         manual=GAMMA,
+        unset=f"the preset's value, or else {GAMMA:g}",
     )
     timesteps: tuple[int, ...] = option(
         (),
         "Timesteps",
-        "A list that replaces the schedule and the number of steps. img2img and hires passes use only the timesteps "
-        "at or below their start.",
+        "A list that replaces the schedule and the number of steps. img2img and hires passes start with less "
+        "noise, so they skip the timesteps above their starting point.",
         "Few-Step timesteps",
         values="whole numbers from 999 to 0 in descending order",
         blank="",
@@ -179,7 +180,8 @@ class FewStepSettings:
     prior: PriorSettings | None = option(  # noqa: RUF009 (`option` is `dataclasses.field`)
         None,
         "Prior",
-        "For YOSO, with 1 or 2 steps: starts from the average look of latents plus noise, instead of from noise alone.",
+        "For YOSO, with 1 or 2 steps: starts from the average of reference images as the model sees them, plus noise, "
+        "instead of from noise alone.",
         "Few-Step prior",
         values='{"statistics": name} or {"images": [base64], "save": name}',
         parts=PriorSettings,

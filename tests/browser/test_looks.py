@@ -69,12 +69,12 @@ def test_chinese(window, place):
 
 
 def test_the_readmes_picture(ui, place):
-    """Both accordions as they open, where something is done and a preset fits: docs/page.png is that of a WebUI."""
+    """Both accordions as they open, where something is done and a preset fits: docs/page.png is this picture."""
     ui.write("txt2img_prompt", "a lighthouse at dusk <lora:sdxl_lightning_4step_lora:1>")
-    size(ui, "txt2img", 2048, 1536)
+    size(ui, "txt2img", 2048, 2048)
     for name in (hires("txt2img"), sampling("txt2img")):
         ui.fold(name)
-    assert "2048x1536" in line(ui, "txt2img")
+    assert "2048x2048" in line(ui, "txt2img")
     assert "SDXL-Lightning 4 steps" in ui.text(sampling("txt2img", "line"))
     assert ui.is_shown(sampling("txt2img", "use"))
     ui.picture(f"{place.prefix}page", sampling("txt2img"), hires("txt2img"))

@@ -64,7 +64,7 @@ class DeepShrinkSettings:
     downscale: float = preset_option(
         0.5,
         "Downscale",
-        "Width and height of that input are multiplied by this. Default: 0.5.",
+        "Shrinking multiplies width and height by this. Default: 0.5.",
         "HiDiffusion downscale",
         low=0.1,
         high=1.0,
@@ -73,7 +73,7 @@ class DeepShrinkSettings:
     upscale: float = preset_option(
         2.0,
         "Upscale",
-        "Later, width and height are multiplied by this. 1 / Downscale restores the exact size. Default: 2.",
+        "Enlarging again multiplies them by this. 1 / Downscale restores the exact size. Default: 2.",
         "HiDiffusion upscale",
         low=1.0,
         high=4.0,

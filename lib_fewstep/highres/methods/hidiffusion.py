@@ -51,8 +51,8 @@ class HiDiffusionSettings:
     t1: float = preset_option(
         0.4,
         "T1",
-        "Share of the steps after which one part of RAU-Net stops: the strided downsampler on SD1 and SD2, the pool "
-        "on SDXL.",
+        "Share of the steps after which one part of RAU-Net stops: the strided downsampler on SD1.5 and SD2, the "
+        "pool on SDXL.",
         "HiDiffusion T1",
         low=0.0,
         high=1.0,
@@ -61,8 +61,8 @@ class HiDiffusionSettings:
     t2: float = preset_option(
         0.0,
         "T2",
-        "For very large images: share of the steps after which the other part stops, the pool on SD1 and SD2, the "
-        "strided downsampler on SDXL. With Aggressive it has no effect.",
+        "For very large images: share of the steps after which the other part stops, the pool on SD1.5 and SD2, "
+        "the strided downsampler on SDXL. With Aggressive it has no effect.",
         "HiDiffusion T2",
         low=0.0,
         high=1.0,

@@ -1,4 +1,4 @@
-"""From the arguments of a script to the settings that they give: a dict from the API, a list from page and API."""
+"""From the arguments of a script (one dict, or a list as the page sends it) to a dict for `from_dict`."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from lib_fewstep.webui.common.host.protocols import Processing
 
 
 def few_step_settings(args: Sequence[Any], guidance: str = GUIDANCES[0]) -> FewStepSettings:
-    """The settings that a script's arguments mean; `guidance` holds where they do not say, also while they are off.
+    """The settings that a script's arguments give; `guidance` is used where they give none, also when switched off.
 
-    A preset of a dict also sets sampler, schedule, steps and CFG (see `with_preset`), the page's has filled them in
-    before, where the user may have changed them. Raises SettingError.
+    They name a preset, but do not apply it: for a dict `with_preset` does. On the page the preset has already filled in
+    the tab's fields, which the user may have changed since. Raises SettingError.
     """
     settings = FewStepSettings.from_dict({"guidance": guidance, **given_settings(FewStepSettings, args)})
     return settings if settings.enabled else FewStepSettings(enabled=False, guidance=guidance)

@@ -127,7 +127,7 @@ def cfgpp_pass(
 
 
 def _factor(guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: float) -> float:
-    """Lambda for a CFG of 1."""
+    """What the CFG slider is multiplied by to give lambda."""
     if guidance == "calibrated":
         return calibrated(sampler, sigmas, 1.0, eta) if len(sigmas) > 1 and sigmas[0] > 0 else 1.0
     return 1 / HOST_DIVISOR if guidance == "cfg/12.5" else 1.0

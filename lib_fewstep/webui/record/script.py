@@ -53,7 +53,7 @@ class RecordScript(scripts.Script):  # type: ignore[misc]  # the host's modules 
             state.put(p, Recording(predictions=None if request is None else request.predictions))
 
     def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
-        """The batch before has left its cost in the infotext, where images of this one's passes would show it."""
+        """Remove the cost of the batch before from the infotext, or images saved during this batch would show it."""
         p.extra_generation_params.pop(INFOTEXT, None)
 
     def process_before_every_sampling(self, p: Processing, *args: Any, **kwargs: Any) -> None:

@@ -15,7 +15,7 @@ OTHER_HOSTS = {"modules_forge.forge_version": "Forge or a fork of it", "modules.
 """Hosts that also load the WebUI's extensions, by a module that only they have."""
 
 NEEDED = ("infotext_utils", "processing", "scripts", "sd_samplers_kdiffusion", "sd_schedulers", "ui_components")
-"""Modules of the WebUI of which an older one, or another host, lacks some."""
+"""Modules of the WebUI 1.10; an older version or another program lacks at least one of them."""
 
 
 @functools.cache
