@@ -64,10 +64,13 @@ def lambdas(log):
 class TestGuidance:
     @pytest.mark.parametrize("sampler", BASES)
     def test_calibrated_guides_as_the_base_does_with_and_without_the_script(self, unit, sampler):
-        """On data of unit variance the calibration is exact, so both samplers make the same image."""
+        """On data of unit variance the calibration is exact, so both samplers make the same image.
+
+        One step of each base is Euler's; k-diffusion's DPM++ 2M SDE fails at one.
+        """
         for steps, cfg in ((1, 5), (2, 5), (6, 3), (20, 8)):
             fields = {"steps": steps, "cfg_scale": cfg, "scheduler": "Trailing"}
-            base = made(unit, sampler_name=BASES[sampler], **fields)
+            base = made(unit, sampler_name=BASES[sampler] if steps > 1 else "Euler", **fields)
             for settings in (None, {}, {"enabled": False}, {"enabled": False, "guidance": "lambda"}):
                 assert off(made(unit, settings, sampler_name=sampler, **fields), base) < 1e-4
 
@@ -595,8 +598,8 @@ class TestPrior:
     def test_where_a_run_starts(self, unit, sampler, sgm):
         """mu + s n1 + sigma n2 with the image's own first and second noise; both come from its seed."""
         fields = self.FIELDS | {"sampler_name": sampler, "batch_size": 2, "scheduler": "Trailing", "seed": 7}
-        with settings_of(unit, sgm_noise_multiplier=sgm):
-            result = made(unit, {"prior": {"images": self.IMAGES}}, **fields)
+        with settings_of(unit, sgm_noise_multiplier=sgm):  # in 2 steps: in 1 k-diffusion's DPM++ 2M SDE fails
+            result = made(unit, {"prior": {"images": self.IMAGES}}, **fields | {"steps": 2})
         pixels = np.concatenate([latents_of(picture) for picture in self.PICTURES])
         mean, std = (torch.tensor(values).float()[:, None, None] for values in (pixels.mean(0), pixels.std(0)))
         sigma = float(SIGMAS[999])
