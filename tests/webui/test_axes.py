@@ -283,7 +283,7 @@ def test_a_wrong_value_is_named_before_the_first_image(host, label):
         ("wrong.tsv", "Caption"),
         ("parti.tsv, many", "a limit and a seed"),
         ("parti.tsv, 1, 2, 3", "a limit and a seed"),
-        ("link.tsv", "no link"),
+        ("link.tsv", "not of a link"),
         ("parti.tsv, " + "9" * 5000, "a limit and a seed"),
         ("par\nti.tsv", "the name of a file"),
         ("unknown.tsv", "sampler = 'Eular' in the file is not allowed"),

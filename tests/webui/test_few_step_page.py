@@ -394,7 +394,7 @@ class TestInfotext:
     def test_keys_survive_the_hosts_parser(self):
         keys = [o.infotext for c in (FewStepSettings, PriorSettings, InvertSettings) for o in options_of(c).values()]
         assert {*keys} >= {"Few-Step guidance", "Few-Step invert steps"}
-        assert all(re.fullmatch(r"\w[\w \-/]+", key) for key in keys)
+        assert all(re.fullmatch(r"\w[\w \-/]+", key) for key in keys if key)
 
     @pytest.mark.parametrize(
         ("tab", "ui", "fields"),
@@ -433,6 +433,7 @@ class TestInfotext:
         names = {"Sampling method": "sampler_name", "Schedule type": "scheduler", "Sampling steps": "steps"}
         shown = unit.paste(tab, text)
         again = {name: shown[label] for label, name in names.items()} | {"cfg_scale": float(shown["CFG Scale"])}
+        again["steps"] = int(again["steps"])  # a number of the browser's has no type
         repeated = page(unit, tab, got, **fields | again)
         assert same(result, repeated)
         assert result.infotexts == repeated.infotexts
@@ -444,7 +445,7 @@ class TestInfotext:
             result = made(unit, {"preset": name})
             got, shown = pasted(unit, "txt2img", result.infotexts[0]), unit.paste("txt2img", result.infotexts[0])
             fields = {"sampler_name": shown["Sampling method"], "scheduler": shown["Schedule type"]}
-            fields |= {"steps": shown["Sampling steps"], "cfg_scale": float(shown["CFG Scale"])}
+            fields |= {"steps": int(shown["Sampling steps"]), "cfg_scale": float(shown["CFG Scale"])}
             assert same(result, page(unit, "txt2img", got, **fields))
 
     @pytest.mark.parametrize("tab", TABS)
