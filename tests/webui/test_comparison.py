@@ -407,6 +407,6 @@ def test_a_wrong_number_on_the_page_is_named():
         comparison_settings(["1, x", *[field.shown for field in FIELDS.values()][1:]])
     with pytest.raises(ValueError, match="script_args has 20 values"):
         comparison_settings(["1"] * 20)
-    with pytest.raises(ValueError, match="script_args has 0 values: it must be a dict"):
+    with pytest.raises(ValueError, match="script_args has 0 values: it must have one dict"):
         comparison_settings([])
     assert comparison_settings([{}]) == ComparisonSettings()

