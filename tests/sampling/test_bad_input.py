@@ -93,14 +93,14 @@ def test_a_pickle_is_not_opened(path, write, monkeypatch):
 def test_a_pipe_is_not_waited_for(path):
     os.mkfifo(path)
     assert "there is no such file" in read(path)
-    with pytest.raises(SettingError, match=r"it cannot be written \(it is no file\)"):
+    with pytest.raises(SettingError, match=r"it cannot be written \(it is not a file\)"):
         save_prior(PRIOR, path)
 
 
 def test_a_device(path):
     path.symlink_to("/dev/zero")
     assert "there is no such file" in read(path)
-    with pytest.raises(SettingError, match="it is no file"):
+    with pytest.raises(SettingError, match="it is not a file"):
         save_prior(PRIOR, path)
 
 
