@@ -94,7 +94,7 @@ PLACES = {
     "resizing": partial(AtAnOperation, names=("interpolate", "avg_pool2d")),
     "windowing": partial(AtAnOperation, names=("roll",)),
     "planning": partial(at_a_function, module=skips, name="scalings"),
-    "installing": partial(at_a_function, module=swapper, name="_put"),
+    "installing": partial(at_a_function, module=swapper, name="_set_block"),
 }
 IN_EVERY_EVALUATION = list(PLACES)[:5]
 
