@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lib_fewstep.highres.hints import ModelHints
-from lib_fewstep.highres.methods import method_called
-from lib_fewstep.highres.methods.base import Part
+from lib_fewstep.highres.methods import BY_NAME
+from lib_fewstep.highres.methods.base import ModelHints, Part
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT, Schedule
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Place, Topology
@@ -46,7 +45,7 @@ class Report:
 
 def make_report(schedule: Schedule, topology: Topology, latent_size: tuple[int, int], hints: ModelHints) -> Report:
     """The report of a session that has not begun."""
-    method = method_called(schedule.settings.method)
+    method = BY_NAME[schedule.settings.method]
     acting = {kind: parts for kind in method.parts if (parts := schedule.parts(kind))}
     places = {kind: _places(parts, topology) for kind, parts in acting.items()}
     return Report(

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lib_fewstep.highres.hints import ModelHints
-from lib_fewstep.highres.methods import method_called
-from lib_fewstep.highres.methods.base import Method, Part, Parts, Target
+from lib_fewstep.highres.methods import BY_NAME
+from lib_fewstep.highres.methods.base import Method, ModelHints, Part, Parts, Target
 from lib_fewstep.highres.settings import HighResSettings
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.sentences import Sentence
@@ -56,7 +55,7 @@ def make_schedule(
     reason = disabled if not settings.enabled else _why_not(settings, topology, latent_size, steps, hints)
     if reason is not None:
         return Schedule(idle, settings, reason)
-    method, target = method_called(settings.method), Target(topology, latent_size, steps, hints)
+    method, target = BY_NAME[settings.method], Target(topology, latent_size, steps, hints)
     given = _given(settings, method)
     values = method.resolved(given, target)
     acting = tuple(method.parts_on(index, values, target) for index in range(steps))

@@ -7,8 +7,7 @@ from types import TracebackType
 from torch import nn
 
 from lib_fewstep.highres import skips
-from lib_fewstep.highres.hints import ModelHints
-from lib_fewstep.highres.methods.base import Moment
+from lib_fewstep.highres.methods.base import ModelHints, Moment
 from lib_fewstep.highres.report import make_report
 from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.highres.settings import HighResSettings

@@ -48,6 +48,25 @@ class TestOrder:
         names = [kind for kind, _ in log_of() if kind in (*expected, "setup")]
         assert names == expected
 
+    def test_what_each_hook_is_given(self, host: Any) -> None:
+        host.txt2img(**SMALL, **HIRES)
+        given: dict[str, tuple[set[str], int]] = {}
+        for kind, call in log_of():
+            if isinstance(call, dict):
+                names = call.keys() - {"args", "sampler", "is_hr_pass"}
+                given[kind] = names, len(call["args"]) - len(recorded("process")[0]["args"])
+        batch, with_a_thing = {"batch_number", "prompts", "seeds", "subseeds"}, (set(), 1)
+        assert given == {
+            **dict.fromkeys(("setup", "before_process", "process", "before_hr"), (set(), 0)),
+            **dict.fromkeys(("before_process_batch", "process_batch"), (batch, 0)),
+            "after_extra_networks_activate": (batch | {"extra_network_data"}, 0),
+            "process_before_every_sampling": ({"x", "noise", "c", "uc"}, 0),
+            "postprocess_batch": ({"images", "batch_number"}, 0),
+            "postprocess_batch_list": ({"batch_number"}, 1),
+            **dict.fromkeys(("post_sample", "postprocess_image", "postprocess_maskoverlay"), with_a_thing),
+            **dict.fromkeys(("postprocess_image_after_composite", "postprocess"), with_a_thing),
+        }
+
     def test_every_pass_has_a_new_sampler_before_its_hook(self, host: Any) -> None:
         host.txt2img(**SMALL, **HIRES)
         first, second = recorded("process_before_every_sampling")

@@ -14,7 +14,4 @@ METHODS: tuple[Method[Any], ...] = (
 )
 """In the order in which they are offered. A new one comes last: settings may be sent as a list."""
 
-
-def method_called(name: str) -> Method[Any]:
-    """The method of that name."""
-    return next(method for method in METHODS if method.name == name)
+BY_NAME = {method.name: method for method in METHODS}

@@ -6,18 +6,48 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from torch import nn
 
-from lib_fewstep.highres.hints import ModelHints
 from lib_fewstep.highres.resize import Size
-from lib_fewstep.options import option
+from lib_fewstep.options import SettingError, option
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Place, Scaling, Topology
 
 V = TypeVar("V")
 """A method's own settings, a frozen dataclass."""
+
+
+Pass = Literal["first", "hires", "img2img", "inpaint"]
+
+
+@dataclass(frozen=True)
+class ModelHints:
+    """What the UNet's structure cannot tell.
+
+    `trained_size` is a side in pixels, `pass_` the kind of sampling pass, `denoise` its denoising strength, `rival`
+    the name of another extension that rearranges the tokens of self-attention (HyperTile, token merging).
+    Raises SettingError for values out of range.
+    """
+
+    trained_size: int | None = None
+    turbo: bool = False
+    playground: bool = False
+    controlnet: bool = False
+    pass_: Pass = "first"
+    denoise: float = 1.0
+    rival: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not allowed."""
+        passes = get_args(Pass)
+        if self.pass_ not in passes:
+            raise SettingError(f"pass_ = {self.pass_!r} is not allowed: it must be one of {', '.join(passes)}.")
+        if not 0.0 <= self.denoise <= 1.0:
+            raise SettingError(f"denoise = {self.denoise!r} is not allowed: it must be 0 to 1.")
+        if self.trained_size is not None and self.trained_size < 64:
+            raise SettingError(f"trained_size = {self.trained_size!r} is not allowed: it must be at least 64 pixels.")
 
 
 @dataclass(frozen=True)

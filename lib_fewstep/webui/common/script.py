@@ -1,4 +1,4 @@
-"""An always-on script that is made from a settings class."""
+"""What the extension's scripts share: a title, and where one is made from a settings class, all that follows."""
 
 from __future__ import annotations
 
@@ -13,15 +13,28 @@ from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import Pasted
 
 
-class SettingsScript(scripts.Script):  # type: ignore[misc]  # the host's modules have no types
+class TitledScript(scripts.Script):  # type: ignore[misc]  # the host's modules have no types
+    """An always-on script, in both tabs and for every image."""
+
+    script_title: ClassVar[str]
+    """Also its name in the API's `alwayson_scripts`, and for the axes of plots."""
+
+    def title(self) -> str:
+        """The script's title."""
+        return self.script_title
+
+    def show(self, is_img2img: bool) -> Any:
+        """In both tabs, for every image."""
+        return scripts.AlwaysVisible
+
+
+class SettingsScript(TitledScript):
     """An accordion in both tabs, whose settings the script reads, keeps with the job and finds in infotexts.
 
     A subclass says which settings, which accordion and what a pasted infotext makes of its components, and makes a
     request of the arguments.
     """
 
-    script_title: ClassVar[str]
-    """Also its name in the API's `alwayson_scripts`, and for the axes of plots."""
     settings: ClassVar[type[Any]]
     request: ClassVar[type[Any]]
     """What the job's state keeps: made with the settings, or with the sentence that refuses the job as `refusal`."""
@@ -33,14 +46,6 @@ class SettingsScript(scripts.Script):  # type: ignore[misc]  # the host's module
     def __init__(self) -> None:
         """One per tab; the accordion waits for the tab's own fields."""
         self._accordion = self.accordion()
-
-    def title(self) -> str:
-        """The script's title."""
-        return self.script_title
-
-    def show(self, is_img2img: bool) -> Any:
-        """In both tabs, for every image."""
-        return scripts.AlwaysVisible
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """The accordion; its components are the script's arguments."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modules import script_callbacks, scripts
+from modules import script_callbacks
 from torch import Tensor
 
 from lib_fewstep.compare.record import Record, append
@@ -14,6 +14,7 @@ from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.page_settings import FILE_NAME
+from lib_fewstep.webui.common.script import TitledScript
 from lib_fewstep.webui.record.sampling_pass import RecordedPass, Recording, on_cfg_denoiser
 
 INFOTEXT = "Few-Step cost"
@@ -27,18 +28,11 @@ class RecordRequest:
     predictions: list[Tensor] | None = None
 
 
-class RecordScript(scripts.Script):  # type: ignore[misc]  # the host's modules have no types
+class RecordScript(TitledScript):
     """Writes what each image cost into its infotext and into a CSV file of the WebUI's output folder."""
 
+    script_title = "Few-Step record"
     create_group = False
-
-    def title(self) -> str:
-        """The name of the script in the API's list."""
-        return "Few-Step record"
-
-    def show(self, is_img2img: bool) -> Any:
-        """In both tabs, for every image."""
-        return scripts.AlwaysVisible
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """Nothing."""
