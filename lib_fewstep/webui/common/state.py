@@ -15,7 +15,7 @@ ATTRIBUTE = "fewstep"
 E = TypeVar("E")
 
 
-def find(p: Processing, kind: type[E]) -> E | None:
+def find(p: Processing | None, kind: type[E]) -> E | None:
     """The entry of a kind that a processing object has; None without one, and where there is no job (`p` None)."""
     entry: E | None = None if p is None else _entries(p).get(_name(kind))
     return entry

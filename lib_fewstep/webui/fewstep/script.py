@@ -28,7 +28,7 @@ from lib_fewstep.webui.fewstep.sampling_pass import attach
 class FewStepScript(SettingsScript):
     """Guidance, schedule, start and presets of few-step sampling, in txt2img, img2img, plots and the API."""
 
-    script_title = "Few-Step"
+    script_title = SCRIPT
     settings = FewStepSettings
     request = FewStepRequest
     accordion = FewStepAccordion

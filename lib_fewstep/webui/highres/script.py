@@ -23,7 +23,7 @@ from lib_fewstep.webui.highres.sampling_pass import HighResRequest, SamplingPass
 class HiDiffusionScript(SettingsScript):
     """Images larger than the model was trained for, in txt2img, img2img, plots and the API."""
 
-    script_title = "HiDiffusion"
+    script_title = SCRIPT
     settings = HighResSettings
     request = HighResRequest
     accordion = HighResAccordion
