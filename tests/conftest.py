@@ -7,8 +7,12 @@ import os
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from ldm.modules.attention import CrossAttention
+
+from demo.host import sdp_attention
 
 torch.set_num_threads(1)
+CrossAttention.forward = sdp_attention  # what the WebUI runs; ldm's own takes several times as long on the CPU
 settings.register_profile(
     "the same everywhere",
     deadline=None,

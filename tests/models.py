@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from demo.host import HostTorch, sdp_attention
 
 CONTEXT_WIDTH = 64
 LATENT_CHANNELS = 4
+DEEPEST = 10
+"""Transformers in a stack of SDXL's."""
 
 
 def sd1_unet(seed: int = 0, **changes: Any) -> nn.Module:
@@ -43,23 +46,34 @@ def refiner_unet(seed: int = 0) -> nn.Module:
 
 
 def _unet(seed: int, **layout: Any) -> nn.Module:
-    unet = openaimodel.UNetModel(
-        image_size=32,
-        **{
-            "in_channels": LATENT_CHANNELS,
-            "out_channels": LATENT_CHANNELS,
-            "model_channels": 32,
-            "num_res_blocks": 2,
-            "num_heads": 4,
-            "use_spatial_transformer": True,
-            "context_dim": CONTEXT_WIDTH,
-            "use_checkpoint": False,
-            "legacy": False,
-            **layout,
-        },
-    )
+    """A new one each time: drawing the weights takes longer than to copy them."""
+    if (seed, str(layout)) not in _drawn:
+        _drawn[seed, str(layout)] = _draw(seed, layout)
+    return copy.deepcopy(_drawn[seed, str(layout)])
+
+
+_drawn: dict[tuple[int, str], nn.Module] = {}
+
+
+def _draw(seed: int, layout: dict[str, Any]) -> nn.Module:
+    with torch.random.fork_rng(devices=()):  # the class draws weights of its own
+        unet = openaimodel.UNetModel(**{**_LAYOUT, **layout})
     redraw(unet, seed)
     return unet.eval().requires_grad_(False)
+
+
+_LAYOUT = {
+    "image_size": 32,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
+    "model_channels": 32,
+    "num_res_blocks": 2,
+    "num_heads": 4,
+    "use_spatial_transformer": True,
+    "context_dim": CONTEXT_WIDTH,
+    "use_checkpoint": False,
+    "legacy": False,
+}
 
 
 def redraw(unet: nn.Module, seed: int) -> None:
@@ -86,11 +100,10 @@ def contexts(batch: int = 2, seed: int = 2, tokens: int = 7) -> Tensor:
 
 
 def call(unet: nn.Module, x: Tensor, context: Tensor, timestep: int = 500) -> Tensor:
-    """One evaluation; the `ldm` class wants one context for each transformer of a stack."""
-    stacks = [len(module.transformer_blocks) for module in unet.modules() if hasattr(module, "transformer_blocks")]
+    """One evaluation; the `ldm` class wants one context for each transformer of a stack, and takes more."""
     timesteps = torch.full((x.shape[0],), timestep)
     with torch.no_grad():
-        return unet(x, timesteps, context=[context] * max(stacks))
+        return unet(x, timesteps, context=[context] * DEEPEST)
 
 
 def has_layers_in(precision: torch.dtype) -> bool:

@@ -231,7 +231,13 @@ class WebUI:
         self.settle()
 
     def too_wide(self, name: str) -> list[str]:
-        """What in a part reaches out of it, or out of the window, to the side."""
+        """What in a part reaches out of it, or out of the window, to the side, once folds have opened all the way."""
+        end = time.monotonic() + MOST
+        while (found := self._too_wide(name)) and time.monotonic() < end:
+            time.sleep(0.1)
+        return found
+
+    def _too_wide(self, name: str) -> list[str]:
         return self.part(name).evaluate(
             """(outer) => {
                 const { left, right } = outer.getBoundingClientRect();

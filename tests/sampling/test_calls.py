@@ -27,7 +27,7 @@ def test_every_exported_sampler_is_tested():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_calls(sampler, schedule):
     """As many as steps; the second-order sampler makes two a step, but for the last."""
-    for steps in range(1, 51):
+    for steps in (*range(1, 11), 20, 50):
         sigmas, model = SCHEDULES[schedule](steps), model_of()
         run(sampler, model, start(sigmas, (1, 1, 1, 1)), sigmas)
         assert model.calls == (2 * steps - 1 if sampler is ours.sample_dpmpp_2s_ancestral_cfgpp else steps)

@@ -1,4 +1,4 @@
-"""The first hundred generations of `make soak`, and what it says when something grows."""
+"""The first sixty generations of `make soak`, and what it says when something grows."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.soak import BrokenError, Held, grown, soaking, table
 START = Held(100.0, 50, 20.0, 1000, 7, 0, 5, 2)
 
 
-def test_a_hundred_generations_leave_nothing():
+def test_sixty_generations_leave_nothing():
     """What is resident is left out: so early it still follows the largest request so far."""
     lines = []
-    start, end, answers = soak.soak(seed=0, generations=100, warm=60, say=lines.append)
+    start, end, answers = soak.soak(seed=0, generations=60, warm=40, say=lines.append)
     assert grown(start, end, resident=False) == []
-    assert answers[200] > 60
-    assert answers[422] > 5
+    assert answers[200] > 40
+    assert answers[422] > 2
     assert answers[500] > 1
-    assert len(lines) == 1
+    assert lines == []
 
 
 @pytest.mark.parametrize("name", ["resident", "tensors", "tensor_memory", "objects"])
