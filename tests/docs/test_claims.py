@@ -16,7 +16,7 @@ from lib_fewstep.highres.methods.hidiffusion import HiDiffusion
 from lib_fewstep.sampling import calibrated, trailing_timesteps
 from lib_fewstep.unet import inspect_unet
 from tests.docs.pages import API, PAGES, READMES, SETTINGS, TRANSLATED, blocks, name_of, read
-from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_attention
+from tests.models import call, contexts, latents, sd1_unet, sdxl_unet
 from tools.settings_table import PAGES as LANGUAGES
 from tools.settings_table import TABLES, with_tables
 
@@ -119,9 +119,8 @@ def test_the_library_example_runs():
         return call(unet, latents((88, 88), batch=1), contexts(1))
 
     scope = {"unet": unet, "called": called, "run": run}
-    with webui_attention():
-        plain = run()
-        exec(compile(example, name_of(API), "exec"), scope)
+    plain = run()
+    exec(compile(example, name_of(API), "exec"), scope)
     assert len(called) == 2
     assert not torch.equal(called[0], plain)
     assert scope["session"].report.active_steps == (0, 1)

@@ -190,6 +190,7 @@ nans = st.builds(Fault, st.none(), steps, st.sampled_from(["after a module", "af
 sessions = st.lists(st.tuples(methods, errors | nans), min_size=1, max_size=2)
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(st.sampled_from(list(MAKES)), sizes, sessions, st.none() | methods)
 def test_random_plans(family, size, sessions, following):

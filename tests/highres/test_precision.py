@@ -15,7 +15,6 @@ from tests.models import (
     latents,
     sd1_unet,
     sdxl_unet,
-    webui_attention,
     webui_cat,
 )
 
@@ -26,7 +25,7 @@ SETTINGS = [{"t2": 0.5, "aggressive": False}, {"method": "Deep Shrink"}]
 def run(unet, settings, x, context):
     """The output of each step with the method and without it, in float64, and the report."""
     active: list[torch.Tensor] = []
-    with webui_cat(), webui_attention(), HighResSession(unet, settings, tuple(x.shape[-2:]), STEPS) as session:
+    with webui_cat(), HighResSession(unet, settings, tuple(x.shape[-2:]), STEPS) as session:
         for step in range(STEPS):
             session.at_step(step)
             active.append(call(unet, x, context, 900 - step).double())

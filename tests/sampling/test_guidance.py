@@ -35,6 +35,7 @@ def test_exact_between_unit_gaussians(sampler, eta, schedule, steps):
     torch.testing.assert_close(plus_plus(*arguments), ordinary(*arguments), rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 @each_setting
 @each_data
 def test_as_strong_as_ordinary_guidance(sampler, eta, mixtures):

@@ -13,6 +13,7 @@ from tests.soak import BrokenError, Held, grown, soaking, table
 START = Held(100.0, 50, 20.0, 1000, 7, 0, 5, 2)
 
 
+@pytest.mark.long
 def test_sixty_generations_leave_nothing():
     """What is resident is left out: so early it still follows the largest request so far."""
     lines = []

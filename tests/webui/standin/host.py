@@ -38,7 +38,7 @@ from tests.webui.standin.probe import Fault, Probe
 from tests.webui.standin.strict import StrictModule
 
 TABS = ("txt2img", "img2img")
-OWN_PREFIXES = ("modules", "launch")
+OWN_PREFIXES = ("modules", "launch", "k_diffusion")
 PURGED_PREFIXES = ("lib_fewstep.webui",)
 
 

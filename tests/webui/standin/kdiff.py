@@ -158,7 +158,7 @@ def _range(*numbers: int, disable: Any = None) -> range:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """The package's modules in `sys.modules`; the host replaces the first one's `torch` for each pass.
+    """The package's modules in `sys.modules`, which the host takes out; it replaces the first one's `torch` in a pass.
 
     torchsde, which draws its Brownian noise, is not among what the tests install.
     """
@@ -166,13 +166,7 @@ def installed() -> Iterator[None]:
     root.__path__ = []
     vars(root).update(sampling=sampling, external=external, utils=sampling.utils)
     modules = {f"k_diffusion.{name}": getattr(root, name) for name in ("sampling", "external", "utils")}
-    with (
-        patch.dict(sys.modules, {"k_diffusion": root, **modules}),
-        patch.multiple(
-            sampling,
-            torch=torch,
-            trange=_range,
-            BrownianTreeNoiseSampler=BrownianTreeNoiseSampler,
-        ),
-    ):
+    sys.modules.update({"k_diffusion": root, **modules})
+    own = {"torch": torch, "trange": _range, "BrownianTreeNoiseSampler": BrownianTreeNoiseSampler}
+    with patch.multiple(sampling, **own):
         yield
