@@ -196,8 +196,8 @@ def test_in_the_scripts_own_methods(host, clean, monkeypatch, hook, first):
         ("compare.meter", "Meter._before", 3, 500),
         ("compare.meter", "Meter._after", 3, 500),
         ("compare.meter", "Meter._mark", 8, 500),
-        ("webui.fewstep.cfgpp", "HostDenoiser.__call__", 3, 500),
-        ("webui.fewstep.cfgpp", "HostDenoiser._check_meaning", 1, 500),
+        ("webui.fewstep.cfgpp_denoiser", "HostDenoiser.__call__", 3, 500),
+        ("webui.fewstep.cfgpp_denoiser", "HostDenoiser._check_meaning", 1, 500),
     ],
 )
 def test_in_our_own_callbacks(host, clean, monkeypatch, room, name, times, status):

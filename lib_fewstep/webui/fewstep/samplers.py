@@ -17,7 +17,7 @@ from lib_fewstep.sampling.entries import ENTRIES, Entry, SampleFunction
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.fewstep.cfgpp import cfgpp_pass
+from lib_fewstep.webui.fewstep.cfgpp_denoiser import cfgpp_pass
 from lib_fewstep.webui.fewstep.request import request_of
 
 

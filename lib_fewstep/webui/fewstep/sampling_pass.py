@@ -16,7 +16,7 @@ from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.fewstep.cfgpp import INVERTING
+from lib_fewstep.webui.fewstep.cfgpp_denoiser import INVERTING
 from lib_fewstep.webui.fewstep.prior_files import statistics
 from lib_fewstep.webui.fewstep.request import FewStepRequest, request_of
 
