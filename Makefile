@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3.10 python3,$(if $(shel
 TORCH ?= torch==2.13.0
 #   SEED    the order of the tests; any number shuffles them anew
 SEED ?= 1
-#   TESTS   folders or files of tests, all of them if it is empty
+#   TESTS   folders or files of tests, and options of pytest; all tests if it is empty
 TESTS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -21,7 +21,7 @@ ON_HOST = $(MAKE) VENV=.venv-host PYTHON=$(HOST_PYTHON) TORCH=torch==2.1.2
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
 export MALLOC_TRIM_THRESHOLD_ := 8589934592
 export OMP_WAIT_POLICY := PASSIVE
-# The stand-in of the WebUI imports the extension anew at each start.
+# Bytecode is kept: the stand-in of the WebUI imports the extension anew at each start.
 export PYTHONDONTWRITEBYTECODE :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

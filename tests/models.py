@@ -46,7 +46,7 @@ def refiner_unet(seed: int = 0) -> nn.Module:
 
 
 def _unet(seed: int, **layout: Any) -> nn.Module:
-    """A new one each time: drawing the weights takes longer than to copy them."""
+    """A new copy each time: copying weights is quicker than drawing them."""
     if (seed, str(layout)) not in _drawn:
         _drawn[seed, str(layout)] = _draw(seed, layout)
     return copy.deepcopy(_drawn[seed, str(layout)])

@@ -7,8 +7,8 @@ from lib_fewstep.sampling.cfgpp import (
     sample_euler_ancestral_cfgpp,
     sample_euler_cfgpp,
 )
+from lib_fewstep.sampling.cfgpp_guidance import calibrated
 from lib_fewstep.sampling.consistency import sample_lcm, sample_tcd
-from lib_fewstep.sampling.guidance import calibrated
 from lib_fewstep.sampling.inversion import invert_cfgpp
 from lib_fewstep.sampling.sa_solver import sample_sa_solver
 from lib_fewstep.sampling.schedules import lcm_timesteps, sigmas_at, trailing_timesteps

@@ -232,7 +232,7 @@ class WebUI:
 
     def too_wide(self, name: str) -> list[str]:
         """What in a part reaches out of it, or out of the window, to the side, once folds have opened all the way."""
-        end = time.monotonic() + MOST
+        end = time.monotonic() + 3
         while (found := self._too_wide(name)) and time.monotonic() < end:
             time.sleep(0.1)
         return found

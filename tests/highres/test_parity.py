@@ -20,7 +20,8 @@ from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet,
 
 TOLERANCE = 1e-4
 LAYOUTS = {"SD1": sd1_unet, "SD2": sd2_unet, "SDXL": sdxl_unet, "SDXL Turbo": sdxl_unet}
-STEPS = 6
+STEPS = 7
+"""The least with which every part of SDXL's RAU-Net has a step: the strided downsampler has 8 of 50."""
 NAMES = {
     "SD1": "runwayml/stable-diffusion-v1-5",
     "SD2": "stabilityai/stable-diffusion-2-1-base",

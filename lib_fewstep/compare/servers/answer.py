@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image
 
 from lib_fewstep.compare.record import cost_from
+from lib_fewstep.compare.servers.finished_rows import Row
 from lib_fewstep.compare.servers.plan import Task
-from lib_fewstep.compare.servers.rows import Row
 from lib_fewstep.options import SettingError, shown
 
 _COST = re.compile(r'Few-Step cost: ("(?:[^"\\]|\\.)*"|[^,\n]*)')

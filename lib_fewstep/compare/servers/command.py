@@ -17,8 +17,8 @@ from lib_fewstep.compare.grid import NOT_RUN, draw_grid
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.servers.addresses import servers_from
 from lib_fewstep.compare.servers.dask_client import connected
+from lib_fewstep.compare.servers.finished_rows import Rows
 from lib_fewstep.compare.servers.plan import Plan, Task, read_plan, tasks
-from lib_fewstep.compare.servers.rows import Rows
 from lib_fewstep.compare.servers.survey import survey
 from lib_fewstep.compare.servers.sweep import Sweep
 from lib_fewstep.compare.table import tabulate, write_csv

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from lib_fewstep.compare.servers.answer import failed, row_from
 from lib_fewstep.compare.servers.dask_client import submit
+from lib_fewstep.compare.servers.finished_rows import Row, Rows
 from lib_fewstep.compare.servers.plan import Task
 from lib_fewstep.compare.servers.remote import SILENT, Server
-from lib_fewstep.compare.servers.rows import Row, Rows
 
 GONE = (SILENT, 401, 403, 502, 503, 504)
 """Statuses of a server that serves nobody: silent, refusing the credentials, or missing behind its gateway."""

@@ -1,4 +1,4 @@
-"""What the extension's scripts share: a title, and where one is made from a settings class, all that follows."""
+"""What the extension's always-on scripts share. Those with settings are made from a settings class."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from lib_fewstep.sampling import FewStepSettings, calibrated, invert_cfgpp, sample_euler_cfgpp
+from lib_fewstep.sampling.cfgpp_guidance import HOST_DIVISOR
 from lib_fewstep.sampling.entries import ENTRIES, Entry
-from lib_fewstep.sampling.guidance import HOST_DIVISOR
 from lib_fewstep.sampling.schedules import resampled
 from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
 from lib_fewstep.sampling.uncond import is_noise

@@ -156,12 +156,18 @@ def test_the_folder_cannot_be_used(tmp_path, compare):
     assert (status, errors) == (1, f"Stopped, because {tmp_path / 'out' / 'images'} cannot be used: Not a directory.\n")
 
 
-HOLD = "import pathlib, sys; from lib_fewstep.compare.servers.rows import Rows; rows = Rows(pathlib.Path(sys.argv[1]))"
+HOLD = """
+import pathlib, sys
+from lib_fewstep.compare.servers.finished_rows import Rows
+rows = Rows(pathlib.Path(sys.argv[1]))
+print("ready", flush=True)
+input()
+"""
 
 
 def test_a_second_run_in_the_folder_of_another_is_refused(tmp_path, compare):
     out, config = tmp_path / "out", write_config(tmp_path)
-    words = [sys.executable, "-c", f"{HOLD}; print('ready', flush=True); input()", str(out)]
+    words = [sys.executable, "-c", HOLD, str(out)]
     with (
         webuis(None) as servers,
         subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,

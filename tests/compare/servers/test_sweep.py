@@ -23,9 +23,9 @@ from lib_fewstep.compare.servers import dask_client
 from lib_fewstep.compare.servers import sweep as sweep_module
 from lib_fewstep.compare.servers.answer import row_from
 from lib_fewstep.compare.servers.dask_client import connected
+from lib_fewstep.compare.servers.finished_rows import Row, Rows
 from lib_fewstep.compare.servers.plan import Task, payload_for
 from lib_fewstep.compare.servers.remote import Server
-from lib_fewstep.compare.servers.rows import Row, Rows
 from lib_fewstep.compare.servers.sweep import MOST_LOSSES, Sweep
 from lib_fewstep.compare.settings import Cell
 from lib_fewstep.options import SettingError

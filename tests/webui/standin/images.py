@@ -186,8 +186,6 @@ def _write(image: Image.Image, path: Path, texts: dict[str, Any], said: str | No
             exif = Image.Exif()
             exif[EXIF] = {USER_COMMENT: b"UNICODE\0" + said.encode("utf-16-be")}
             more["exif"] = exif.tobytes()
-    elif extension == ".gif":
-        more["comment"] = said or ""
     image.save(path, kind, quality=opts.jpeg_quality, **more)
 
 
@@ -198,14 +196,11 @@ def read(fp: Any, **kwargs: Any) -> Image.Image:
 
 
 def read_info_from_image(image: Image.Image) -> tuple[str | None, dict[str, Any]]:
-    """(the infotext, whatever else the file says): from PNG's "parameters", EXIF's or GIF's comment."""
+    """(the infotext, whatever else the file says): from PNG's "parameters" or EXIF's comment."""
     items = dict(image.info or {})
     text = items.pop("parameters", None)
     if "exif" in items:
         text = _comment(image) or text
-    elif "comment" in items:
-        said = items["comment"]
-        text = said.decode("utf8", errors="ignore") if isinstance(said, bytes) else said
     return text, {key: value for key, value in items.items() if key not in OF_FORMATS}
 
 

@@ -158,7 +158,7 @@ def _range(*numbers: int, disable: Any = None) -> range:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """The package's modules in `sys.modules`, which the host takes out; it replaces the first one's `torch` in a pass.
+    """Put the package's modules into `sys.modules`; the host takes them out. In a pass it replaces `sampling.torch`.
 
     torchsde, which draws its Brownian noise, is not among what the tests install.
     """

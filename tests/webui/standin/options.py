@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,6 @@ class OptionInfo:
         self.infotext = infotext
         self.restrict_api = restrict_api
         self.category_id = category_id
-        self.do_not_save = False
 
     def info(self, info: str) -> OptionInfo:
         """Text behind the label, in brackets."""
@@ -165,63 +163,14 @@ class OptionInfo:
         self.comment_after += html
         return self
 
-    def needs_restart(self) -> OptionInfo:
-        """A note behind the label."""
-        return self.html(" <span class='info'>(requires restart)</span>")
-
     def needs_reload_ui(self) -> OptionInfo:
         """A note behind the label."""
         return self.html(" <span class='info'>(requires Reload UI)</span>")
 
     def link(self, label: str, url: str) -> OptionInfo:
         """A link before the label."""
-        return self._linked(f"href='{url}' target='_blank'", label)
-
-    def js(self, label: str, js_func: str) -> OptionInfo:
-        """A link before the label that calls a function of the page."""
-        return self._linked(f"onclick='{js_func}(); return false'", label)
-
-    def _linked(self, attributes: str, label: str) -> OptionInfo:
-        self.comment_before = f"{self.comment_before}[<a {attributes}>{label}</a>]"
+        self.comment_before = f"{self.comment_before}[<a href='{url}' target='_blank'>{label}</a>]"
         return self
-
-
-class OptionHTML(OptionInfo):
-    """A text on the settings page, which is no setting."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(str(text).strip(), component=lambda **more: gr.HTML(elem_classes="settings-info", **more))
-        self.do_not_save = True
-
-
-@dataclass
-class OptionsCategory:
-    """A heading over sections of the settings page."""
-
-    id: str
-    label: str
-
-
-class OptionsCategories:
-    """All of them."""
-
-    def __init__(self) -> None:
-        self.mapping: dict[str, OptionsCategory] = {}
-
-    def register_category(self, category_id: str, label: str) -> str | None:
-        """A new one; the id is returned only if it was there before."""
-        known = category_id in self.mapping
-        self.mapping.setdefault(category_id, OptionsCategory(category_id, label))
-        return category_id if known else None
-
-
-def options_section(section_identifier: tuple[Any, ...], options_dict: dict[str, OptionInfo]) -> dict[str, OptionInfo]:
-    """The entries, all of them in a section: (id, heading) or (id, heading, category)."""
-    for info in options_dict.values():
-        info.section = section_identifier[:2]  # type: ignore[assignment]
-        if len(section_identifier) > 2:
-            info.category_id = section_identifier[2]
-    return options_dict
 
 
 class Options:
@@ -244,8 +193,6 @@ class Options:
         info = self.data_labels.get(name)
         if info is None:
             raise AttributeError(f"the stand-in's shared.opts has no {name!r} that could be set")
-        if info.do_not_save:
-            return
         if isinstance(info.component_args, dict) and info.component_args.get("visible", True) is False:
             raise RuntimeError(f"{name!r} is hidden and cannot be set")
         self.data[name] = value
@@ -253,8 +200,7 @@ class Options:
     def add_option(self, key: str, info: OptionInfo) -> None:
         """A new entry, in the way of `on_ui_settings`: its default is stored if nothing is."""
         self.data_labels[key] = info
-        if not info.do_not_save:
-            self.data.setdefault(key, info.default)
+        self.data.setdefault(key, info.default)
 
     def set(self, key: str, value: Any, is_api: bool = False, run_callbacks: bool = True) -> bool:
         """Whether one entry is another one now: what is stored counts, not the default. KeyError if it is unknown."""
@@ -262,7 +208,7 @@ class Options:
         if before == value:
             return False
         info = self.data_labels[key]
-        if info.do_not_save or (is_api and info.restrict_api):
+        if is_api and info.restrict_api:
             return False
         try:
             setattr(self, key, value)
@@ -335,9 +281,7 @@ def shared_module(config: dict[str, Any], command_line: dict[str, Any], data_pat
         device=torch.device("cpu"),
         latent_upscale_modes=LATENT_UPSCALERS,
         latent_upscale_default_mode="Latent",
-        OptionHTML=OptionHTML,
         OptionInfo=OptionInfo,
-        options_section=options_section,
         demo=None,
         parallel_processing_allowed=True,
     )
@@ -347,11 +291,6 @@ def options_module() -> StrictModule:
     """`modules.options`."""
     return StrictModule(
         "modules.options",
-        OptionHTML=OptionHTML,
         OptionInfo=OptionInfo,
         Options=Options,
-        OptionsCategories=OptionsCategories,
-        OptionsCategory=OptionsCategory,
-        categories=OptionsCategories(),
-        options_section=options_section,
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +14,8 @@ from tests.webui.standin.strict import StrictModule, fake
 
 _AND = re.compile(r"\bAND\b")
 _WEIGHTED = re.compile(r"(.*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*", re.DOTALL)
-_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*")
+_CHANGE = re.compile(r"\[(?:([^][:]*):)?([^][:]*):\s*(\d+\.?\d*|\.\d+)\s*\]")
 _NETWORK = re.compile(r"<(\w+):([^>]+)>")
-_PAIRS = {"[": "]", "(": ")"}
 
 
 class SdConditioning(list[str]):
@@ -61,140 +59,34 @@ class MulticondLearnedConditioning:
         self.batch = batch
 
 
-@dataclass
-class _Timeline:
-    """How numbers in prompts become steps: fractions of the pass, or steps counted over both passes."""
-
-    steps: int
-    whole: int = 0
-    part: float = 0.0
-
-    def end(self, number: str) -> int:
-        """The last step before the change."""
-        value = (float(number) - self.part) * self.steps if "." in number else float(number) - self.whole
-        return min(self.steps, int(value))
-
-
-@dataclass
-class _Edit:
-    """`[before:after:when]`; `before` holds up to and including step `end`."""
-
-    before: list[Any]
-    after: list[Any]
-    end: int
-
-    def chosen(self, step: int) -> list[Any]:
-        """What holds at a step."""
-        return self.before if step <= self.end else self.after
-
-    def ends(self, steps: int) -> Iterator[int]:
-        """The steps after which the text changes."""
-        if self.end >= 1:
-            yield self.end
-        for part in (*self.before, *self.after):
-            if not isinstance(part, str):
-                yield from part.ends(steps)
-
-
-@dataclass
-class _Alternation:
-    """`[one|other]`, in turn."""
-
-    options: list[list[Any]]
-
-    def chosen(self, step: int) -> list[Any]:
-        """What holds at a step."""
-        return self.options[(step - 1) % len(self.options)]
-
-    def ends(self, steps: int) -> Iterator[int]:
-        """The steps after which the text changes."""
-        yield from range(1, steps + 1)
-
-
-def _parsed(text: str, timeline: _Timeline) -> list[Any]:
-    """A text as literal pieces and what changes."""
-    pieces: list[Any] = []
-    place = 0
-    while place < len(text):
-        end = _closing(text, place) if text[place] == "[" else -1
-        if end < 0:
-            width = 2 if text[place] == "\\" else 1
-            pieces.append(text[place : place + width])
-            place += width
-        else:
-            pieces += _bracket(text[place + 1 : end], timeline)
-            place = end + 1
-    return pieces
-
-
-def _bracket(inside: str, timeline: _Timeline) -> list[Any]:
-    options = _split(inside, "|")
-    if len(options) > 1:
-        return [_Alternation([_parsed(option, timeline) for option in options])]
-    *texts, when = _split(inside, ":")
-    number = _NUMBER.fullmatch(when)
-    if number is None or len(texts) not in (1, 2):
-        return ["[", *_parsed(inside, timeline), "]"]
-    before = texts[0] if len(texts) == 2 else ""
-    return [_Edit(_parsed(before, timeline), _parsed(texts[-1], timeline), timeline.end(number[1]))]
-
-
-def _walk(text: str, start: int = 0) -> Iterator[tuple[int, str, list[str]]]:
-    """(place, letter, the brackets around it) of what is not escaped; a bracket that closes is outside itself."""
-    open_brackets: list[str] = []
-    place = start
-    while place < len(text):
-        letter = text[place]
-        if letter == "\\":
-            place += 2
-            continue
-        if open_brackets and letter == open_brackets[-1]:
-            open_brackets.pop()
-        yield place, letter, open_brackets
-        if letter in _PAIRS:
-            open_brackets.append(_PAIRS[letter])
-        place += 1
-
-
-def _closing(text: str, start: int) -> int:
-    for place, letter, around in _walk(text, start):
-        if letter == "]" and not around and place > start:
-            return place
-    return -1
-
-
-def _split(text: str, separator: str) -> list[str]:
-    places = [place for place, letter, around in _walk(text) if letter == separator and not around]
-    starts, ends = [0, *(place + 1 for place in places)], [*places, len(text)]
-    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
-
-
-def _at(pieces: list[Any], step: int) -> str:
-    return "".join(piece if isinstance(piece, str) else _at(piece.chosen(step), step) for piece in pieces)
-
-
 def get_learned_conditioning_prompt_schedules(
-    prompts: list[str], base_steps: int, hires_steps: int | None = None, use_old_scheduling: bool = False
+    prompts: list[str], base_steps: int, hires_steps: int | None = None
 ) -> list[list[list[Any]]]:
-    """For each prompt its [last step, text]; with `hires_steps` for the second pass, which goes on counting."""
-    if use_old_scheduling:
-        raise NotImplementedError("the stand-in knows no old timelines")
-    first = hires_steps is None
-    timeline = _Timeline(base_steps) if first else _Timeline(hires_steps, base_steps, 1.0)  # type: ignore[arg-type]
-    answers = []
-    for prompt in prompts:
-        pieces = _parsed(prompt, timeline)
-        changes = {end for piece in pieces if not isinstance(piece, str) for end in piece.ends(timeline.steps)}
-        answers.append([[end, _at(pieces, end)] for end in sorted({*changes, timeline.steps})])
-    return answers
+    """For each prompt its [last step, text]; with `hires_steps` for the second pass, which goes on counting.
+
+    What changes is `[before:after:when]` or `[after:when]`. The host also has alternations and nests them.
+    """
+    steps, whole, part = (base_steps, 0, 0.0) if hires_steps is None else (hires_steps, base_steps, 1.0)
+
+    def end(number: str) -> int:
+        """The last step before a change: after a fraction of the pass, or by steps counted over both passes."""
+        return min(steps, int((float(number) - part) * steps if "." in number else float(number) - whole))
+
+    def at(prompt: str, step: int) -> str:
+        return _CHANGE.sub(lambda found: (found[1] or "") if step <= end(found[3]) else found[2], prompt)
+
+    def ends(prompt: str) -> list[int]:
+        return sorted({*(end(found[3]) for found in _CHANGE.finditer(prompt) if end(found[3]) >= 1), steps})
+
+    return [[[last, at(prompt, last)] for last in ends(prompt)] for prompt in prompts]
 
 
 def get_learned_conditioning(
-    model: Any, prompts: Any, steps: int, hires_steps: int | None = None, use_old_scheduling: bool = False
+    model: Any, prompts: Any, steps: int, hires_steps: int | None = None
 ) -> list[list[ScheduledPromptConditioning]]:
     """For each prompt its encoded texts over the steps."""
     answers = []
-    for schedule in get_learned_conditioning_prompt_schedules(prompts, steps, hires_steps, use_old_scheduling):
+    for schedule in get_learned_conditioning_prompt_schedules(prompts, steps, hires_steps):
         texts = SdConditioning([text for _, text in schedule], copy_from=prompts)
         encoded = model.get_learned_conditioning(texts)
         rows = [_row(encoded, index) for index in range(len(texts))]
@@ -209,7 +101,7 @@ def _row(encoded: Any, index: int) -> Any:
 
 
 def get_multicond_learned_conditioning(
-    model: Any, prompts: Any, steps: int, hires_steps: int | None = None, use_old_scheduling: bool = False
+    model: Any, prompts: Any, steps: int, hires_steps: int | None = None
 ) -> MulticondLearnedConditioning:
     """The same for prompts with AND parts, which may bear a weight after a colon."""
     batch = []
@@ -217,7 +109,7 @@ def get_multicond_learned_conditioning(
         parts = [_WEIGHTED.fullmatch(part) for part in _AND.split(prompt)]
         texts = SdConditioning([part[1] for part in parts if part], copy_from=prompts)
         weights = [float(part[2] or 1.0) for part in parts if part]
-        schedules = get_learned_conditioning(model, texts, steps, hires_steps, use_old_scheduling)
+        schedules = get_learned_conditioning(model, texts, steps, hires_steps)
         batch.append([ComposableScheduledPromptConditioning(*both) for both in zip(schedules, weights, strict=True)])
     return MulticondLearnedConditioning((len(prompts),), batch)
 

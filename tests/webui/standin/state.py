@@ -5,14 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.webui.standin.callbacks import reported
 from tests.webui.standin.strict import Strict, fake
 
 _AT_BEGIN: dict[str, Any] = {
-    "current_image": None,
-    "current_image_sampling_step": 0,
     "current_latent": None,
-    "id_live_preview": 0,
     "interrupted": False,
     "job_count": -1,
     "job_no": 0,
@@ -46,11 +42,8 @@ class State(Strict):
 
     def nextjob(self) -> None:
         """A batch is done."""
-        opts = fake("modules.shared").opts
-        if opts.live_previews_enable and opts.show_progress_every_n_steps == -1:
-            self.do_set_current_image()
         self.job_no += 1
-        self.sampling_step = self.current_image_sampling_step = 0
+        self.sampling_step = 0
 
     def dict(self) -> dict[str, Any]:
         """What the API tells of it."""
@@ -63,30 +56,6 @@ class State(Strict):
     def end(self) -> None:
         """End a request; the user's wish to stop stands until the next one begins."""
         self.job, self.job_count = "", 0
-
-    def set_current_image(self) -> None:
-        """A new preview, if enough steps were made since the last."""
-        opts = fake("modules.shared").opts
-        every = opts.show_progress_every_n_steps
-        due = self.sampling_step - self.current_image_sampling_step >= every
-        if due and opts.live_previews_enable and every != -1:
-            self.do_set_current_image()
-
-    def do_set_current_image(self) -> None:
-        """A new preview of `current_latent`."""
-        if self.current_latent is None:
-            return
-        common = fake("modules.sd_samplers_common")
-        several = fake("modules.shared").opts.show_progress_grid
-        with reported("there is no preview"):
-            make = common.samples_to_image_grid if several else common.sample_to_image
-            self.assign_current_image(make(self.current_latent))
-            vars(self).update(current_image_sampling_step=self.sampling_step)
-
-    def assign_current_image(self, image: Any) -> None:
-        """Show a preview."""
-        self.current_image = image
-        self.id_live_preview += 1
 
 
 class Bar:
