@@ -31,6 +31,10 @@ NAMES = {
 }
 
 
+def long(name):
+    return pytest.param(name, marks=pytest.mark.long)
+
+
 def call_twin(twin, x, context, timestep=500):
     """One evaluation of a diffusers UNet."""
     with torch.no_grad():
@@ -124,7 +128,7 @@ def run_raunet(name, size, special, monkeypatch, steps=STEPS):
     assert session.report.active_steps
 
 
-@pytest.mark.parametrize("name", ["SD1", "SD2", "SDXL", "SDXL Turbo"])
+@pytest.mark.parametrize("name", [long("SD1"), long("SD2"), "SDXL", long("SDXL Turbo")])
 @pytest.mark.parametrize("size", [(16, 16), (32, 16), (16, 64), (24, 32)])
 @pytest.mark.parametrize("raunet", [False, True])
 def test_windows_with_the_same_shifts(name, size, raunet):

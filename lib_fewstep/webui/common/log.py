@@ -20,7 +20,7 @@ class Line(logging.Formatter):
         return on_one_line(f"[Few-Step] {record.getMessage()}")
 
 
-def show_log(choice: Callable[[], str]) -> None:
+def show_log(choice: Callable[[], object]) -> None:
     """Show in the console what `choice` says at that moment, whatever the WebUI does with its own log, and once."""
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -29,5 +29,5 @@ def show_log(choice: Callable[[], str]) -> None:
     handler = logging.StreamHandler()
     handler.name = log.name
     handler.setFormatter(Line())
-    handler.addFilter(lambda record: record.levelno >= LEVELS.get(choice(), logging.INFO))
+    handler.addFilter(lambda record: record.levelno >= LEVELS.get(str(choice()), logging.INFO))
     log.addHandler(handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -32,7 +33,7 @@ def register() -> None:
         shared.opts.add_option(
             host.options.setting_key(name), entry.needs_reload_ui() if name in _NEED_RELOAD else entry
         )
-    show_log(lambda: str(getattr(shared.opts, host.options.setting_key("log"))))
+    show_log(partial(getattr, shared.opts, host.options.setting_key("log")))
 
 
 def _component(name: str, option: Option) -> tuple[Any, dict[str, Any]]:

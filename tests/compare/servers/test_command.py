@@ -114,9 +114,15 @@ def test_ctrl_c_ends_at_once_and_keeps_what_there_is(tmp_path):
 
     out, config = tmp_path / "out", write_config(tmp_path)
     with webuis(meddle) as servers:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
         run = subprocess.Popen(
-            command(servers, config, out), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(servers, config, out),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        signal.signal(signal.SIGINT, before)
         assert reached.wait(60)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -136,7 +135,7 @@ class Callbacks:
         """The function `on_<kind>(callback, *, name=None)`."""
 
         def on(callback: Callable[..., Any], *, name: str | None = None) -> None:
-            caller = next((f.filename for f in inspect.stack(0) if f.filename != __file__), "unknown file")
+            caller = sys._getframe(1).f_code.co_filename
             self.kinds[kind].append(Callback(caller, callback, name))
 
         on.__name__ = f"on_{kind}"

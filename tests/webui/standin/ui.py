@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
+from unittest.mock import patch
 
 import gradio as gr
-from gradio import helpers
+from gradio import helpers, routes
 from gradio.blocks import BlockContext
 from gradio.components import IOComponent, _Keywords
 
@@ -405,7 +406,7 @@ def build_tab(name: str) -> Tab:
     runner.initialize_scripts(name == "img2img")
     page = _Page(name, runner)
     try:
-        with gr.Blocks(analytics_enabled=False) as blocks:
+        with _blocks() as blocks:
             page.build()
     finally:
         module.scripts_current = None
@@ -413,10 +414,17 @@ def build_tab(name: str) -> Tab:
     return Tab(name, runner, blocks, page.fields + runner.infotext_fields)
 
 
+@contextmanager
+def _blocks() -> Iterator[gr.Blocks]:
+    """gradio's blocks without the web application that it gets ready at their end: `launch` makes its own."""
+    with patch.object(routes.App, "create_app"), gr.Blocks(analytics_enabled=False) as blocks:
+        yield blocks
+
+
 def api_defaults(runner: ScriptRunner) -> list[Any]:
     """The arguments that the API assumes: the values of components that it builds anew, twice."""
     arguments: list[Any] = [0, *(None for _ in runner.inputs[1:])]
-    with gr.Blocks(analytics_enabled=False):
+    with _blocks():
         for script in runner.scripts:
             if script.ui(script.is_img2img):
                 values = [control.value for control in script.ui(script.is_img2img)]
