@@ -18,6 +18,7 @@ from lib_fewstep.highres.windows import shift_of
 from lib_fewstep.unet import inspect_unet
 from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
 
+pytestmark = pytest.mark.long
 TOLERANCE = 1e-4
 LAYOUTS = {"SD1": sd1_unet, "SD2": sd2_unet, "SDXL": sdxl_unet, "SDXL Turbo": sdxl_unet}
 STEPS = 7
@@ -29,10 +30,6 @@ NAMES = {
     "SDXL inpainting": "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
     "SDXL Turbo": "stabilityai/sdxl-turbo",
 }
-
-
-def long(name):
-    return pytest.param(name, marks=pytest.mark.long)
 
 
 def call_twin(twin, x, context, timestep=500):
@@ -92,7 +89,6 @@ def test_raunet_in_the_lower_band(name, size, special, monkeypatch):
     run_raunet(name, size, special, monkeypatch)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("name", "size"), [("SD1", (256, 256)), ("SD1", (261, 259)), ("SDXL", (512, 512))])
 def test_raunet_in_the_upper_band(name, size, monkeypatch):
     narrow_attention(monkeypatch)
@@ -128,7 +124,7 @@ def run_raunet(name, size, special, monkeypatch, steps=STEPS):
     assert session.report.active_steps
 
 
-@pytest.mark.parametrize("name", [long("SD1"), long("SD2"), "SDXL", long("SDXL Turbo")])
+@pytest.mark.parametrize("name", ["SD1", "SD2", "SDXL", "SDXL Turbo"])
 @pytest.mark.parametrize("size", [(16, 16), (32, 16), (16, 64), (24, 32)])
 @pytest.mark.parametrize("raunet", [False, True])
 def test_windows_with_the_same_shifts(name, size, raunet):

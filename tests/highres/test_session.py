@@ -20,10 +20,11 @@ from tests.models import (
     webui_cat,
 )
 
+pytestmark = pytest.mark.long
 SIZE, STEPS = (16, 24), 7
 """The least number of steps with which every part of SDXL's RAU-Net has one: the strided downsampler has 8 of 50."""
 MAKES = {"SD1": sd1_unet, "SDXL": sdxl_unet}
-BOTH = pytest.mark.parametrize("family", ["SD1", pytest.param("SDXL", marks=pytest.mark.long)])
+BOTH = pytest.mark.parametrize("family", ["SD1", "SDXL"])
 SETTINGS = {
     "everything": {"preset": "Paper", "t2": 0.2, "aggressive": False},
     "aggressive": {"preset": "Paper"},

@@ -16,6 +16,8 @@ from lib_fewstep.sampling.prior import Prior, save
 from tests.webui import standin
 from tests.webui.exact import SCRIPTS, unchanged
 
+pytestmark = pytest.mark.long
+
 HIRES = ["Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggressive", "Passes", "Downscale", "Upscale"]
 HIRES += ["Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling"]
 FEW_STEP = ["Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts"]

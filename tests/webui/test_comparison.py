@@ -16,6 +16,8 @@ from lib_fewstep.compare.settings import Cell, ComparisonSettings
 from tests.webui import standin
 from tests.webui.exact import listening, passes_of, settings_of, unchanged
 
+pytestmark = pytest.mark.long
+
 TITLE = "Few-step comparison"
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 9, "seed": 1, "sampler_name": "Heun", "cfg_scale": 2.0}
 SMALL = {"steps": [1, 3], "cfg": [3], "samplers": ["Euler", "Euler CFG++"], "reference_steps": 6}

@@ -16,6 +16,8 @@ from tests.webui.exact import BASE, SCRIPTS, made, same, settings_of, timesteps
 from tests.webui.exact import request as request_of
 from tests.webui.standin import infotext
 
+pytestmark = pytest.mark.long
+
 TABS = ("txt2img", "img2img")
 PICTURE = standin.picture(32, 24)
 LABELS = {

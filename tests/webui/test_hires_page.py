@@ -15,6 +15,8 @@ from tests.webui import standin
 from tests.webui.exact import SCRIPTS, same
 from tests.webui.standin import infotext
 
+pytestmark = pytest.mark.long
+
 TABS = ("txt2img", "img2img")
 SOURCE = ("Resize by", "Width of the picture", "Height of the picture")
 KOHYA = {
