@@ -47,9 +47,10 @@ def refiner_unet(seed: int = 0) -> nn.Module:
 
 def _unet(seed: int, **layout: Any) -> nn.Module:
     """A new copy each time: copying weights is quicker than drawing them."""
-    if (seed, str(layout)) not in _drawn:
-        _drawn[seed, str(layout)] = _draw(seed, layout)
-    return copy.deepcopy(_drawn[seed, str(layout)])
+    key = seed, str(layout)
+    if key not in _drawn:
+        _drawn[key] = _draw(seed, layout)
+    return copy.deepcopy(_drawn[key])
 
 
 _drawn: dict[tuple[int, str], nn.Module] = {}

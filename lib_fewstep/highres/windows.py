@@ -72,6 +72,7 @@ class _WindowHook:
     def before(
         self, _module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Cut the tokens of self-attention into windows; what gets anything else is left alone, with a note."""
         self.called = True
         others = {name: value for name, value in kwargs.items() if name != "x"}
         tokens: Any
@@ -92,6 +93,7 @@ class _WindowHook:
         return None
 
     def after(self, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Join the windows again, where there are any."""
         return merge(output, self.size, self.shift) if self.in_windows else output
 
 

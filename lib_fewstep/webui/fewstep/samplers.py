@@ -26,6 +26,7 @@ def hosted(entry: Entry) -> SampleFunction:
 
     @wraps(entry.function)
     def run(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **options: Any) -> Tensor:
+        """From `x` at the first of the sigmas to an image. Raises Refusal."""
         if host.model.flow_model():
             raise Refusal(
                 f'sampling method = "{entry.label}" is not allowed: the loaded model is a rectified flow (SD3), for '
@@ -114,6 +115,7 @@ def _schedule(timesteps: Callable[[int], list[int]]) -> Callable[..., Tensor]:
     """A grid in the host's form; the range of sigmas is the grid's own."""
 
     def sigmas(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: torch.device) -> Tensor:
+        """The sigmas of `n` steps, and 0. Raises Refusal."""
         if host.model.flow_model():
             raise Refusal("Trailing and LCM grid are not allowed: the loaded model is a rectified flow (SD3).")
         if n == 0:  # hires fix at denoising strength 0
