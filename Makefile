@@ -21,8 +21,9 @@ ON_HOST = $(MAKE) VENV=.venv-host PYTHON=$(HOST_PYTHON) TORCH=torch==2.1.2
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
 export MALLOC_TRIM_THRESHOLD_ := 8589934592
 export OMP_WAIT_POLICY := PASSIVE
-# Bytecode is kept: the stand-in of the WebUI imports the extension anew at each start.
+# Bytecode is kept: the stand-in of the WebUI imports the extension anew at each start. Only what is imported is compiled.
 export PYTHONDONTWRITEBYTECODE :=
+export PIP_COMPILE := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-servers links pins clean
