@@ -24,8 +24,9 @@ CHECKPOINTS = {
     "Juggernaut-XL-Lightning": "SDXL-Lightning 8 steps",
     "realvisxlV40_v40LightningBakedvae": "SDXL-Lightning 8 steps",
     "RealVisXL_V4.0_Lightning": "SDXL-Lightning 8 steps",
-    "dreamshaperXL_lightningDPMSDE": "SDXL-Lightning 8 steps",
-    "DreamShaperXL_Turbo-Lightning": "SDXL-Lightning 8 steps",
+    "dreamshaperXL_lightningDPMSDE": "DreamShaper XL Lightning",
+    "DreamShaperXL_Turbo-Lightning": "DreamShaper XL Lightning",
+    "someMixXL_lightning_dpm++sde": "DreamShaper XL Lightning",
     "sdxl_lightning_14step": "SDXL-Lightning 8 steps",
     "sdxl_lightning_1step_x0": None,
     "Hyper-SDXL-1step-Unet-Comfyui.fp16": "Hyper-SD 1 step",
@@ -35,8 +36,8 @@ CHECKPOINTS = {
     "sdxl-turbo": "SDXL-Turbo",
     "sd_turbo": "SD-Turbo",
     "sd-turbo": "SD-Turbo",
-    "dreamshaperXL_turbo": None,
-    "dreamshaperXL_v21TurboDPMSDE": None,
+    "dreamshaperXL_turbo": "DreamShaper XL Turbo",
+    "dreamshaperXL_v21TurboDPMSDE": "DreamShaper XL Turbo",
     "turbovisionxl_v431": None,
     "sd3.5_large_turbo": None,
     "dmd2_sdxl_4step_unet_fp16": "DMD2",
@@ -110,8 +111,18 @@ LORAS = {
     "watcher_v2": None,
     "pytorch_lora_weights": None,
 }
-SCHEDULES = ("Automatic", "Trailing", "LCM grid", "SGM Uniform")
-SAMPLERS = ("Euler", "Euler a", "LCM", "DPM++ 2M", "DPM++ 2M SDE", "TCD", "LCM (reference grid)", "SA-Solver")
+SCHEDULES = ("Automatic", "Trailing", "LCM grid", "SGM Uniform", "Karras")
+SAMPLERS = (
+    "Euler",
+    "Euler a",
+    "LCM",
+    "DPM++ 2M",
+    "DPM++ 2M SDE",
+    "DPM++ SDE",
+    "TCD",
+    "LCM (reference grid)",
+    "SA-Solver",
+)
 """Core ones of the WebUI, and ours; tests of the WebUI's stand-in compare them with the lists."""
 
 

@@ -14,12 +14,23 @@ from tests.webui import standin
 from tests.webui.exact import BASE, CFGPP, OURS, SCHEDULES, SCRIPTS, made, off, refused, same, settings_of, timesteps
 from tests.webui.exact import request as request_of
 
-CORE = ["DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "Euler a", "Euler", "Heun", "DPM2", "DPM fast", "DPM adaptive"]
+CORE = [
+    "DPM++ 2M",
+    "DPM++ SDE",
+    "DPM++ 2M SDE",
+    "DPM++ 2M SDE Heun",
+    "Euler a",
+    "Euler",
+    "Heun",
+    "DPM2",
+    "DPM fast",
+    "DPM adaptive",
+]
 CORE += ["DDIM", "DDIM CFG++", "LCM"]
 OWN_SCHEDULE = {"DPM fast", "DPM adaptive", "DDIM", "DDIM CFG++"}
 FAILS_AT_ONE = ("DPM++ 2M SDE", "DPM++ 2M SDE Heun")
 """Of k-diffusion: their first step, if it is the last, leaves a name unbound."""
-TWICE = {"DPM++ 2S a CFG++", "Heun", "DPM2"}
+TWICE = {"DPM++ 2S a CFG++", "DPM++ SDE", "Heun", "DPM2"}
 ADAPTIVE = pytest.param("DPM adaptive", marks=pytest.mark.long)
 """Samplers with two evaluations for each step but the last."""
 

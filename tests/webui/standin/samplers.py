@@ -476,6 +476,12 @@ def known_samplers() -> list[SamplerData]:
     by_sigmas: list[tuple[str, str, list[str], dict[str, Any]]] = [
         ("DPM++ 2M", "sample_dpmpp_2m", ["k_dpmpp_2m"], {"scheduler": "karras"}),
         (
+            "DPM++ SDE",
+            "sample_dpmpp_sde",
+            ["k_dpmpp_sde"],
+            {"scheduler": "karras", "second_order": True, "brownian_noise": True},
+        ),
+        (
             "DPM++ 2M SDE",
             "sample_dpmpp_2m_sde",
             ["k_dpmpp_2m_sde"],
