@@ -127,7 +127,7 @@ def _is_blank(value: Any, field: PageField) -> bool:
     if blank is None:
         return False
     empty = not value if field.whole else value is None or value == ""
-    return empty or (type(value) is type(blank) and bool(value == blank))
+    return empty or (isinstance(value, bool) == isinstance(blank, bool) and bool(value == blank))
 
 
 def option(default: Any, label: str, help: str, infotext: str, **limits: Any) -> Any:  # noqa: A002

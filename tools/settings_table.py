@@ -31,6 +31,8 @@ _TABLES_OWN_WORDS = {
     "the preset's value": "由预设决定",
     "the preset's value, or else 0.3": "由预设决定，否则 0.3",  # noqa: RUF001
     "the model's usual size": "这类模型的常用尺寸",
+    "the CFG slider's value": "CFG 滑块的值",
+    "the first pass's CFG": "第一遍的 CFG",
     "none": "无",
     "None, or a name of the table below": "None，或下表中的名称",  # noqa: RUF001
     "{low:.12g} to {high:.12g}": "{low:.12g} 到 {high:.12g}",

@@ -81,15 +81,26 @@ ENTRIES = (
         sample_dpmpp_2m_sde_cfgpp,
         ("dpmpp_2m_sde_cfg_pp", "k_dpmpp_2m_sde_cfgpp"),
         cfgpp=True,
-        options={"scheduler": "exponential", "brownian_noise": True},
+        options={"scheduler": "exponential", "brownian_noise": True, "uses_ensd": True},
     ),
-    Entry("TCD", sample_tcd, ("tcd",), options={"scheduler": "lcm_grid"}),
-    Entry("LCM (reference grid)", sample_lcm, ("lcm_reference",), options={"scheduler": "lcm_grid"}),
-    Entry("SA-Solver", sample_sa_solver, ("sa_solver",)),
+    Entry("TCD", sample_tcd, ("tcd",), options={"scheduler": "lcm_grid", "uses_ensd": True}),
+    Entry(
+        "LCM (reference grid)",
+        sample_lcm,
+        ("lcm_reference",),
+        options={"scheduler": "lcm_grid", "uses_ensd": True},
+    ),
+    Entry("SA-Solver", sample_sa_solver, ("sa_solver",), options={"uses_ensd": True}),
 )
 
 
-def entries_of(labels: Iterable[str]) -> list[Entry]:
-    """The entries with these labels; other samplers have none."""
-    wanted = set(labels)
-    return [entry for entry in ENTRIES if entry.label in wanted]
+def entries_of(names: Iterable[str]) -> list[Entry]:
+    """The entries with these labels or aliases; other samplers have none."""
+    wanted = set(names)
+    return [entry for entry in ENTRIES if not wanted.isdisjoint((entry.label, *entry.aliases))]
+
+
+def entry_of(function: SampleFunction) -> Entry | None:
+    """The entry whose function another one wraps, or is; None for other samplers."""
+    entries = {entry.function: entry for entry in ENTRIES}
+    return entries.get(inspect.unwrap(function, stop=entries.__contains__))

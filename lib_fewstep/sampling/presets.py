@@ -98,7 +98,8 @@ class RunSettings:
     """What a run is about to do.
 
     `custom_timesteps` means that they are the user's own, `from_noise` that it starts from noise and not from an image,
-    `prior` that it starts from the informative prior.
+    `prior` that it starts from the informative prior. `hires_sampler` and `hires_cfg` are those of a hires pass, None
+    without one.
     """
 
     sampler: str
@@ -109,11 +110,20 @@ class RunSettings:
     custom_timesteps: bool = False
     from_noise: bool = True
     prior: bool = False
+    hires_sampler: str | None = None
+    hires_cfg: float | None = None
 
     @property
     def cfgpp(self) -> bool:
         """Whether the sampler renoises with the unconditional image."""
-        return self.sampler == _HOSTS_DDIM_CFGPP or any(entry.cfgpp for entry in entries_of([self.sampler]))
+        return _is_cfgpp(self.sampler)
+
+    @property
+    def unguided_hires(self) -> bool:
+        """Whether a CFG below 1, which means something to CFG++ alone, is that of a hires pass without it."""
+        if self.hires_sampler is None or self.hires_cfg is None:
+            return False
+        return self.cfgpp and self.hires_cfg < 1 and not _is_cfgpp(self.hires_sampler)
 
     @property
     def trailing(self) -> bool:
@@ -125,6 +135,10 @@ class RunSettings:
         same = self.schedule == preset.schedule or (self.trailing and preset.schedule == "Trailing")
         grid = self.custom_timesteps if preset.timesteps else same
         return self.sampler == preset.sampler and grid and not _excesses(self, preset)
+
+
+def _is_cfgpp(sampler: str) -> bool:
+    return sampler == _HOSTS_DDIM_CFGPP or any(entry.cfgpp for entry in entries_of([sampler]))
 
 
 def advice(run: RunSettings, recognised: Recognised | None, chosen: Preset | None) -> list[Sentence]:
@@ -166,6 +180,14 @@ def _pitfalls(run: RunSettings) -> list[Sentence]:
     found = []
     if run.sampler in _HOSTS_DDIM and run.from_noise and 1 <= run.steps <= FEW_STEPS:
         found += _ddim_pitfalls(run.sampler, run.steps)
+    if run.unguided_hires:
+        found.append(
+            Sentence(
+                "The hires pass with {hires_sampler} runs at CFG {hires_cfg:g}, which does not guide it: set Hires "
+                "CFG.",
+                **vars(run),
+            )
+        )
     if run.negative_prompt and run.cfg == 1 and not run.cfgpp:
         found.append(Sentence("At CFG 1 the negative prompt has no effect, except with a CFG++ sampler."))
     return found

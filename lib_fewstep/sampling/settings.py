@@ -11,7 +11,8 @@ from lib_fewstep.options import SettingError, check, from_mapping, option, shown
 from lib_fewstep.sampling.presets import PRESETS, Preset
 from lib_fewstep.sampling.schedules import TRAINED_STEPS
 
-GUIDANCES = ("calibrated", "cfg/12.5", "lambda")
+LAMBDA = "lambda"
+GUIDANCES = ("calibrated", "cfg/12.5", LAMBDA)
 KEEPABLE = ("sampler", "schedule", "steps", "cfg")
 NO_PRESET = "None"
 GAMMA = 0.3
@@ -130,7 +131,7 @@ class FewStepSettings:
     """Guidance, schedule, start and preset of one request.
 
     Every value is checked on construction; SettingError (a ValueError) names the setting, its value and what is
-    allowed. `gamma` None is the preset's, or else 0.3.
+    allowed. `gamma` None is the preset's, or else 0.3; `cfgpp_lambda` and `hires_cfg` None are the job's CFG.
     """
 
     enabled: bool = option(True, "Enable", "Switches these settings on.", "Few-Step enabled")
@@ -195,17 +196,49 @@ class FewStepSettings:
         parts=InvertSettings,
         switch=True,
     )
+    cfgpp_lambda: float | None = option(
+        None,
+        "Lambda",
+        "For the guidance lambda: used instead of the CFG slider, which does not go below 1. At 0 the slider counts.",
+        "Few-Step lambda",
+        low=0,
+        high=1,
+        step=0.05,
+        blank=0.0,
+        unset="the CFG slider's value",
+    )
+    hires_cfg: float | None = option(
+        None,
+        "Hires CFG",
+        "CFG of the hires pass, if it should differ from the first pass. At 0 it is the same.",
+        "Few-Step hires CFG",
+        low=0,
+        high=30,
+        step=0.5,
+        blank=0.0,
+        unset="the first pass's CFG",
+    )
 
     def __post_init__(self) -> None:
         """Raise SettingError for the first value that is not allowed."""
         check(self)
         _check_keep(self.keep)
         _check_timesteps(self.timesteps)
+        if self.cfgpp_lambda is not None and self.guidance != LAMBDA:
+            raise SettingError(
+                f"cfgpp_lambda = {self.cfgpp_lambda:g} is not allowed with guidance = {shown(self.guidance)}: "
+                f'guidance must be "{LAMBDA}".'
+            )
 
     @classmethod
     def from_dict(cls, values: object) -> FewStepSettings:
         """Settings from the API's dict of names and values; unknown names are refused."""
         return from_mapping(cls, values, _READERS)
+
+    @property
+    def guiding(self) -> FewStepSettings:
+        """Those of the settings that act in the sampler's own function."""
+        return FewStepSettings(guidance=self.guidance, gamma=self.gamma, cfgpp_lambda=self.cfgpp_lambda)
 
     @property
     def chosen(self) -> Preset | None:

@@ -77,7 +77,10 @@ class TestRows:
         for row, seed in zip(noise, (1, 2), strict=True):
             assert torch.equal(row, torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)))
 
-    def test_noise_between_the_steps_goes_on_from_there(self, host: Any) -> None:
+    @pytest.mark.parametrize("delta", [0, 31337])
+    def test_noise_between_the_steps_goes_on_from_there(self, host: Any, delta: int) -> None:
+        """Or is that of another seed: the "eta noise seed delta"; the first noise stays."""
+        host.shared.opts.eta_noise_seed_delta = delta
         drawn: list[torch.Tensor] = []
 
         def sample(model: Any, x: Any, sigmas: Any, extra_args: Any, callback: Any, disable: Any) -> Any:
@@ -87,8 +90,17 @@ class TestRows:
         register(sample)
         host.txt2img(**{**SMALL, "sampler_name": "Mine"})
         generator = torch.Generator().manual_seed(1)
-        torch.randn(4, 8, 8, generator=generator)
+        first = torch.randn(4, 8, 8, generator=generator)
+        assert torch.equal(recorded("process_before_every_sampling")[0]["noise"][0], first)
+        generator = torch.Generator().manual_seed(1 + delta) if delta else generator
         assert torch.equal(drawn[0][0], torch.randn(4, 8, 8, generator=generator))
+
+    @pytest.mark.parametrize(("sampler", "eta", "noted"), [("Euler a", None, True), ("Euler a", 0.0, False)])
+    def test_the_infotext_names_that_seed(self, host: Any, sampler: str, eta: float | None, noted: bool) -> None:
+        host.shared.opts.eta_noise_seed_delta = 31337
+        text = host.txt2img(**{**SMALL, "sampler_name": sampler, "eta": eta}).infotexts[0]
+        assert ("ENSD: 31337" in text) is noted
+        assert "ENSD" not in host.txt2img(**SMALL).infotexts[0]
 
     def test_guidance_of_one_does_not_skip_rows(self, host: Any) -> None:
         host.txt2img(**SMALL, cfg_scale=1.0)

@@ -391,7 +391,7 @@ class TestRefusals:
         assert few_step_settings([*(page | {"enabled": True, name: empty}).values()]) == wanted
 
     def test_more_arguments_than_the_page_has(self):
-        with pytest.raises(SettingError, match="args has 13 values, but there are only 12 settings"):
+        with pytest.raises(SettingError, match="args has 15 values, but there are only 14 settings"):
             few_step_settings([True, *page_values(FewStepSettings)[1:], 0])
 
     def test_what_the_second_pass_would_refuse_ends_before_the_first(self, unit):

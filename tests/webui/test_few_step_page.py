@@ -33,10 +33,14 @@ LABELS = {
     "Original prompt": "invert_prompt",
     "Original negative prompt": "invert_negative_prompt",
     "Inversion steps": "invert_steps",
+    "Lambda": "cfgpp_lambda",
+    "Hires CFG": "hires_cfg",
 }
 """The page's components in the order of the arguments."""
 
-FIRST = dict(zip(LABELS, [False, "None", "calibrated", 0.3, "", "None", None, "", False, "", "", 0], strict=True))
+FIRST = dict(
+    zip(LABELS, [False, "None", "calibrated", 0.3, "", "None", None, "", False, "", "", 0, 0.0, 0.0], strict=True)
+)
 ON = {"Few-Step": True}
 
 

@@ -16,10 +16,14 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler"}
 
 
-def hints_for(model, tab="txt2img", *, name=None, script_args=(), hr=False, **fields):
+def hints_for(model, tab="txt2img", *, name=None, units=None, title="ControlNet", hr=False, **fields):
     with standin.webui(model, SCRIPTS) as host:
         p = host.job(tab, **BASE, **fields)
-        p.script_args = list(script_args)
+        if units is not None:
+            place = {"args_from": len(p.script_args), "args_to": len(p.script_args) + len(units)}
+            script = SimpleNamespace(title=lambda: title, **place)
+            p.script_args = (*p.script_args, *units)
+            p.scripts_value = SimpleNamespace(alwayson_scripts=[*p.scripts.alwayson_scripts, script])
         if hr:
             p.is_hr_pass = True
         if name is not None:
@@ -52,21 +56,28 @@ def test_what_a_name_tells(name, turbo, playground):
     assert (hints.turbo, hints.playground) == (turbo, playground)
 
 
-UNIT = {"enabled": True, "control_mode": "Balanced", "model": "canny"}
+UNIT = {"enabled": True, "image": "...", "model": "canny"}
 
 
+@pytest.mark.parametrize("title", ["ControlNet", "controlnet"])
 @pytest.mark.parametrize(
-    ("script_args", "controlnet"),
+    ("units", "controlnet"),
     [
-        ([0, None, "x", UNIT], True),
-        ([0, SimpleNamespace(**UNIT)], True),
-        ([0, UNIT | {"enabled": False}], False),
-        ([0, {"enabled": True}], False),
+        ([UNIT], True),
+        ([UNIT | {"enabled": False}, UNIT | {"control_mode": "Balanced"}], True),
+        ([{"image": "...", "model": "canny"}], True),  # the API's default
+        ([SimpleNamespace(**UNIT), SimpleNamespace(enabled=False)], True),
+        ([UNIT | {"enabled": False}], False),
+        ([SimpleNamespace(enabled=False)], False),
         ([], False),
     ],
 )
-def test_a_controlnet_unit_among_the_arguments(script_args, controlnet):
-    assert hints_for("sdxl", script_args=script_args).controlnet is controlnet
+def test_an_enabled_unit_of_controlnet(units, controlnet, title):
+    assert hints_for("sdxl", units=units, title=title).controlnet is controlnet
+
+
+def test_the_arguments_of_other_scripts_are_no_units():
+    assert not hints_for("sdxl", units=[UNIT], title="Another script").controlnet
 
 
 def test_kinds_of_passes():

@@ -10,7 +10,9 @@ from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import state
 from lib_fewstep.webui.common.accordion import TabAccordion
 from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.infotext import Pasted
+from lib_fewstep.webui.common.infotext import Pasted, forget
+from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.request import Request
 
 
 class TitledScript(scripts.Script):  # type: ignore[misc]  # the host's modules have no types
@@ -36,8 +38,8 @@ class SettingsScript(TitledScript):
     """
 
     settings: ClassVar[type[Any]]
-    request: ClassVar[type[Any]]
-    """What the job's state keeps: made with the settings, or with the sentence that refuses the job as `refusal`."""
+    request: ClassVar[type[Request]]
+    """What the job's state keeps."""
     accordion: ClassVar[type[TabAccordion]]
     pasting: ClassVar[dict[str, Pasted]]
     not_sent: ClassVar[tuple[str, ...]] = ()
@@ -59,7 +61,11 @@ class SettingsScript(TitledScript):
         self._accordion.take_field(component)
 
     def process(self, p: Processing, *args: Any) -> None:
-        """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost."""
+        """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost.
+
+        The cells of a plot share the infotext's parameters, so those of an earlier cell are taken out first.
+        """
+        forget(self.settings, p.extra_generation_params)
         state.drop(p, self.request)
         try:
             request = self.read(p, args)
@@ -71,3 +77,35 @@ class SettingsScript(TitledScript):
     def read(self, p: Processing, args: tuple[Any, ...]) -> Any:
         """The request that arguments and axes make; None where nothing is to be done. Raises SettingError."""
         raise NotImplementedError
+
+    def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
+        """Nothing is known yet of the batch's passes."""
+        request = state.find(p, self.request)
+        if request is not None:
+            request.begin_batch()
+
+    def process_before_every_sampling(self, p: Processing, *args: Any, x: Any, **kwargs: Any) -> None:
+        """Get the pass ready that is about to start with the latents `x`."""
+        request = state.find(p, self.request)
+        if request is not None:
+            request.passes += 1
+            self.before_pass(p, request, x)
+
+    def before_pass(self, p: Processing, request: Any, x: Any) -> None:
+        """What a pass needs of a request."""
+        raise NotImplementedError
+
+    def postprocess_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
+        """Say so where a script has sampled in its own way, so that no pass has met this one."""
+        request = state.find(p, self.request)
+        if request is None or request.passes:
+            return
+        if request.refusal is not None:
+            log.warning("%s: %s", self.script_title, request.refusal)
+        elif request.settings.enabled:
+            forget(self.settings, p.extra_generation_params)
+            self.bypassed(p, request)
+
+    def bypassed(self, p: Processing, request: Any) -> None:
+        """No pass of the batch has met the script, and its keys have been taken out of the infotext."""
+        log.warning("%s: nothing is done: a script of this job samples in its own way.", self.script_title)

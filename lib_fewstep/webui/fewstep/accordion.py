@@ -37,6 +37,9 @@ class FewStepAccordion(TabAccordion):
             with gr.Row():
                 components |= {name: _component(tab, name) for name in ("preset", "guidance", "gamma")}
             with gr.Row():
+                components |= {name: _component(tab, name) for name in ("cfgpp_lambda", "hires_cfg")}
+                components["hires_cfg"].visible = tab == "txt2img"
+            with gr.Row():
                 self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
                 self.use = gr.Button(
                     "Use it",

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from lib_fewstep.sampling.settings import GUIDANCES, FewStepSettings
+from lib_fewstep.sampling.settings import GUIDANCES, LAMBDA, FewStepSettings
 from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
 
@@ -17,8 +17,16 @@ def few_step_settings(args: Sequence[Any], guidance: str = GUIDANCES[0]) -> FewS
     They name a preset, but do not apply it: for a dict `with_preset` does. On the page the preset has already filled in
     the tab's fields, which the user may have changed since. Raises SettingError.
     """
-    settings = FewStepSettings.from_dict({"guidance": guidance, **given_settings(FewStepSettings, args)})
+    given = {"guidance": guidance, **given_settings(FewStepSettings, args)}
+    if from_page(args) and given["guidance"] != LAMBDA:
+        given.pop("cfgpp_lambda", None)  # the page keeps it, but only the guidance lambda uses it
+    settings = FewStepSettings.from_dict(given)
     return settings if settings.enabled else FewStepSettings(enabled=False, guidance=guidance)
+
+
+def from_page(args: Sequence[Any]) -> bool:
+    """Whether a script's arguments are the components of the page, and not a dict."""
+    return bool(args) and isinstance(args[0], bool)
 
 
 def with_preset(p: Processing, settings: FewStepSettings) -> FewStepSettings:

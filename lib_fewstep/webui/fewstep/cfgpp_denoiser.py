@@ -15,7 +15,7 @@ from lib_fewstep.sampling.schedules import resampled
 from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
 from lib_fewstep.sampling.uncond import is_noise
 from lib_fewstep.webui.common import host
-from lib_fewstep.webui.common.host.protocols import Denoiser, Img2Img
+from lib_fewstep.webui.common.host.protocols import Denoiser
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.infotext import infotext_of_inversion, steps_in
@@ -98,12 +98,15 @@ def cfgpp_pass(
             "because CFG++ has only one guidance scale."
         )
     request, cfg = request_of(p), extra_args["cond_scale"]
+    given = request.settings.cfgpp_lambda
+    if given is not None:
+        extra_args["cond_scale"] = given
     factor = _factor(request.settings.guidance, entry.function, sigmas, eta)
     log.info(
         "%s: CFG %g is lambda %.3g (%s, %d steps).",
         entry.label,
         cfg,
-        cfg * factor,
+        extra_args["cond_scale"] * factor,
         request.settings.guidance,
         len(sigmas) - 1,
     )
@@ -122,6 +125,7 @@ def cfgpp_pass(
             denoiser.cond_scale_miltiplier = before[0] * factor
             yield HostDenoiser(denoiser), x
     finally:
+        extra_args["cond_scale"] = cfg
         denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond = before
         denoiser.last_noise_uncond = None
 
@@ -147,25 +151,40 @@ def _inverted(
     """
     p, images = denoiser.p, denoiser.init_latent.to(x)
     assert host.job.is_img2img(p)
-    prompt, negative_prompt, steps = _original(invert, p, len(sigmas) - 1)
+    originals = [_original(invert, image, len(sigmas) - 1) for image in p.init_images]
+    steps = _steps_of(originals)
     grid = resampled(sigmas, steps, denoiser.inner_model)
-    log.info("Inverting in %d steps, with the prompt %r and the negative prompt %r.", steps, prompt, negative_prompt)
-    conditions = host.job.conditions(p, prompt, negative_prompt, len(images), steps)
-    p.extra_generation_params.update(infotext_of_inversion(InvertSettings(prompt, negative_prompt, steps)))
+    for prompt, negative in dict.fromkeys((each.prompt, each.negative_prompt) for each in originals):
+        log.info("Inverting in %d steps, with the prompt %r and the negative prompt %r.", steps, prompt, negative)
+    p.extra_generation_params.update(infotext_of_inversion(originals, p.n_iter))
+    rows = originals * (len(images) // len(originals))
+    prompts, negatives = [row.prompt or "" for row in rows], [row.negative_prompt or "" for row in rows]
+    conditions = host.job.conditions(p, prompts, negatives, steps)
     denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
     with host.denoiser.frozen(denoiser):
         return invert_cfgpp(FrozenDenoiser(denoiser), images, grid, {**extra_args, **conditions})
 
 
-def _original(settings: InvertSettings, p: Img2Img, steps: int) -> tuple[str, str, int]:
-    """Prompt, negative prompt and steps of the image: those of the settings, else of its infotext.
+def _original(settings: InvertSettings, image: Any, steps: int) -> InvertSettings:
+    """Prompt, negative prompt and steps of an image: those of the settings, else of its infotext.
 
     Without either there is no prompt, and the pass's own steps.
     """
     complete = None not in vars(settings).values()
-    parameters = {} if complete else host.images.infotext_of(p.init_images[0])
-    return (
+    parameters = {} if complete else host.images.infotext_of(image)
+    return InvertSettings(
         parameters.get("Prompt", "") if settings.prompt is None else settings.prompt,
         parameters.get("Negative prompt", "") if settings.negative_prompt is None else settings.negative_prompt,
         settings.steps or steps_in(parameters) or min(steps, MOST_INVERSION_STEPS),
     )
+
+
+def _steps_of(originals: list[InvertSettings]) -> int:
+    """The steps of all images of a batch. Raises Refusal where their infotexts name different ones."""
+    steps = sorted({original.steps or 1 for original in originals})
+    if len(steps) > 1:
+        raise Refusal(
+            f"Few-Step: invert.steps is not given, and the images of this batch were made in {steps[0]} and "
+            f"{steps[-1]} steps: it must be 1 to {MOST_INVERSION_STEPS}, for all of them."
+        )
+    return steps[0]

@@ -23,8 +23,10 @@ def guided(samplers: Iterable[str]) -> bool:
     return any(entry.cfgpp for entry in entries_of(samplers))
 
 
-def infotext(settings: FewStepSettings, samplers: list[str], own_guidance: str) -> dict[str, Any]:
-    """What the infotext says of settings: whatever these samplers use that is not at its default.
+def infotext(
+    settings: FewStepSettings, samplers: list[str], own_guidance: str, *, has_hires: bool = False
+) -> dict[str, Any]:
+    """What the infotext says of settings: whatever these samplers and passes use that is not at its default.
 
     Where `own_guidance`, the WebUI's setting, is another than the built-in one, the guidance is always written.
     """
@@ -34,6 +36,8 @@ def infotext(settings: FewStepSettings, samplers: list[str], own_guidance: str) 
     parameters: dict[str, Any] = {
         _KEYS["preset"]: settings.preset if settings.preset != default.preset else None,
         _KEYS["guidance"]: settings.guidance if writes_guidance else None,
+        _KEYS["cfgpp_lambda"]: settings.cfgpp_lambda if writes_guidance else None,
+        _KEYS["hires_cfg"]: settings.hires_cfg if has_hires else None,
         _KEYS["gamma"]: settings.gamma if takes_gamma and settings.gamma != GAMMA else None,
         _KEYS["timesteps"]: " ".join(map(str, settings.timesteps)) or None,
     }
@@ -43,9 +47,17 @@ def infotext(settings: FewStepSettings, samplers: list[str], own_guidance: str) 
     return {key: value for key, value in parameters.items() if value is not None}
 
 
-def infotext_of_inversion(used: InvertSettings) -> dict[str, Any]:
-    """What the infotext says of an inversion, with the values that it has used."""
-    return {_INVERT[name]: value for name, value in vars(used).items() if value not in (None, "")}
+def infotext_of_inversion(originals: list[InvertSettings], batches: int) -> dict[str, Any]:
+    """What the infotext says of an inversion with the values that it has used.
+
+    Where the images of a batch had different ones, the WebUI takes each image's own from a list.
+    """
+    parameters: dict[str, Any] = {}
+    for name, key in _INVERT.items():
+        values = [getattr(original, name) or None for original in originals]
+        if any(values):
+            parameters[key] = values[0] if len(set(values)) == 1 else values * batches
+    return parameters
 
 
 def steps_in(parameters: Mapping[str, str]) -> int | None:

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 
 from lib_fewstep.sampling.prior import Prior
 from lib_fewstep.sampling.settings import GAMMA, FewStepSettings
-from lib_fewstep.webui.common import state
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common.request import Request
 
 
 @dataclass
-class FewStepRequest:
-    """Settings with the preset's values filled in, or the sentence that refuses the request.
+class FewStepRequest(Request):
+    """Few-Step's settings with the preset's values filled in.
 
     `prior` holds the statistics once the first pass has read or measured them.
     """
 
     settings: FewStepSettings = field(default_factory=FewStepSettings)
-    refusal: str | None = None
     prior: Prior | None = None
 
     @property
@@ -28,5 +28,16 @@ class FewStepRequest:
 
 
 def request_of(p: Processing) -> FewStepRequest:
-    """The request that a processing object keeps; the defaults where the script is off."""
-    return state.find(p, FewStepRequest) or FewStepRequest()
+    """The request of a job.
+
+    Jobs that other extensions make inside another one may run without this script: they have the guidance and the gamma
+    of the job around them, or else the guidance of the WebUI's settings.
+    """
+    own = state.find(p, FewStepRequest)
+    if own is not None:
+        return own
+    for outer in host.job.running_jobs():
+        request = state.find(outer, FewStepRequest)
+        if request is not None:
+            return FewStepRequest(request.settings.guiding)
+    return FewStepRequest(FewStepSettings(guidance=host.options.setting_shown("guidance")))

@@ -87,14 +87,25 @@ def _refresh() -> None:
     sd_samplers.get_sampler_and_scheduler.cache_clear()
 
 
+class _HostedSampler(sd_samplers_kdiffusion.KDiffusionSampler):  # type: ignore[misc]  # the host has no types
+    def create_noise_sampler(self, x: Tensor, sigmas: Tensor, p: Processing) -> Any:
+        """The host's, which cannot be made for the schedule [0] of a hires pass at denoising strength 0."""
+        return super().create_noise_sampler(x, sigmas, p) if (sigmas > 0).any() else None
+
+
 def _construct(run: SampleFunction, model: Any) -> Any:
-    sampler = sd_samplers_kdiffusion.KDiffusionSampler(run, model)
+    sampler = _HostedSampler(run, model)
     sampler.extra_params = ["s_noise"]
     return sampler
 
 
 GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", lcm_timesteps)}
 """Label and timesteps of our schedules, by the host's name for them."""
+
+
+def runs_exact_grid(p: Processing) -> bool:
+    """Whether the pass that is about to start has one of our schedules."""
+    return host.job.schedule_of_pass(p) in GRIDS
 
 
 def check_hires_grid(p: Processing) -> None:

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import sigmas_at
+from lib_fewstep.sampling.entries import entry_of
 from lib_fewstep.sampling.prior import Prior
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.cfgpp_denoiser import INVERTING
 from lib_fewstep.webui.fewstep.prior_files import statistics
 from lib_fewstep.webui.fewstep.request import FewStepRequest, request_of
+from lib_fewstep.webui.fewstep.samplers import runs_exact_grid
 
 MOST_PRIOR_STEPS = 2
 _SAMPLE_METHODS = ("sample", "sample_img2img")
@@ -41,7 +44,7 @@ class _SampleWrapper:
 
     def __call__(self, p: Processing, *args: Any, **kwargs: Any) -> Tensor:
         """One pass; afterwards the sampler is as it was, whatever happened."""
-        sampler = vars(p.sampler)
+        sampler, cfg = vars(p.sampler), p.cfg_scale
         before = {name: sampler[name] for name in _CHANGED if name in sampler}
         try:
             changes = _prepare(request_of(p), p, from_noise=self._from_noise)
@@ -49,6 +52,7 @@ class _SampleWrapper:
         except SettingError as refusal:
             raise Refusal(f"Few-Step: {refusal}") from refusal
         finally:
+            p.cfg_scale = cfg
             for name in _CHANGED:
                 sampler.pop(name, None)
             sampler.update(before)
@@ -58,6 +62,8 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
     """Put onto the sampler what the request changes; returns arguments for its method."""
     if request.refusal is not None:
         raise SettingError(request.refusal)
+    if request.settings.hires_cfg is not None and host.job.pass_of(p) == "hires":
+        p.cfg_scale = request.settings.hires_cfg
     if request.settings.invert is not None:
         _check_inversion(p)
     if request.settings.prior is not None and not p.is_hr_pass:
@@ -66,6 +72,8 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
         p.sampler.func = _starting_from(p.sampler.func, request.prior)
     timesteps = list(request.settings.timesteps)
     if not timesteps:
+        if runs_exact_grid(p) and host.denoiser.takes_schedules(p.sampler):
+            p.sampler.get_sigmas = _whole(p.sampler.get_sigmas)
         return {}
     _check_schedule(p, "timesteps", timesteps)
     if not from_noise:
@@ -78,6 +86,18 @@ def _ending_with(timesteps: list[int], steps: int, inner_model: Any) -> Tensor:
     """A schedule of `steps` steps that ends with custom timesteps; what is before them is never run."""
     sigmas = sigmas_at(timesteps, inner_model)
     return torch.cat([sigmas[:1].expand(max(steps - len(timesteps), 0)), sigmas])
+
+
+def _whole(get_sigmas: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A grid without the gap that the WebUI's setting "Always discard next-to-last sigma" would make."""
+
+    def sigmas(p: Processing, steps: int) -> Tensor:
+        with host.denoiser.every_sigma() as discarding:
+            if discarding:
+                log.info("Trailing and LCM grid are exact: the WebUI's setting to discard a sigma is left out here.")
+            return get_sigmas(p, steps)
+
+    return sigmas
 
 
 def _starting_from(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tensor]:
@@ -113,7 +133,8 @@ def _check_prior(p: Processing) -> None:
 def _check_inversion(p: Processing) -> None:
     if not host.job.is_img2img(p):
         raise SettingError("invert is not allowed in txt2img: it must be img2img, which has an image to invert.")
-    if p.sampler.config.name not in INVERTING:
+    entry = entry_of(p.sampler.func)
+    if entry is None or entry.label not in INVERTING:
         raise SettingError(
             f"invert is not allowed with the sampling method {p.sampler.config.name}: it must be "
             f"{' or '.join(INVERTING)}, which add no noise."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from modules import script_callbacks
@@ -9,19 +10,18 @@ from modules import script_callbacks
 from lib_fewstep.sampling.presets import RunSettings, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings
-from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.fewstep import samplers, settings_page
 from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
-from lib_fewstep.webui.fewstep.arguments import few_step_settings, with_preset
+from lib_fewstep.webui.fewstep.arguments import few_step_settings, from_page, with_preset
 from lib_fewstep.webui.fewstep.axes import SCRIPT, few_step_axes, with_axes
 from lib_fewstep.webui.fewstep.infotext import PASTING, guided, infotext
-from lib_fewstep.webui.fewstep.request import FewStepRequest
+from lib_fewstep.webui.fewstep.request import FewStepRequest, request_of
 from lib_fewstep.webui.fewstep.sampling_pass import attach
 
 
@@ -37,28 +37,34 @@ class FewStepScript(SettingsScript):
 
     def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments, and say what will go wrong."""
-        forget(FewStepSettings, p.extra_generation_params)
         super().process(p, *args)
-        request = state.find(p, FewStepRequest)
-        if request is None or request.refusal is None:
-            _advise(p, request)
+        request = request_of(p)
+        if request.refusal is None:
+            _advise(p, request.settings)
 
-    def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest | None:
+    def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest:
         """The settings of arguments and axes, with a preset's values on the processing object."""
         plotted, guidance = axis_values(p, SCRIPT), _own_guidance(p)
         settings = with_axes(few_step_settings(args, guidance), plotted)
         if not settings.enabled and settings.guidance == FewStepSettings().guidance:
             _check_hires(p, settings)
-            return None
-        from_page = bool(args) and isinstance(args[0], bool)
-        settings = _filled_in(p, settings, guidance, by_name="preset" in plotted or not from_page)
+            return FewStepRequest(settings)
+        settings = _filled_in(p, settings, guidance, by_name="preset" in plotted or not from_page(args))
         _check_hires(p, settings)
         return FewStepRequest(settings)
 
-    def process_before_every_sampling(self, p: Processing, *args: Any, **kwargs: Any) -> None:
-        """Get the sampler of the pass that is about to start ready."""
-        if state.find(p, FewStepRequest) is not None:
+    def before_pass(self, p: Processing, request: FewStepRequest, x: Any) -> None:
+        """Get the pass's sampler ready."""
+        if request.refusal is not None or request.settings.enabled or samplers.runs_exact_grid(p):
             attach(p)
+
+    def bypassed(self, p: Processing, request: FewStepRequest) -> None:
+        """Guidance and gamma act in the sampler, whoever calls it; the rest is left out."""
+        settings = request.settings
+        acting = replace(settings, timesteps=(), prior=None, invert=None, hires_cfg=None)
+        if acting != settings:
+            super().bypassed(p, request)
+        p.extra_generation_params.update(_infotext(p, acting, _own_guidance(p)))
 
 
 def _own_guidance(p: Processing) -> str:
@@ -73,8 +79,12 @@ def _filled_in(p: Processing, settings: FewStepSettings, guidance: str, *, by_na
     if settings.timesteps:
         used = at_or_below(settings.timesteps, p.denoising_strength) if host.job.is_img2img(p) else settings.timesteps
         p.steps = len(used)
-    p.extra_generation_params.update(infotext(settings, _samplers_of(p), guidance))
+    p.extra_generation_params.update(_infotext(p, settings, guidance))
     return settings
+
+
+def _infotext(p: Processing, settings: FewStepSettings, guidance: str) -> dict[str, Any]:
+    return infotext(settings, _samplers_of(p), guidance, has_hires=host.job.has_hires(p))
 
 
 def _check_hires(p: Processing, settings: FewStepSettings) -> None:
@@ -89,9 +99,8 @@ def _samplers_of(p: Processing) -> list[str]:
     return [name for name in (p.sampler_name, host.job.hires_sampler(p)) if name]
 
 
-def _advise(p: Processing, request: FewStepRequest | None) -> None:
+def _advise(p: Processing, settings: FewStepSettings) -> None:
     """Say once, under the image and in the log, what will go wrong."""
-    settings = request.settings if request is not None else FewStepSettings(enabled=False)
     run = RunSettings(
         p.sampler_name,
         host.job.schedule_label(p),
@@ -101,6 +110,8 @@ def _advise(p: Processing, request: FewStepRequest | None) -> None:
         custom_timesteps=settings.enabled and bool(settings.timesteps),
         from_noise=not host.job.is_img2img(p),
         prior=settings.prior is not None,
+        hires_sampler=(host.job.hires_sampler(p) or p.sampler_name) if host.job.has_hires(p) else None,
+        hires_cfg=p.cfg_scale if settings.hires_cfg is None else settings.hires_cfg,
     )
     recognised = recognise(host.model.checkpoint_name(), host.job.loras_in(*p.all_prompts))
     for sentence in advice(run, recognised, settings.chosen if settings.enabled else None):

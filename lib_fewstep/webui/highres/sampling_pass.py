@@ -15,16 +15,21 @@ from lib_fewstep.webui.common.infotext import forget
 from lib_fewstep.webui.common.launch import AroundPass, running
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.common.request import Request
 from lib_fewstep.webui.highres.infotext import infotext
 
 
 @dataclasses.dataclass
-class HighResRequest:
-    """Settings, or the sentence that refuses the job; and the settings that a pass really used, once one did."""
+class HighResRequest(Request):
+    """HiDiffusion's settings; and those that a pass of the batch really used, once one did."""
 
     settings: HighResSettings | None = None
-    refusal: str | None = None
     used: HighResSettings | None = None
+
+    def begin_batch(self) -> None:
+        """None of the batch's passes has used anything yet."""
+        super().begin_batch()
+        self.used = None
 
 
 class SamplingPass(AroundPass):

@@ -44,13 +44,12 @@ class HiDiffusionScript(SettingsScript):
 
     def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """What is kept of a batch's passes begins anew."""
+        super().process_batch(p, *args, **kwargs)
         state.drop(p, Effect)
 
-    def process_before_every_sampling(self, p: Processing, *args: Any, x: Any, **kwargs: Any) -> None:
-        """Put a session around the pass that is about to start with the latents `x`."""
-        request = state.find(p, HighResRequest)
-        if request is not None:
-            SamplingPass(request, p, (x.shape[-2], x.shape[-1])).attach()
+    def before_pass(self, p: Processing, request: HighResRequest, x: Any) -> None:
+        """Put a session around the pass."""
+        SamplingPass(request, p, (x.shape[-2], x.shape[-1])).attach()
 
 
 def register() -> None:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tests.webui.standin.callbacks import reported, run_callbacks
-from tests.webui.standin.strict import StrictModule
+from tests.webui.standin.strict import StrictModule, fake
 
 _KEY = re.compile(r"(\w[\w \-/]+):\s*")
 _DECODER = json.JSONDecoder()
@@ -29,6 +29,13 @@ def unquote(text: str) -> str:
     except ValueError:
         return text
     return value if isinstance(value, str) else text
+
+
+def _uses_ensd(p: Any) -> bool:
+    """Whether the noise of the first pass's sampler follows the "eta noise seed delta"."""
+    eta = p.sampler.eta if p.eta is None and p.sampler is not None else p.eta
+    sampler = fake("modules.sd_samplers").find_sampler_config(p.sampler_name)
+    return eta != 0 and bool(sampler.options.get("uses_ensd", False))
 
 
 def create_infotext(
@@ -74,6 +81,7 @@ def create_infotext(
         "Model hash": p.sd_model_hash,
         "Model": p.sd_model_name,
         "Denoising strength": None,
+        "ENSD": fake("modules.shared").opts.eta_noise_seed_delta or None if _uses_ensd(p) else None,
         **p.extra_generation_params,
         "Version": VERSION,
     }

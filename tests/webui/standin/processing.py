@@ -215,14 +215,21 @@ class ImageRNG:
 
     def __init__(self, shape: tuple[int, ...], seeds: list[int]) -> None:
         self.shape = shape
-        self._last_seed: int | None = seeds[-1] if seeds else None
+        self._seeds, self._last_seed = seeds, seeds[-1] if seeds else None
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def next(self) -> Tensor:
         """(images, channels, height, width); other noise at each call."""
-        if self._last_seed is not None:
-            torch.manual_seed(self._last_seed)
-            self._last_seed = None
+        if self._last_seed is None:
+            return self._drawn()
+        torch.manual_seed(self._last_seed)
+        self._last_seed = None
+        first, delta = self._drawn(), fake("modules.shared").opts.eta_noise_seed_delta
+        if delta:
+            self._generators = [torch.Generator().manual_seed(seed + delta) for seed in self._seeds]
+        return first
+
+    def _drawn(self) -> Tensor:
         return torch.stack([torch.randn(self.shape, generator=generator) for generator in self._generators])
 
 

@@ -81,6 +81,14 @@ def _option_set(name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
+def every_sigma() -> Iterator[bool]:
+    """The last sigma but one is not discarded inside, unless the sampler does so itself; gives whether it would be."""
+    discarding = bool(shared.opts.always_discard_next_to_last_sigma)
+    with _option_set("always_discard_next_to_last_sigma", False) if discarding else nullcontext():
+        yield discarding
+
+
+@contextmanager
 def frozen(denoiser: Denoiser) -> Iterator[None]:
     """No mask and no refiner inside, whose evaluations are no steps: the count of steps is put back afterwards."""
     p, step, mask = denoiser.p, denoiser.step, denoiser.mask

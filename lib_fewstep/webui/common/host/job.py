@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, TypeGuard
 
 from modules import devices, prompt_parser, sd_samplers, sd_samplers_common, sd_schedulers, shared
-from modules.processing import StableDiffusionProcessingImg2Img
+from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
 
 from lib_fewstep.highres import Pass
 from lib_fewstep.webui.common.host.protocols import Img2Img, Processing, Txt2Img
@@ -73,6 +75,15 @@ def hires_schedule(p: Processing) -> HiresSchedule | None:
     return HiresSchedule(schedule.name, steps)
 
 
+def schedule_of_pass(p: Processing) -> str | None:
+    """The schedule of the pass that is about to start, by its name in the host's list; None without one."""
+    sampler, name = p.sampler_name, p.scheduler
+    if p.is_hr_pass and has_hires(p):
+        sampler, name = p.hr_sampler_name or sampler, p.hr_scheduler
+    schedule = _schedule(sampler, name)
+    return None if schedule is None else str(schedule.name)
+
+
 def schedule_label(p: Processing) -> str:
     """The schedule of a job's first pass: where it is Automatic, the sampler's own."""
     schedule = _schedule(p.sampler_name, p.scheduler)
@@ -98,17 +109,39 @@ def edits_by_image_cfg(p: Processing) -> TypeGuard[Img2Img]:
     return shared.sd_model.cond_stage_key == "edit" and getattr(p, "image_cfg_scale", None) not in (None, 1.0)
 
 
+def running_jobs() -> Iterator[Processing]:
+    """The jobs that this call is part of, the innermost first: other extensions run jobs of their own inside one.
+
+    The host keeps no list of them, but they stand in the frames of the call. A list of our own would outlive jobs that
+    end with an error.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        p = frame.f_locals.get("p")
+        if isinstance(p, StableDiffusionProcessing):
+            yield p
+        frame = frame.f_back  # type: ignore[assignment]
+
+
 def uses_controlnet(p: Processing) -> bool:
-    """Whether an enabled ControlNet unit, an object or the API's dict, is among the scripts' arguments."""
-    units = (vars(arg) if hasattr(arg, "__dict__") else arg for arg in p.script_args or ())
-    return any(isinstance(unit, dict) and unit.get("enabled") and "control_mode" in unit for unit in units)
+    """Whether one of the arguments of the script ControlNet is an enabled unit: an object, or the API's dict."""
+    for script in p.scripts.alwayson_scripts if p.scripts is not None else ():
+        if script.title().lower() == "controlnet":
+            units = (p.script_args or ())[script.args_from : script.args_to]
+            return any(_is_enabled(unit) for unit in units)
+    return False
 
 
-def conditions(p: Processing, prompt: str, negative_prompt: str, count: int, steps: int) -> dict[str, Any]:
-    """What a denoiser takes as `cond` and `uncond` for `count` images of one prompt; extra networks stay."""
+def _is_enabled(unit: Any) -> bool:
+    """A dict that does not say so is enabled."""
+    return bool(unit.get("enabled", True) if isinstance(unit, dict) else getattr(unit, "enabled", False))
+
+
+def conditions(p: Processing, prompts: Sequence[str], negative_prompts: Sequence[str], steps: int) -> dict[str, Any]:
+    """What a denoiser takes as `cond` and `uncond` for an image of each prompt; extra networks stay."""
     size = {"width": p.width, "height": p.height}
-    wanted = prompt_parser.SdConditioning([_EXTRA_NETWORK.sub("", prompt)] * count, **size)
-    unwanted = prompt_parser.SdConditioning([negative_prompt] * count, is_negative_prompt=True, **size)
+    wanted = prompt_parser.SdConditioning([_EXTRA_NETWORK.sub("", prompt) for prompt in prompts], **size)
+    unwanted = prompt_parser.SdConditioning(list(negative_prompts), is_negative_prompt=True, **size)
     with devices.autocast():
         return {
             "cond": prompt_parser.get_multicond_learned_conditioning(shared.sd_model, wanted, steps),
