@@ -1,0 +1,126 @@
+"""The infotext of an image, pasted into a page that is otherwise as it first was, gives the same image again."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lib_fewstep.highres import HighResSettings
+from lib_fewstep.options import options_of, page_fields
+from tests.webui import standin
+from tests.webui.exact import OURS, SCHEDULES
+from tests.webui.standin import infotext
+
+pytestmark = pytest.mark.long
+
+JOBS = int(os.environ.get("JOBS", "40"))
+"""`JOBS=200 make test TESTS=tests/webui/test_pasting.py` tries more."""
+
+SIZES = ((96, 80), (64, 112), (72, 88))
+HOSTS = ["Euler", "Euler a", "Heun", "DPM++ 2M", "DPM++ SDE", "LCM", "DDIM", "DDIM CFG++"]
+PICTURE = standin.picture(96, 80)
+
+
+def values(name: str) -> st.SearchStrategy[Any]:
+    """What a setting of HiDiffusion may be, as the page's own components give it."""
+    option, shown = options_of(HighResSettings)[name], page_fields(HighResSettings)[name].shown
+    if option.choices:
+        return st.sampled_from(option.choices)
+    if isinstance(shown, bool):
+        return st.booleans()
+    low, high, step = option.low or 0, option.high or 1, option.step or 1
+    steps = st.integers(0, round((high - low) / step))
+    return steps.map(lambda n: type(shown)(round(low + n * step, 6)))
+
+
+def highres() -> st.SearchStrategy[dict[str, Any] | None]:
+    """Settings of HiDiffusion as the API takes them, with few or all values given; None without.
+
+    Of the two trained sizes one is so small that every pass is large, the other one lies between two passes.
+    """
+    own = [name for name in options_of(HighResSettings) if name not in ("enabled", "trained_size", "method", "preset")]
+    drawn = st.fixed_dictionaries(
+        {
+            "preset": st.sampled_from(["Auto", "Auto", "Paper", "Manual"]),
+            "trained_size": st.sampled_from([64, 96]),
+        },
+        optional={"method": values("method"), **{name: values(name) for name in own}},
+    )
+    return st.none() | drawn
+
+
+def few_step() -> st.SearchStrategy[dict[str, Any] | None]:
+    """Settings of Few-Step as the API takes them; None without."""
+    guidance = st.sampled_from([{}, {"guidance": "cfg/12.5"}, {"guidance": "lambda", "cfgpp_lambda": 0.6}])
+    timesteps = st.sampled_from([{}, {}, {"timesteps": [999, 600, 200]}, {"timesteps": [999, 300, 20]}])
+    more = st.sampled_from([{}, {"gamma": 0.6}, {"hires_cfg": 2.0}, {"preset": "TCD"}, {"preset": "DMD2"}])
+    return st.none() | st.builds(lambda a, b, c: {**a, **b, **c}, guidance, timesteps, more)
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """The tab and the request of a job."""
+    width, height = draw(st.sampled_from(SIZES))
+    request: dict[str, Any] = {
+        "prompt": draw(st.sampled_from(["a cat", "a (big:1.2) dog, 4k"])),
+        "negative_prompt": draw(st.sampled_from(["", "bad, worse"])),
+        "width": width,
+        "height": height,
+        "steps": draw(st.integers(1, 4)),
+        "seed": draw(st.integers(1, 99)),
+        "cfg_scale": draw(st.sampled_from([1.0, 3.5, 7.0])),
+        "sampler_name": draw(st.sampled_from([*HOSTS, *OURS])),
+        "scheduler": draw(st.sampled_from(["Automatic", "Karras", *SCHEDULES])),
+        "n_iter": draw(st.sampled_from([1, 1, 2])),
+        "do_not_save_grid": True,
+    }
+    scripts = {"HiDiffusion": draw(highres()), "Few-Step": draw(few_step())}
+    request["alwayson_scripts"] = {name: {"args": [given]} for name, given in scripts.items() if given is not None}
+    kind = draw(st.sampled_from(["first", "hires", "img2img"]))
+    if kind == "first":
+        return "txt2img", request
+    request["denoising_strength"] = draw(st.sampled_from([0.4, 0.7, 0.9]))
+    if kind == "img2img":
+        return "img2img", request | {"init_images": [PICTURE]}
+    second = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent"}
+    other = draw(st.sampled_from([None, "Euler", "Euler CFG++"]))
+    if other is not None:  # with its own schedule: the WebUI loses one that is the first sampler's own
+        second |= {"hr_sampler_name": other, "hr_scheduler": "SGM Uniform"}
+    return "txt2img", request | second | {"hr_second_pass_steps": draw(st.integers(0, 3))}
+
+
+def pasted(host: standin.Host, tab: str, text: str) -> standin.Result:
+    """What the page makes after an infotext has been pasted into it; in img2img of the same picture."""
+    page = host.tabs[tab]
+    page.changed.clear()
+    try:
+        for component, value in infotext.paste(text, page.fields):
+            whole = isinstance(value, float) and value.is_integer()  # a number of the browser's has no type
+            page._take(component, int(value) if whole else value)
+        return getattr(host, tab)(**({"init_images": [PICTURE]} if tab == "img2img" else {}))
+    finally:
+        page.changed.clear()
+
+
+@pytest.fixture(scope="module")
+def host():
+    with standin.webui("sd1") as made:
+        yield made
+
+
+@settings(max_examples=JOBS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(job=jobs())
+def test_the_same_image(host, job):
+    tab, request = job
+    result = getattr(host.api, tab)(request)
+    if result.status != 200:
+        assert result.status == 422, result.message
+        return
+    for image, text in zip(result.images, result.infotexts, strict=True):
+        again = pasted(host, tab, text)
+        assert again.images[0].tobytes() == image.tobytes(), text
+    assert not host.errors
