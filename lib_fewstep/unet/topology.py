@@ -100,7 +100,15 @@ def upsampler_of(block: nn.Module) -> nn.Module | None:
 
 def transformer_of(block: nn.Module) -> nn.Module | None:
     """The spatial transformer inside a block, or None."""
-    return next((module for module in _inside(block) if "transformer_blocks" in module._modules), None)
+    return next(filter(_is_spatial, _inside(block)), None)
+
+
+def _is_spatial(module: nn.Module) -> bool:
+    """Whether a module stacks transformer blocks; those of motion modules attend between frames, and do not count."""
+    stack = module._modules.get("transformer_blocks")
+    if stack is None:
+        return False
+    return not any("attention_blocks" in layer._modules for layer in stack.children())
 
 
 def _inside(block: nn.Module) -> Iterator[nn.Module]:

@@ -50,6 +50,32 @@ def test_attention_blocks_with_their_depth():
     assert {attention.depth for attention in topology.attention} == {3}
 
 
+class MotionModule(nn.Module):
+    """As AnimateDiff appends them to blocks: attention between frames, in transformer blocks of another kind."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.ModuleDict({"attention_blocks": nn.ModuleList([nn.Linear(4, 4)]), "ff": nn.Linear(4, 4)})
+        self.temporal_transformer = nn.Module()
+        self.temporal_transformer.transformer_blocks = nn.ModuleList([layer])
+
+    def forward(self, x, *_):
+        return x
+
+
+def with_motion_modules(unet):
+    """One in every block with an attention or not, before an upsampler."""
+    for block in (*unet.input_blocks[1:], *unet.output_blocks):
+        at = len(block) - 1 if type(block[-1]).__name__ == "Upsample" else len(block)
+        block.insert(at, MotionModule())
+    return unet
+
+
+@pytest.mark.parametrize("make", [sd1_unet, sd2_unet, sdxl_unet, refiner_unet])
+def test_motion_modules_are_no_spatial_attention(make):
+    assert inspect_unet(with_motion_modules(make())) == inspect_unet(make())
+
+
 def test_levels_are_those_of_the_feature_maps():
     """Measured on a run: how often the feature map that enters a block's attention has been halved."""
     import torch
