@@ -81,16 +81,16 @@ ENTRIES = (
         sample_dpmpp_2m_sde_cfgpp,
         ("dpmpp_2m_sde_cfg_pp", "k_dpmpp_2m_sde_cfgpp"),
         cfgpp=True,
-        options={"scheduler": "exponential", "brownian_noise": True, "uses_ensd": True},
+        options={"scheduler": "exponential", "brownian_noise": True},
     ),
-    Entry("TCD", sample_tcd, ("tcd",), options={"scheduler": "lcm_grid", "uses_ensd": True}),
+    Entry("TCD", sample_tcd, ("tcd",), options={"scheduler": "lcm_grid"}),
     Entry(
         "LCM (reference grid)",
         sample_lcm,
         ("lcm_reference",),
-        options={"scheduler": "lcm_grid", "uses_ensd": True},
+        options={"scheduler": "lcm_grid"},
     ),
-    Entry("SA-Solver", sample_sa_solver, ("sa_solver",), options={"uses_ensd": True}),
+    Entry("SA-Solver", sample_sa_solver, ("sa_solver",)),
 )
 
 

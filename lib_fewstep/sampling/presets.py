@@ -99,7 +99,7 @@ class RunSettings:
 
     `custom_timesteps` means that they are the user's own, `from_noise` that it starts from noise and not from an image,
     `prior` that it starts from the informative prior. `hires_sampler` and `hires_cfg` are those of a hires pass, None
-    without one.
+    without one; `guidance` is how CFG++ reads the CFG.
     """
 
     sampler: str
@@ -112,6 +112,7 @@ class RunSettings:
     prior: bool = False
     hires_sampler: str | None = None
     hires_cfg: float | None = None
+    guidance: str = ""
 
     @property
     def cfgpp(self) -> bool:
@@ -120,10 +121,11 @@ class RunSettings:
 
     @property
     def unguided_hires(self) -> bool:
-        """Whether a CFG below 1, which means something to CFG++ alone, is that of a hires pass without it."""
+        """Whether a CFG that means something to CFG++ alone, such as a lambda, is that of a hires pass without it."""
         if self.hires_sampler is None or self.hires_cfg is None:
             return False
-        return self.cfgpp and self.hires_cfg < 1 and not _is_cfgpp(self.hires_sampler)
+        as_lambda = self.hires_cfg < 1 or (self.hires_cfg == 1 and self.guidance == "lambda")
+        return self.cfgpp and as_lambda and not _is_cfgpp(self.hires_sampler)
 
     @property
     def trailing(self) -> bool:

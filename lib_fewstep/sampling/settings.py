@@ -285,6 +285,11 @@ def _as_tuple(name: str, value: object) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def _unless_zero(value: object) -> object:
+    """0 leaves it to the job's CFG, as on the page."""
+    return None if type(value) in (int, float) and value == 0 else value
+
+
 def _nested(name: str, settings: type[S], value: object, readers: Mapping[str, Any] | None = None) -> S:
     """Nested settings; an error's sentence says whose they are."""
     try:
@@ -299,4 +304,6 @@ _READERS = {
     "timesteps": lambda value: {"timesteps": timesteps_from(value)},
     "prior": lambda value: {"prior": PriorSettings.from_value(value)},
     "invert": lambda value: {"invert": InvertSettings.from_value(value)},
+    "cfgpp_lambda": lambda value: {"cfgpp_lambda": _unless_zero(value)},
+    "hires_cfg": lambda value: {"hires_cfg": _unless_zero(value)},
 }

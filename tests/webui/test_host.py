@@ -65,7 +65,7 @@ UNIT = {"enabled": True, "image": "...", "model": "canny"}
     [
         ([UNIT], True),
         ([UNIT | {"enabled": False}, UNIT | {"control_mode": "Balanced"}], True),
-        ([{"image": "...", "model": "canny"}], True),  # the API's default
+        ([{"image": "...", "model": "canny"}], False),  # its default
         ([SimpleNamespace(**UNIT), SimpleNamespace(enabled=False)], True),
         ([UNIT | {"enabled": False}], False),
         ([SimpleNamespace(enabled=False)], False),

@@ -17,7 +17,7 @@ from tests.webui.standin import infotext
 
 pytestmark = pytest.mark.long
 
-JOBS = int(os.environ.get("JOBS", "40"))
+JOBS = int(os.environ.get("JOBS", "25"))
 """`JOBS=200 make test TESTS=tests/webui/test_pasting.py` tries more."""
 
 SIZES = ((96, 80), (64, 112), (72, 88))

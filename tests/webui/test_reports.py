@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from copy import copy
 
 import pytest
+import torch
 
 from tests.webui import standin
 from tests.webui.exact import OURS, SCHEDULES, listening, made, off, refused, same, settings_of, timesteps
+from tests.webui.test_pasting import pasted
 
 PAPER = {"enabled": True, "preset": "Paper"}
 LARGE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler"}
@@ -64,6 +67,50 @@ class TestKeysOfOneImage:
         assert {method_in(text) for text in result.infotexts} == {"HiDiffusion"}
 
 
+def test_what_acted_in_the_hires_pass_alone_does_so_again(sd1):
+    """Values over the preset Auto: the page reads them under Manual, which acts at any size."""
+    values = {"enabled": True, "trained_size": 128, "t1": 0.8}
+    result = sd1.api.txt2img(hidiffusion(values, **HIRES))
+    assert "HiDiffusion preset: Manual" in result.infotexts[0]
+    assert "HiDiffusion passes: Hires" in result.infotexts[0]
+    again = pasted(sd1, "txt2img", result.infotexts[0])
+    assert again.images[0].tobytes() == result.images[0].tobytes()
+
+
+class TestDetailers:
+    """They call the scripts' `process` on a copy of the job, before the host writes an image's infotext."""
+
+    def made(self, host, monkeypatch, request, tab="txt2img"):
+        runner = host.tabs[tab].runner
+        host_own = type(runner).postprocess_image
+
+        def postprocess_image(self, p, *args):
+            host_own(self, p, *args)
+            copied = copy(p)
+            copied.scripts.process(copied)
+
+        monkeypatch.setattr(type(runner), "postprocess_image", postprocess_image)
+        result = getattr(host.api, tab)(request)
+        monkeypatch.undo()
+        assert result.status == 200, result.message
+        return result
+
+    @pytest.mark.parametrize(
+        "settings", [{"enabled": True, "trained_size": 512}, {"enabled": True, "preset": "Paper", "t1": 0.3}]
+    )
+    def test_hidiffusion(self, sd1, monkeypatch, settings):
+        alone = sd1.api.txt2img(hidiffusion(settings))
+        assert self.made(sd1, monkeypatch, hidiffusion(settings)).infotexts == alone.infotexts
+
+    def test_inversion(self, unit, monkeypatch):
+        fields = {"init_images": [standin.as_base64(standin.picture(32, 24))], "denoising_strength": 0.6}
+        request = LARGE | fields | {"sampler_name": "Euler CFG++", "width": 32, "height": 24}
+        request |= {"alwayson_scripts": {"Few-Step": {"args": [{"invert": {"prompt": "a dog", "steps": 2}}]}}}
+        alone = unit.api.img2img(request)
+        assert "Few-Step invert: a dog" in alone.infotexts[0]
+        assert self.made(unit, monkeypatch, request, "img2img").infotexts == alone.infotexts
+
+
 class TestASampleOfItsOwn:
     """A script that replaces `p.sample`, as the img2img alternative test does."""
 
@@ -96,7 +143,15 @@ class TestASampleOfItsOwn:
         result = self.run(sd1, None, fewstep=settings, sampler="Euler CFG++")
         assert "Few-Step guidance: lambda" in result.infotexts[0]
         assert "Few-Step timesteps" not in result.infotexts[0]
-        assert "Few-Step: nothing is done: a script of this job samples in its own way." in log()
+        (line,) = (line for line in log() if "samples in its own way" in line)
+        assert line.startswith("Few-Step:")
+        assert line.endswith("timesteps, prior, inversion and hires CFG are left out.")
+
+    def test_a_refusal_is_told_and_leaves_no_key(self, sd1, log):
+        """The hires pass would refuse the timesteps; nobody else does."""
+        result = self.run(sd1, None, fewstep={"timesteps": [999], "gamma": 5})
+        assert "Few-Step" not in result.infotexts[0]
+        assert "Few-Step: gamma = 5 is not allowed: it must be 0 to 1" in log()[-1]
 
 
 class TestAnotherJob:
@@ -140,6 +195,11 @@ class TestAnotherJob:
     def test_the_job_around_it_goes_before_the_settings_page(self, unit, listen):
         with settings_of(unit, fewstep_guidance="cfg/12.5"):
             assert self.inside(unit, listen, {"guidance": "lambda"}) == self.wanted(unit, "lambda")
+
+    def test_a_job_around_it_that_says_nothing(self, unit, listen):
+        """Neither its sampler nor its settings have to do with CFG++."""
+        with settings_of(unit, fewstep_guidance="lambda"):
+            assert self.inside(unit, listen, {"gamma": 0.5}) == self.wanted(unit, "lambda")
 
     def test_by_itself_the_guidance_of_the_settings_page(self, unit):
         assert self.made(unit) == self.wanted(unit, "calibrated")
@@ -194,8 +254,20 @@ class TestNoiseSeeds:
         with settings_of(unit, eta_noise_seed_delta=ENSD):
             result = made(unit, sampler_name=sampler)
         assert "ENSD" not in plain.infotexts[0]
-        if not same(plain, result):
-            assert f"ENSD: {ENSD}" in result.infotexts[0]
+        assert (f"ENSD: {ENSD}" in result.infotexts[0]) is not same(plain, result)
+        assert "ENSD" not in made(unit, sampler_name=sampler).infotexts[0]
+
+    @pytest.mark.parametrize("sampler", ["TCD", "LCM (reference grid)", "SA-Solver"])
+    def test_without_eta_and_in_a_hires_pass(self, unit, sampler):
+        with settings_of(unit, eta_noise_seed_delta=ENSD, eta_ancestral=0.0):
+            assert f"ENSD: {ENSD}" in made(unit, sampler_name=sampler).infotexts[0]
+        with settings_of(unit, eta_noise_seed_delta=ENSD):
+            assert f"ENSD: {ENSD}" in made(unit, **HIRES | {"hr_sampler_name": sampler}).infotexts[0]
+
+    def test_in_a_plot_only_where_it_counts(self, unit):
+        with settings_of(unit, eta_noise_seed_delta=ENSD):
+            cells = unit.xyz({"Sampler": "TCD, Euler, TCD"}, prompt="a cat", width=32, height=24, steps=4, seed=1)
+        assert ["ENSD" in cell.infotexts[0] for cell in cells] == [True, False, True]
 
     def test_samplers_without_noise_do_not(self, unit):
         with settings_of(unit, eta_noise_seed_delta=ENSD):
@@ -222,6 +294,12 @@ class TestExactGrids:
         with settings_of(unit, always_discard_next_to_last_sigma=True):
             made(unit, scheduler="LCM grid", steps=50)
         assert len(timesteps(unit)) == 50
+
+    def test_samplers_that_always_discard_one_still_do(self, unit, log):
+        plain = made(unit, sampler_name="DPM2", scheduler="LCM grid")
+        with settings_of(unit, always_discard_next_to_last_sigma=True):
+            assert same(plain, made(unit, sampler_name="DPM2", scheduler="LCM grid"))
+        assert not any("exact" in line for line in log())
 
     def test_in_a_hires_pass(self, unit):
         fields = HIRES | {"hr_scheduler": "Trailing", "scheduler": "Karras"}
@@ -278,9 +356,16 @@ class TestInversionOfABatch:
         assert "Few-Step invert negative" not in result.infotexts[1]
         assert not unit.errors
 
+    def test_negative_prompts_of_different_lengths(self, unit):
+        long = ", ".join(["bad"] * 60)
+        texts = [
+            f"a cat\nNegative prompt: {text}\nSteps: 3, Sampler: Euler, Seed: 1, CFG scale: 7" for text in (long, "bad")
+        ]
+        assert self.inverted(unit, self.pictures(*texts), batch_size=2).status == 200
+
     def test_different_steps_are_refused(self, unit):
         pictures = self.pictures(*(f"a cat\nSteps: {n}, Sampler: Euler, CFG scale: 7, Seed: 1" for n in (3, 5)))
-        with pytest.raises(Exception, match="made in 3 and 5 steps: it must be 1 to 20"):
+        with pytest.raises(Exception, match="need 3 and 5 steps of inversion, but a batch has one number of them"):
             self.inverted(unit, pictures, batch_size=2)
 
 
@@ -341,6 +426,40 @@ class TestGuidanceOfEachPass:
         made(unit, self.LAMBDA, **fields | {"hr_sampler_name": "Euler CFG++"})
         made(unit, self.LAMBDA | {"cfgpp_lambda": 0.6}, **fields | {"cfg_scale": 7.0})
         assert log().count(sentence) == 1
+
+    @pytest.mark.parametrize("zero", [0, 0.0])
+    def test_zero_leaves_it_to_the_jobs_cfg(self, unit, zero):
+        plain = made(unit, self.LAMBDA, **HIRES | {"sampler_name": "Euler CFG++"})
+        result = made(
+            unit, self.LAMBDA | {"cfgpp_lambda": zero, "hires_cfg": zero}, **HIRES | {"sampler_name": "Euler CFG++"}
+        )
+        assert same(plain, result)
+        assert plain.infotexts == result.infotexts
+
+    def test_a_small_cfg_is_pasted_as_lambda(self, unit):
+        """The page's slider does not go below 1."""
+        result = made(unit, self.LAMBDA, sampler_name="Euler CFG++", cfg_scale=0.6)
+        assert unit.paste("txt2img", result.infotexts[0])["Lambda"] == 0.6
+
+    def test_the_cfg_of_a_hires_pass_goes_before_lambda(self, unit):
+        fields = HIRES | {"sampler_name": "Euler CFG++"}
+        wanted = made(unit, self.LAMBDA | {"hires_cfg": 0.3}, **fields, cfg_scale=0.6)
+        assert same(wanted, made(unit, self.LAMBDA | {"hires_cfg": 0.3, "cfgpp_lambda": 0.6}, **fields))
+
+    def test_a_comparison_of_cfgs_is_one(self, unit):
+        settings = {"steps": [2], "cfg": [1, 5], "samplers": ["Euler CFG++"], "methods": ["None"], "reference_steps": 3}
+        request = LARGE | {"script_name": "Few-step comparison", "script_args": [settings]}
+        scripts = {"Few-Step": {"args": [self.LAMBDA | {"cfgpp_lambda": 0.6}]}}
+        first, *others = unit.api.txt2img(request | {"alwayson_scripts": scripts}).jobs[-2:]
+        assert not any(torch.equal(first.latents[0], other.latents[0]) for other in others)
+
+    @pytest.mark.parametrize("page", ["lambda", "calibrated"])
+    def test_an_axis_of_guidances_leaves_it_to_lambda(self, unit, page):
+        ui = {"Few-Step": True, "CFG++ guidance": page, "Lambda": 0.6}
+        fields = self.PAGE | {"cfg_scale": 3.0}
+        cells = unit.xyz({"[Few-Step] Guidance": ["calibrated", "lambda"]}, ui=ui, **fields)
+        assert same(cells[0], made(unit, {}, sampler_name="Euler CFG++"))
+        assert same(cells[1], made(unit, self.LAMBDA, sampler_name="Euler CFG++", cfg_scale=0.6))
 
     @pytest.mark.parametrize("guidance", ["calibrated", "cfg/12.5"])
     def test_lambda_with_another_guidance_is_refused(self, unit, guidance):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from modules import scripts
 
 from lib_fewstep.options import SettingError
-from lib_fewstep.webui.common import state
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.accordion import TabAccordion
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import Pasted, forget
@@ -63,8 +63,11 @@ class SettingsScript(TitledScript):
     def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments. What they are refused for is raised when sampling starts: here it would be lost.
 
-        The cells of a plot share the infotext's parameters, so those of an earlier cell are taken out first.
+        The cells of a plot share the infotext's parameters, so those of an earlier cell are taken out first. A copy of
+        a job whose images are being made, on which detailers call this, has other parameters than the job.
         """
+        if any(job.extra_generation_params is p.extra_generation_params for job in _others(p)):
+            p.extra_generation_params = dict(p.extra_generation_params)
         forget(self.settings, p.extra_generation_params)
         state.drop(p, self.request)
         try:
@@ -101,6 +104,7 @@ class SettingsScript(TitledScript):
         if request is None or request.passes:
             return
         if request.refusal is not None:
+            forget(self.settings, p.extra_generation_params)
             log.warning("%s: %s", self.script_title, request.refusal)
         elif request.settings.enabled:
             forget(self.settings, p.extra_generation_params)
@@ -109,3 +113,7 @@ class SettingsScript(TitledScript):
     def bypassed(self, p: Processing, request: Any) -> None:
         """No pass of the batch has met the script, and its keys have been taken out of the infotext."""
         log.warning("%s: nothing is done: a script of this job samples in its own way.", self.script_title)
+
+
+def _others(p: Processing) -> list[Processing]:
+    return [job for job in host.job.running_jobs() if job is not p]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib_fewstep.sampling.settings import GUIDANCES, LAMBDA, FewStepSettings
@@ -11,15 +11,24 @@ from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
 
 
-def few_step_settings(args: Sequence[Any], guidance: str = GUIDANCES[0]) -> FewStepSettings:
+def few_step_settings(
+    args: Sequence[Any], guidance: str = GUIDANCES[0], plotted: Mapping[str, Any] | None = None
+) -> FewStepSettings:
     """The settings that a script's arguments give; `guidance` is used where they give none, also when switched off.
+
+    Lambda is kept only where it counts: under the guidance that the page or an axis (`plotted`) chooses, and not where
+    the job's CFG is plotted.
 
     They name a preset, but do not apply it: for a dict `with_preset` does. On the page the preset has already filled in
     the tab's fields, which the user may have changed since. Raises SettingError.
     """
     given = {"guidance": guidance, **given_settings(FewStepSettings, args)}
-    if from_page(args) and given["guidance"] != LAMBDA:
-        given.pop("cfgpp_lambda", None)  # the page keeps it, but only the guidance lambda uses it
+    plotted = plotted or {}
+    chosen = plotted.get("guidance", given["guidance"] if from_page(args) else LAMBDA)
+    if chosen != LAMBDA or "cfg" in plotted.get("keep", ()):
+        given.pop("cfgpp_lambda", None)
+    elif "guidance" in plotted:
+        given["guidance"] = chosen
     settings = FewStepSettings.from_dict(given)
     return settings if settings.enabled else FewStepSettings(enabled=False, guidance=guidance)
 

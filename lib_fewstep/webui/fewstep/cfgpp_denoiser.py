@@ -98,18 +98,14 @@ def cfgpp_pass(
             "because CFG++ has only one guidance scale."
         )
     request, cfg = request_of(p), extra_args["cond_scale"]
-    given = request.settings.cfgpp_lambda
-    if given is not None:
-        extra_args["cond_scale"] = given
-    factor = _factor(request.settings.guidance, entry.function, sigmas, eta)
-    log.info(
-        "%s: CFG %g is lambda %.3g (%s, %d steps).",
-        entry.label,
-        cfg,
-        extra_args["cond_scale"] * factor,
-        request.settings.guidance,
-        len(sigmas) - 1,
-    )
+    settings, steps = request.settings, len(sigmas) - 1
+    factor = _factor(settings.guidance, entry.function, sigmas, eta)
+    if settings.cfgpp_lambda is not None and not (settings.hires_cfg is not None and host.job.pass_of(p) == "hires"):
+        extra_args["cond_scale"] = settings.cfgpp_lambda
+        log.info("%s: lambda %.3g (given, %d steps).", entry.label, settings.cfgpp_lambda, steps)
+    else:
+        lambda_ = cfg * factor
+        log.info("%s: CFG %g is lambda %.3g (%s, %d steps).", entry.label, cfg, lambda_, settings.guidance, steps)
     before = denoiser.cond_scale_miltiplier, denoiser.need_last_noise_uncond
     denoiser.need_last_noise_uncond = True
     try:
@@ -120,8 +116,8 @@ def cfgpp_pass(
                     entry.label,
                     ", ".join(skipping),
                 )
-            if request.settings.invert is not None:
-                x = _inverted(request.settings, request.settings.invert, denoiser, x, sigmas, extra_args)
+            if settings.invert is not None:
+                x = _inverted(settings, settings.invert, denoiser, x, sigmas, extra_args)
             denoiser.cond_scale_miltiplier = before[0] * factor
             yield HostDenoiser(denoiser), x
     finally:
@@ -184,7 +180,7 @@ def _steps_of(originals: list[InvertSettings]) -> int:
     steps = sorted({original.steps or 1 for original in originals})
     if len(steps) > 1:
         raise Refusal(
-            f"Few-Step: invert.steps is not given, and the images of this batch were made in {steps[0]} and "
-            f"{steps[-1]} steps: it must be 1 to {MOST_INVERSION_STEPS}, for all of them."
+            f"Few-Step: the images of this batch need {steps[0]} and {steps[-1]} steps of inversion, but a batch has "
+            f"one number of them: invert.steps must be given, 1 to {MOST_INVERSION_STEPS}."
         )
     return steps[0]

@@ -72,7 +72,7 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
         p.sampler.func = _starting_from(p.sampler.func, request.prior)
     timesteps = list(request.settings.timesteps)
     if not timesteps:
-        if runs_exact_grid(p) and host.denoiser.takes_schedules(p.sampler):
+        if runs_exact_grid(p) and host.denoiser.discards_by_setting_alone(p.sampler):
             p.sampler.get_sigmas = _whole(p.sampler.get_sigmas)
         return {}
     _check_schedule(p, "timesteps", timesteps)

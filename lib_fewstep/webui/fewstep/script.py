@@ -9,7 +9,7 @@ from modules import script_callbacks
 
 from lib_fewstep.sampling.presets import RunSettings, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
-from lib_fewstep.sampling.settings import FewStepSettings
+from lib_fewstep.sampling.settings import LAMBDA, FewStepSettings
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
@@ -38,6 +38,7 @@ class FewStepScript(SettingsScript):
     def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments, and say what will go wrong."""
         super().process(p, *args)
+        p.extra_generation_params.pop(host.denoiser.NOISE_SEED, None)
         request = request_of(p)
         if request.refusal is None:
             _advise(p, request.settings)
@@ -45,7 +46,7 @@ class FewStepScript(SettingsScript):
     def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest:
         """The settings of arguments and axes, with a preset's values on the processing object."""
         plotted, guidance = axis_values(p, SCRIPT), _own_guidance(p)
-        settings = with_axes(few_step_settings(args, guidance), plotted)
+        settings = with_axes(few_step_settings(args, guidance, plotted), plotted)
         if not settings.enabled and settings.guidance == FewStepSettings().guidance:
             _check_hires(p, settings)
             return FewStepRequest(settings)
@@ -63,13 +64,17 @@ class FewStepScript(SettingsScript):
         settings = request.settings
         acting = replace(settings, timesteps=(), prior=None, invert=None, hires_cfg=None)
         if acting != settings:
-            super().bypassed(p, request)
+            log.warning(
+                "Few-Step: a script of this job samples in its own way: timesteps, prior, inversion and hires CFG are "
+                "left out."
+            )
         p.extra_generation_params.update(_infotext(p, acting, _own_guidance(p)))
 
 
 def _own_guidance(p: Processing) -> str:
-    """The guidance of the WebUI's settings, which only a job with a CFG++ sampler needs."""
-    return str(host.options.setting("guidance")) if guided(_samplers_of(p)) else FewStepSettings().guidance
+    """The guidance of the WebUI's settings; where it is not allowed, only a job with a CFG++ sampler is refused."""
+    read = host.options.setting if guided(_samplers_of(p)) else host.options.setting_shown
+    return str(read("guidance"))
 
 
 def _filled_in(p: Processing, settings: FewStepSettings, guidance: str, *, by_name: bool) -> FewStepSettings:
@@ -84,6 +89,9 @@ def _filled_in(p: Processing, settings: FewStepSettings, guidance: str, *, by_na
 
 
 def _infotext(p: Processing, settings: FewStepSettings, guidance: str) -> dict[str, Any]:
+    """A CFG below 1, which the page's slider cannot show, is written as the lambda that it is."""
+    if settings.guidance == LAMBDA and settings.cfgpp_lambda is None and p.cfg_scale < 1:
+        settings = replace(settings, cfgpp_lambda=p.cfg_scale)
     return infotext(settings, _samplers_of(p), guidance, has_hires=host.job.has_hires(p))
 
 
@@ -112,6 +120,7 @@ def _advise(p: Processing, settings: FewStepSettings) -> None:
         prior=settings.prior is not None,
         hires_sampler=(host.job.hires_sampler(p) or p.sampler_name) if host.job.has_hires(p) else None,
         hires_cfg=p.cfg_scale if settings.hires_cfg is None else settings.hires_cfg,
+        guidance=settings.guidance,
     )
     recognised = recognise(host.model.checkpoint_name(), host.job.loras_in(*p.all_prompts))
     for sentence in advice(run, recognised, settings.chosen if settings.enabled else None):

@@ -15,17 +15,22 @@ _MARK = _OPTIONS["method"].infotext
 """The key that is always there when the method ran."""
 
 
-def infotext(settings: HighResSettings, resolved: HighResSettings | None = None) -> dict[str, str]:
+def infotext(
+    settings: HighResSettings, resolved: HighResSettings | None = None, *, only_hires: bool = False
+) -> dict[str, str]:
     """What the infotext says of enabled settings: the method, and whatever is not at its default.
 
     Where values of a method were given, the preset is called Manual, because the page reads such values under it
-    alone, and they are those of `resolved`: what the pass really used in the place of None.
+    alone, and they are those of `resolved`: what the pass really used in the place of None. Manual acts at any size, so
+    where Auto has acted in the hires pass alone (`only_hires`), the passes are named, too.
     """
     defaults = HighResSettings()
     own = [name for name, option in _OPTIONS.items() if option.group == settings.method]
     common = [name for name, option in _OPTIONS.items() if not option.group and name != "enabled"]
     manual = settings.preset == "Manual" or any(getattr(settings, name) != getattr(defaults, name) for name in own)
     values = {name: getattr(settings, name) for name in common} | ({"preset": "Manual"} if manual else {})
+    if manual and only_hires:
+        values["passes"] = "Hires"
     parameters = {name: value for name, value in values.items() if name == "method" or value != getattr(defaults, name)}
     if manual:
         fields, used = page_fields(HighResSettings), {name: getattr(resolved or settings, name) for name in own}

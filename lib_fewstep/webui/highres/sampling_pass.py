@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lib_fewstep.highres import HighResSession, HighResSettings
+from lib_fewstep.highres import HighResSession, HighResSettings, Pass
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.common import host, state
@@ -21,15 +21,16 @@ from lib_fewstep.webui.highres.infotext import infotext
 
 @dataclasses.dataclass
 class HighResRequest(Request):
-    """HiDiffusion's settings; and those that a pass of the batch really used, once one did."""
+    """HiDiffusion's settings; those that a pass of the batch really used, once one did; and which passes those were."""
 
     settings: HighResSettings | None = None
     used: HighResSettings | None = None
+    acted: frozenset[Pass] = frozenset()
 
     def begin_batch(self) -> None:
         """None of the batch's passes has used anything yet."""
         super().begin_batch()
-        self.used = None
+        self.used, self.acted = None, frozenset()
 
 
 class SamplingPass(AroundPass):
@@ -99,6 +100,7 @@ class SamplingPass(AroundPass):
             session.__exit__(None, None, None)
             if session.report.active_steps:
                 self._request.used = session.schedule.settings
+                self._request.acted |= {host.job.pass_of(self._p)}
                 before = state.find(self._p, Effect)
                 passes = (*(before.active_steps if before else ()), session.report.active_steps)
                 state.put(self._p, Effect(self._settings.method, passes))
@@ -112,7 +114,8 @@ class SamplingPass(AroundPass):
         parameters = self._p.extra_generation_params
         forget(HighResSettings, parameters)
         if self._request.used is not None:
-            parameters.update(infotext(self._settings, self._request.used))
+            only_hires = self._request.acted == {"hires"}
+            parameters.update(infotext(self._settings, self._request.used, only_hires=only_hires))
 
     @property
     def _settings(self) -> HighResSettings:

@@ -28,10 +28,25 @@ def takes_schedules(sampler: Sampler) -> bool:
     return hasattr(sampler, "get_sigmas") and "sigmas" in inspect.signature(sampler.func).parameters
 
 
+def discards_by_setting_alone(sampler: Sampler) -> bool:
+    """Whether the last sigma but one is left out only where the WebUI's setting says so."""
+    return takes_schedules(sampler) and not sampler.config.options.get("discard_next_to_last_sigma", False)
+
+
 def next_noise(p: Processing) -> Tensor:
     """Noise of unit variance for the batch, each image's from its own seed."""
     noise: Tensor = p.rng.next()
     return noise
+
+
+NOISE_SEED = "ENSD"
+"""The host's key for what is added to the seeds of the noise between the steps."""
+
+
+def name_noise_seed(p: Processing) -> None:
+    """Write that into the infotext; the host asks the first pass's sampler alone, and not where "eta" is 0."""
+    if shared.opts.eta_noise_seed_delta:
+        p.extra_generation_params[NOISE_SEED] = shared.opts.eta_noise_seed_delta
 
 
 def start_scale(sigma: float) -> float:

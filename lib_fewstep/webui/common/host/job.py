@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, TypeGuard
 
+import torch
 from modules import devices, prompt_parser, sd_samplers, sd_samplers_common, sd_schedulers, shared
 from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
+from torch import Tensor
 
 from lib_fewstep.highres import Pass
 from lib_fewstep.webui.common.host.protocols import Img2Img, Processing, Txt2Img
@@ -110,14 +113,14 @@ def edits_by_image_cfg(p: Processing) -> TypeGuard[Img2Img]:
 
 
 def running_jobs() -> Iterator[Processing]:
-    """The jobs that this call is part of, the innermost first: other extensions run jobs of their own inside one.
+    """The jobs whose images are being made, the innermost first: other extensions run jobs of their own inside one.
 
     The host keeps no list of them, but they stand in the frames of the call. A list of our own would outlive jobs that
     end with an error.
     """
     frame = sys._getframe(1)
     while frame is not None:
-        p = frame.f_locals.get("p")
+        p = frame.f_locals.get("p") if frame.f_code.co_name == "process_images_inner" else None
         if isinstance(p, StableDiffusionProcessing):
             yield p
         frame = frame.f_back  # type: ignore[assignment]
@@ -133,8 +136,7 @@ def uses_controlnet(p: Processing) -> bool:
 
 
 def _is_enabled(unit: Any) -> bool:
-    """A dict that does not say so is enabled."""
-    return bool(unit.get("enabled", True) if isinstance(unit, dict) else getattr(unit, "enabled", False))
+    return bool(unit.get("enabled") if isinstance(unit, dict) else getattr(unit, "enabled", False))
 
 
 def conditions(p: Processing, prompts: Sequence[str], negative_prompts: Sequence[str], steps: int) -> dict[str, Any]:
@@ -145,5 +147,28 @@ def conditions(p: Processing, prompts: Sequence[str], negative_prompts: Sequence
     with devices.autocast():
         return {
             "cond": prompt_parser.get_multicond_learned_conditioning(shared.sd_model, wanted, steps),
-            "uncond": prompt_parser.get_learned_conditioning(shared.sd_model, unwanted, steps),
+            "uncond": _of_one_length(prompt_parser.get_learned_conditioning(shared.sd_model, unwanted, steps)),
         }
+
+
+def _of_one_length(schedules: list[list[Any]]) -> list[list[Any]]:
+    """Encoded texts, made as long as the longest by repeating their last token: the host joins no others."""
+    longest = max(_tokens(entry.cond).shape[0] for schedule in schedules for entry in schedule)
+    return [[entry._replace(cond=_lengthened(entry.cond, longest)) for entry in schedule] for schedule in schedules]
+
+
+def _tokens(cond: Any) -> Tensor:
+    tokens: Tensor = cond["crossattn"] if isinstance(cond, dict) else cond
+    return tokens
+
+
+def _lengthened(cond: Any, length: int) -> Any:
+    tokens = _tokens(cond)
+    if len(tokens) == length:
+        return cond
+    tokens = torch.cat([tokens, tokens[-1:].expand(length - len(tokens), -1)])
+    if not isinstance(cond, dict):
+        return tokens
+    longer = copy(cond)
+    longer["crossattn"] = tokens
+    return longer
