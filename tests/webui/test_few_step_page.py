@@ -405,7 +405,8 @@ class TestInfotext:
     @pytest.mark.parametrize(
         ("tab", "ui", "fields"),
         [
-            ("txt2img", {"CFG++ guidance": "lambda"}, {"sampler_name": "Euler CFG++", "cfg_scale": 0.5}),
+            ("txt2img", {"CFG++ guidance": "lambda"}, {"sampler_name": "Euler CFG++", "cfg_scale": 1.5}),
+            ("txt2img", {"CFG++ guidance": "lambda", "Lambda": 0.5}, {"sampler_name": "Euler CFG++"}),
             ("txt2img", {"CFG++ guidance": "cfg/12.5"}, {"sampler_name": "DPM++ 2S a CFG++"}),
             ("txt2img", {"TCD gamma": 0.85}, {"sampler_name": "TCD"}),
             ("txt2img", {"TCD gamma": 0.0}, {"sampler_name": "TCD"}),
@@ -424,8 +425,8 @@ class TestInfotext:
             ),
             (
                 "img2img",
-                {"Invert with CFG++": True, "Inversion steps": 2, "CFG++ guidance": "lambda"},
-                {"sampler_name": "Euler CFG++", "init_images": [PICTURE], "cfg_scale": 0.5},
+                {"Invert with CFG++": True, "Inversion steps": 2, "CFG++ guidance": "lambda", "Lambda": 0.5},
+                {"sampler_name": "Euler CFG++", "init_images": [PICTURE]},
             ),
         ],
     )
