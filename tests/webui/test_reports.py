@@ -9,13 +9,20 @@ import pytest
 import torch
 
 from tests.webui import standin
-from tests.webui.exact import OURS, SCHEDULES, listening, made, off, refused, same, settings_of, timesteps
+from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, made, off, refused, same, settings_of, timesteps
 from tests.webui.test_pasting import pasted
 
 PAPER = {"enabled": True, "preset": "Paper"}
 LARGE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler"}
 HIRES = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7}
 ENSD = 31337
+
+
+@pytest.fixture
+def sd1():
+    """A host for one test: the module's other one waits meanwhile."""
+    with standin.webui("sd1", SCRIPTS) as made:
+        yield made
 
 
 def hidiffusion(settings, **fields):
