@@ -57,6 +57,15 @@ class TestPrompts:
         assert parser.reconstruct_cond_batch(uncond, 0).shape == (1, 77, 64)
         assert parser.SdConditioning(["x"], copy_from=prompts).width == 64
 
+    @pytest.mark.parametrize("long_first", [True, False])
+    def test_unconditional_texts_of_different_lengths_are_not_put_together(self, host: Any, long_first: bool) -> None:
+        parser = module("prompt_parser")
+        texts = ["bad " * 90, "bad"][:: 1 if long_first else -1]
+        prompts = parser.SdConditioning(texts, is_negative_prompt=True, width=64, height=32)
+        uncond = parser.get_learned_conditioning(host.shared.sd_model, prompts, 4)
+        with pytest.raises(RuntimeError):
+            parser.reconstruct_cond_batch(uncond, 0)
+
     def test_extra_networks_are_taken_out(self, host: Any) -> None:
         networks = module("extra_networks")
         prompts, found = networks.parse_prompts(["a <lora:fast:0.5:unet=1> cat", "b"])

@@ -122,13 +122,13 @@ class TestASampleOfItsOwn:
     """A script that replaces `p.sample`, as the img2img alternative test does."""
 
     def run(self, host, settings, *, fewstep=None, sampler="Euler"):
-        scripts = {"HiDiffusion": {"args": [settings]}} if settings else {}
-        scripts |= {"Few-Step": {"args": [fewstep]}} if fewstep else {}
+        scripts = {"HiDiffusion": settings, "Few-Step": fewstep}
         runner = host.tabs["txt2img"].runner
         p = host.job("txt2img", **LARGE | {"sampler_name": sampler})
         arguments = list(p.script_args)
         for title, given in scripts.items():
-            arguments[runner.script(title).args_from] = given["args"][0]
+            if given is not None:
+                arguments[runner.script(title).args_from] = given
         p.script_args = tuple(arguments)
 
         def sample(conditioning, unconditional_conditioning, **batch):
@@ -155,7 +155,6 @@ class TestASampleOfItsOwn:
         assert line.endswith("timesteps, prior, inversion and hires CFG are left out.")
 
     def test_a_refusal_is_told_and_leaves_no_key(self, sd1, log):
-        """The hires pass would refuse the timesteps; nobody else does."""
         result = self.run(sd1, None, fewstep={"timesteps": [999], "gamma": 5})
         assert "Few-Step" not in result.infotexts[0]
         assert "Few-Step: gamma = 5 is not allowed: it must be 0 to 1" in log()[-1]
@@ -364,7 +363,7 @@ class TestInversionOfABatch:
         assert not unit.errors
 
     def test_negative_prompts_of_different_lengths(self, unit):
-        long = ", ".join(["bad"] * 60)
+        long = " ".join(["bad"] * 90)
         texts = [
             f"a cat\nNegative prompt: {text}\nSteps: 3, Sampler: Euler, Seed: 1, CFG scale: 7" for text in (long, "bad")
         ]

@@ -128,9 +128,16 @@ def join(parts: list[Any]) -> Any:
     return torch.stack([torch.cat([part, part[-1:].expand(longest - len(part), -1)]) for part in parts])
 
 
+def _join_equal(parts: list[Any]) -> Any:
+    """Encoded texts as one batch; different lengths are an error."""
+    if isinstance(parts[0], dict):
+        return DictWithShape({key: _join_equal([part[key] for part in parts]) for key in parts[0]})
+    return torch.stack(parts)
+
+
 def reconstruct_cond_batch(c: list[list[ScheduledPromptConditioning]], current_step: int) -> Any:
-    """What `get_learned_conditioning` gave, as one batch at a step."""
-    return join([_now(schedules, current_step) for schedules in c])
+    """What `get_learned_conditioning` gave, as one batch at a step; it joins only texts of one length."""
+    return _join_equal([_now(schedules, current_step) for schedules in c])
 
 
 def reconstruct_multicond_batch(
