@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LAMBDA = "lambda"
+"""The guidance under which the CFG slider is lambda itself."""
+
 HOST_DIVISOR = 12.5
 """What the WebUI's DDIM CFG++ divides the CFG slider by: right for 50 of its steps."""
 

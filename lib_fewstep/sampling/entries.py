@@ -84,12 +84,7 @@ ENTRIES = (
         options={"scheduler": "exponential", "brownian_noise": True},
     ),
     Entry("TCD", sample_tcd, ("tcd",), options={"scheduler": "lcm_grid"}),
-    Entry(
-        "LCM (reference grid)",
-        sample_lcm,
-        ("lcm_reference",),
-        options={"scheduler": "lcm_grid"},
-    ),
+    Entry("LCM (reference grid)", sample_lcm, ("lcm_reference",), options={"scheduler": "lcm_grid"}),
     Entry("SA-Solver", sample_sa_solver, ("sa_solver",)),
 )
 

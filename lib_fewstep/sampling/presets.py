@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_fewstep.sampling.cfgpp_guidance import LAMBDA
 from lib_fewstep.sampling.entries import entries_of
 from lib_fewstep.sentences import Sentence
 
@@ -124,7 +125,7 @@ class RunSettings:
         """Whether a CFG that means something to CFG++ alone, such as a lambda, is that of a hires pass without it."""
         if self.hires_sampler is None or self.hires_cfg is None:
             return False
-        as_lambda = self.hires_cfg < 1 or (self.hires_cfg == 1 and self.guidance == "lambda")
+        as_lambda = self.hires_cfg < 1 or (self.hires_cfg == 1 and self.guidance == LAMBDA)
         return self.cfgpp and as_lambda and not _is_cfgpp(self.hires_sampler)
 
     @property

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lib_fewstep.options import SettingError, check, from_mapping, option, shown
+from lib_fewstep.sampling.cfgpp_guidance import LAMBDA
 from lib_fewstep.sampling.presets import PRESETS, Preset
 from lib_fewstep.sampling.schedules import TRAINED_STEPS
 
-LAMBDA = "lambda"
 GUIDANCES = ("calibrated", "cfg/12.5", LAMBDA)
 KEEPABLE = ("sampler", "schedule", "steps", "cfg")
 NO_PRESET = "None"

@@ -59,9 +59,6 @@ class MotionModule(nn.Module):
         self.temporal_transformer = nn.Module()
         self.temporal_transformer.transformer_blocks = nn.ModuleList([layer])
 
-    def forward(self, x, *_):
-        return x
-
 
 def with_motion_modules(unet):
     """One in every block with an attention or not, before an upsampler."""

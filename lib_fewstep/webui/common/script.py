@@ -66,7 +66,8 @@ class SettingsScript(TitledScript):
         The cells of a plot share the infotext's parameters, so those of an earlier cell are taken out first. A copy of
         a job whose images are being made, on which detailers call this, has other parameters than the job.
         """
-        if any(job.extra_generation_params is p.extra_generation_params for job in _others(p)):
+        others = (job for job in host.job.running_jobs() if job is not p)
+        if any(job.extra_generation_params is p.extra_generation_params for job in others):
             p.extra_generation_params = dict(p.extra_generation_params)
         forget(self.settings, p.extra_generation_params)
         state.drop(p, self.request)
@@ -101,19 +102,14 @@ class SettingsScript(TitledScript):
     def postprocess_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
         """Say so where a script has sampled in its own way, so that no pass has met this one."""
         request = state.find(p, self.request)
-        if request is None or request.passes:
+        if request is None or request.passes or not (request.refusal or request.settings.enabled):
             return
+        forget(self.settings, p.extra_generation_params)
         if request.refusal is not None:
-            forget(self.settings, p.extra_generation_params)
             log.warning("%s: %s", self.script_title, request.refusal)
-        elif request.settings.enabled:
-            forget(self.settings, p.extra_generation_params)
+        else:
             self.bypassed(p, request)
 
     def bypassed(self, p: Processing, request: Any) -> None:
         """No pass of the batch has met the script, and its keys have been taken out of the infotext."""
         log.warning("%s: nothing is done: a script of this job samples in its own way.", self.script_title)
-
-
-def _others(p: Processing) -> list[Processing]:
-    return [job for job in host.job.running_jobs() if job is not p]

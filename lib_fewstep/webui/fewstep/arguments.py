@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib_fewstep.sampling.settings import GUIDANCES, LAMBDA, FewStepSettings
+from lib_fewstep.sampling.cfgpp_guidance import LAMBDA
+from lib_fewstep.sampling.settings import GUIDANCES, FewStepSettings
 from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
 

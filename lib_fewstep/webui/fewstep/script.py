@@ -7,9 +7,10 @@ from typing import Any
 
 from modules import script_callbacks
 
+from lib_fewstep.sampling.cfgpp_guidance import LAMBDA
 from lib_fewstep.sampling.presets import RunSettings, advice, recognise
 from lib_fewstep.sampling.schedules import at_or_below
-from lib_fewstep.sampling.settings import LAMBDA, FewStepSettings
+from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
@@ -47,10 +48,8 @@ class FewStepScript(SettingsScript):
         """The settings of arguments and axes, with a preset's values on the processing object."""
         plotted, guidance = axis_values(p, SCRIPT), _own_guidance(p)
         settings = with_axes(few_step_settings(args, guidance, plotted), plotted)
-        if not settings.enabled and settings.guidance == FewStepSettings().guidance:
-            _check_hires(p, settings)
-            return FewStepRequest(settings)
-        settings = _filled_in(p, settings, guidance, by_name="preset" in plotted or not from_page(args))
+        if settings.enabled or settings.guidance != FewStepSettings().guidance:
+            settings = _filled_in(p, settings, guidance, by_name="preset" in plotted or not from_page(args))
         _check_hires(p, settings)
         return FewStepRequest(settings)
 

@@ -70,9 +70,8 @@ def hires_schedule(p: Processing) -> HiresSchedule | None:
     """What the hires pass of a job will ask for; None without one, or where its sampler has steps of its own."""
     if not has_hires(p):
         return None
-    sampler = p.hr_sampler_name or p.sampler_name
-    schedule = _schedule(sampler, p.hr_scheduler or p.scheduler)
-    if schedule is None or sampler in _TIMESTEP_FAMILY:
+    schedule = _schedule_of_hires(p)
+    if schedule is None or (p.hr_sampler_name or p.sampler_name) in _TIMESTEP_FAMILY:
         return None
     steps, _ = sd_samplers_common.setup_img2img_steps(p, p.hr_second_pass_steps or p.steps)
     return HiresSchedule(schedule.name, steps)
@@ -80,10 +79,7 @@ def hires_schedule(p: Processing) -> HiresSchedule | None:
 
 def schedule_of_pass(p: Processing) -> str | None:
     """The schedule of the pass that is about to start, by its name in the host's list; None without one."""
-    sampler, name = p.sampler_name, p.scheduler
-    if p.is_hr_pass and has_hires(p):
-        sampler, name = p.hr_sampler_name or sampler, p.hr_scheduler
-    schedule = _schedule(sampler, name)
+    schedule = _schedule_of_hires(p) if has_hires(p) and p.is_hr_pass else _schedule(p.sampler_name, p.scheduler)
     return None if schedule is None else str(schedule.name)
 
 
@@ -91,6 +87,10 @@ def schedule_label(p: Processing) -> str:
     """The schedule of a job's first pass: where it is Automatic, the sampler's own."""
     schedule = _schedule(p.sampler_name, p.scheduler)
     return "Automatic" if schedule is None else str(schedule.label)
+
+
+def _schedule_of_hires(p: Txt2Img) -> Any:
+    return _schedule(p.hr_sampler_name or p.sampler_name, p.hr_scheduler or p.scheduler)
 
 
 def _schedule(sampler_name: str, name: str | None) -> Any:
