@@ -506,13 +506,17 @@ def test_a_request_does_not_choose_the_folder_of_the_record(host, where):
     assert {path for path in host.data_path.rglob("*") if "outputs" not in path.parts} == before
 
 
+def files(host):
+    return {path for path in host.data_path.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("prompt", ["../../../outside", "/etc/x", FORGED, MARKUP, "\ud800", "x" * 300])
 def test_a_comparison_is_saved_in_its_folder(host, prompt):
-    options = {"samples_filename_pattern": "[prompt]", "grid_extended_filename": True}
+    options, before = {"samples_filename_pattern": "[prompt]", "grid_extended_filename": True}, files(host)
     with settings_of(host, **options):
         sent = {"script_name": TITLE, "script_args": [TestFields.SMALL], "save_images": True}
         answered(host.api.txt2img(BASE | sent | {"prompt": prompt}))
-    outside = [path for path in host.data_path.rglob("*") if path.is_file() and "txt2img-" not in str(path)]
+    outside = [path for path in files(host) - before if "txt2img-" not in str(path)]
     assert {path.suffix for path in outside} <= {".csv", ".json", ".txt"}
     assert {path.name for path in outside} <= {"fewstep-record.csv", "config.json", "params.txt"}
 
