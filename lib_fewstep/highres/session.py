@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lib_fewstep.highres import skips
 from lib_fewstep.highres.methods.base import ModelHints, Moment
-from lib_fewstep.highres.report import make_report
-from lib_fewstep.highres.schedule import make_schedule
+from lib_fewstep.highres.report import Report, make_report
+from lib_fewstep.highres.resize import Size, size_of
+from lib_fewstep.highres.schedule import Schedule, make_schedule
 from lib_fewstep.highres.settings import HighResSettings
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import (
@@ -28,15 +30,18 @@ from lib_fewstep.unet import (
 class HighResSession:
     """The methods on one UNet for one sampling pass, as a context manager.
 
-    Nothing changes on construction or entry. `at_step` puts the blocks in that the step needs, or takes them out;
-    leaving the context puts every block back. What an earlier session left behind is removed on entry.
+    Nothing changes on construction. `at_step` puts the blocks in that the step needs, or takes them out; leaving the
+    context puts every block back. What an earlier session left behind is removed on entry.
+
+    Another extension may cut the image into tiles. Then `schedule` and `report` are those of the size that the UNet was
+    given last, and `reports` has one for every size.
     """
 
     def __init__(
         self,
         unet: nn.Module,
         settings: HighResSettings,
-        latent_size: tuple[int, int],
+        latent_size: Size,
         steps: int,
         hints: ModelHints | None = None,
     ) -> None:
@@ -46,18 +51,41 @@ class HighResSession:
         settings that the model or the size cannot follow; each is one sentence.
         """
         self.unet = unet
+        self._settings, self._steps, self._hints = settings, steps, hints or ModelHints()
         self._topology = inspect_unet(unet)
         self._blocks = blocks_of(unet)
-        hints = hints or ModelHints()
-        self.schedule = make_schedule(settings, self._topology, latent_size, steps, hints)
-        self.report = make_report(self.schedule, self._topology, latent_size, hints)
+        self._plans: dict[Size, tuple[Schedule, Report]] = {}
+        self.schedule, self.report = self._plan(latent_size)
+        self._index: int | None = None
+        self._newly_active = False
         self._open = False
         self._scalers: dict[Place, Scaler] = {}
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """That of the pass's own size, and those of other sizes that the UNet was given."""
+        return tuple(report for _, report in self._plans.values())
+
+    @property
+    def active_steps(self) -> tuple[int, ...]:
+        """The steps, counted from 0, on which the method has acted at some size."""
+        return tuple(sorted({step for report in self.reports for step in report.active_steps}))
+
+    @property
+    def used(self) -> HighResSettings | None:
+        """The settings with which the method has acted, with the preset's values; None where it has not."""
+        return next((schedule.settings for schedule, report in self._plans.values() if report.active_steps), None)
+
+    @property
+    def acting(self) -> bool:
+        """Whether the UNet is changed now."""
+        return bool(self._scalers)
 
     def __enter__(self) -> HighResSession:
         """Remove what an earlier session may have left behind."""
         remove(self.unet)
         self._open = True
+        self._watch = self.unet.register_forward_pre_hook(self._follow_size, with_kwargs=True)
         return self
 
     def __exit__(
@@ -65,6 +93,7 @@ class HighResSession:
     ) -> None:
         """Put every block back, also where another extension has wrapped a stand-in."""
         self._open = False
+        self._watch.remove()
         self._uninstall()
         remove(self.unet)
 
@@ -75,13 +104,18 @@ class HighResSession:
         """
         if not self._open:
             raise SettingError("at_step needs an open session: call it inside the session's with block.")
-        steps = self.schedule.steps
-        if not 0 <= index < len(steps):
-            raise SettingError(f"step = {index} is not allowed: it must be 0 to {len(steps) - 1}.")
-        if steps[index] and not (self._scalers and installed(self.unet, self._scalers)):
+        if not 0 <= index < self._steps:
+            raise SettingError(f"step = {index} is not allowed: it must be 0 to {self._steps - 1}.")
+        self._index = index
+        self._get_ready(index)
+
+    def _get_ready(self, index: int) -> None:
+        parts = self.schedule.steps[index]
+        if parts and not (self._scalers and installed(self.unet, self._scalers)):
             self._adopt_new_blocks()
         moment = Moment(self._blocks, self._topology, self.report.latent_size, index, self._note)
-        acting = tuple(filter(None, (part.beside_others(moment) for part in steps[index])))
+        acting = tuple(filter(None, (part.beside_others(moment) for part in parts)))
+        self._newly_active = bool(acting) and index not in self.report.active_steps
         if not acting:
             self._uninstall()
             return
@@ -91,8 +125,29 @@ class HighResSession:
                 rescale(scaler, scalings[place])
         else:
             self._scalers = install(self.unet, scalings)
-        if index not in self.report.active_steps:
+        if self._newly_active:
             self.report.active_steps += (index,)
+
+    def _follow_size(self, _unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before each call of the UNet: where it gets another size than it is ready for, get it ready for that one."""
+        x = args[0] if args else kwargs.get("x")
+        if self._index is None or not isinstance(x, Tensor) or x.ndim != 4:
+            return
+        if size_of(x) != self.report.latent_size:
+            if self._newly_active:  # it was made ready, but not called
+                self.report.active_steps = self.report.active_steps[:-1]
+            self.schedule, self.report = self._plan(size_of(x))
+            self._get_ready(self._index)
+        self._newly_active = False
+
+    def _plan(self, size: Size) -> tuple[Schedule, Report]:
+        if size not in self._plans:
+            schedule = make_schedule(self._settings, self._topology, size, self._steps, self._hints)
+            report = make_report(schedule, self._topology, size, self._hints)
+            if self._plans:
+                report.notes.append("another extension runs the UNet at this size")
+            self._plans[size] = schedule, report
+        return self._plans[size]
 
     def _adopt_new_blocks(self) -> None:
         """Work on the blocks that are there now; one that another extension has only wrapped is the same."""

@@ -16,7 +16,7 @@ def log(caplog):
     """The lines of the extension's log."""
     logger = logging.getLogger("fewstep")
     logger.addHandler(caplog.handler)
-    yield lambda: [record.getMessage() for record in caplog.records if record.name == "fewstep"]
+    yield lambda: [record.message for record in caplog.records if record.name == "fewstep"]
     logger.removeHandler(caplog.handler)
 
 

@@ -471,3 +471,121 @@ class TestGuidanceOfEachPass:
     def test_lambda_with_another_guidance_is_refused(self, unit, guidance):
         message = refused(unit, {"guidance": guidance, "cfgpp_lambda": 0.6}, sampler_name="Euler CFG++")
         assert f"cfgpp_lambda = 0.6 is not allowed with guidance = '{guidance}'" in message
+
+
+class TestTiles:
+    """Tiled Diffusion and its like put a sampler's denoiser to work on tiles: these decide, not the whole image."""
+
+    @pytest.fixture
+    def tiled(self, sd1, monkeypatch):
+        """Four tiles of half the sides, one after the other, in every sampler that is created."""
+        samplers = sys.modules["modules.sd_samplers"]
+        create = samplers.create_sampler
+
+        def creating(name, model):
+            sampler = create(name, model)
+            denoiser = sampler.model_wrap_cfg.inner_model
+            whole = denoiser.forward
+
+            def forward(x, sigma, cond):
+                rows = [[whole(tile, sigma, cond=cond) for tile in row.chunk(2, -1)] for row in x.chunk(2, -2)]
+                return torch.cat([torch.cat(row, -1) for row in rows], -2)
+
+            denoiser.forward = forward
+            return sampler
+
+        monkeypatch.setattr(samplers, "create_sampler", creating)
+        return sd1
+
+    def images(self, host, settings, **fields):
+        result = host.api.txt2img(hidiffusion(settings, **LARGE | {"width": 128, "height": 128} | fields))
+        assert result.status == 200, result.message
+        assert not host.errors
+        return result
+
+    @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
+    def test_of_the_trained_size(self, tiled, method, log):
+        plain = self.images(tiled, {"enabled": False})
+        result = self.images(tiled, {"enabled": True, "method": method, "trained_size": 64})
+        assert same(result, plain)
+        assert method_in(result.infotexts[0]) is None
+        assert "HiDiffusion acted" not in result.infotexts[0]
+        first, second = log()
+        assert "at 128x128, 4 steps" in first
+        assert "at 64x64, 4 steps (first pass): nothing is done: 64x64 is not above" in second
+        assert second.endswith("another extension runs the UNet at this size.")
+
+    @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
+    def test_above_it(self, tiled, method, log):
+        plain = self.images(tiled, {"enabled": False}, width=256, height=256)
+        settings = {"enabled": True, "method": method, "trained_size": 64}
+        result = self.images(tiled, settings, width=256, height=256)
+        assert not same(result, plain)
+        assert method_in(result.infotexts[0]) == method
+        assert ["at 256x256" in line for line in log()] == [True, False]
+        assert "at 128x128, 4 steps (first pass): " in log()[1]
+
+
+def pinned(module, *args):
+    """A neighbour that holds a map of the size of its first call, as ControlNet-LLLite does."""
+    held = []
+
+    def forward(x, *more, **kwargs):
+        held.append(torch.zeros_like(x)) if not held else None
+        return own(x + held[0], *more, **kwargs)
+
+    own = module.forward
+    return forward
+
+
+class TestForeignErrors:
+    """A wrong size raised inside a neighbour ends in one sentence that names it and both ways out."""
+
+    @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
+    def test_one_that_holds_a_size(self, sd1, method):
+        queries = [module.to_q for module in sd1.unet.modules() if hasattr(module, "to_q")]
+        settings = {"enabled": True, "preset": "Paper", "method": method}
+        plain = sd1.api.txt2img(hidiffusion({"enabled": False}))
+        for query in queries:
+            query.forward = pinned(query)
+        alone = sd1.api.txt2img(hidiffusion({"enabled": False}))
+        assert same(alone, plain)
+        answer = sd1.api.txt2img(hidiffusion(settings))
+        assert answer.status == 422
+        assert answer.message.startswith(
+            f"HiDiffusion: {__name__} of another extension cannot work on the feature maps"
+        )
+        assert answer.message.endswith(f"Switch that extension off for this image, or {method}.")
+        assert "The size of tensor a" in answer.message
+        for query in queries:
+            del query.forward
+        assert same(sd1.api.txt2img(hidiffusion({"enabled": False})), plain)
+
+    def test_errors_of_its_own_are_its_own(self, sd1):
+        """Where the method does nothing, or has done its part, the error stays as it is."""
+        queries = [module.to_q for module in sd1.unet.modules() if hasattr(module, "to_q")]
+
+        def failing(*_):
+            raise RuntimeError("no such size")
+
+        for settings, status in (({"enabled": False}, 500), ({"enabled": True}, 500), (PAPER, 422)):
+            for query in queries:
+                query.forward = failing
+            assert sd1.api.txt2img(hidiffusion(settings)).status == status
+            for query in queries:
+                del query.forward
+            sd1.errors.clear()
+
+    @pytest.mark.parametrize(
+        "error", [torch.cuda.OutOfMemoryError("no size is left"), KeyError("size"), OSError("size")]
+    )
+    def test_what_is_no_wrong_size(self, sd1, error):
+        query = next(module.to_q for module in sd1.unet.modules() if hasattr(module, "to_q"))
+
+        def failing(*_):
+            raise error
+
+        query.forward = failing
+        assert sd1.api.txt2img(hidiffusion(PAPER)).status == 500
+        del query.forward
+        sd1.errors.clear()

@@ -49,6 +49,11 @@ class AroundPass:
         try:
             self.start()
             return self._launch_without_us(steps, func)
+        except Exception as error:
+            explained = self.explained(error)
+            if explained is None:
+                raise
+            raise explained from error
         finally:
             self.close()
             state.drop(self._p, type(self))
@@ -65,6 +70,10 @@ class AroundPass:
     def start(self) -> None:
         """Before the first step."""
         raise NotImplementedError
+
+    def explained(self, _error: Exception) -> Exception | None:
+        """What reaches the user in the place of an error of the pass; None where that is the error itself."""
+        return None
 
     def close(self) -> None:
         """After the last step, also of a run that was stopped or has failed."""

@@ -16,6 +16,7 @@ from lib_fewstep.webui.common.launch import AroundPass, running
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.common.request import Request
+from lib_fewstep.webui.highres import foreign_error
 from lib_fewstep.webui.highres.infotext import infotext
 
 
@@ -42,6 +43,7 @@ class SamplingPass(AroundPass):
         self._request, self._latent_size = request, latent_size
         self._session: HighResSession | None = None
         self._first_timestep: float | None = None
+        self._logged: set[str] = set()
 
     def at_step(self, denoiser: Denoiser, sigma: Any) -> None:
         """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`.
@@ -82,7 +84,14 @@ class SamplingPass(AroundPass):
             raise UnsupportedModel("No model with a UNet is loaded.")
         self._session = HighResSession(unet, self._settings, self._latent_size, self._steps, hints)
         self._session.__enter__()
-        log.info("%s", self._session.report)
+        self._log(self._session)
+
+    def explained(self, error: Exception) -> Exception | None:
+        """A Refusal that names the extension, where it failed in the middle of a UNet that the method has changed."""
+        if self._session is None or not self._session.acting:
+            return None
+        sentence = foreign_error.sentence_on(error, self._settings.method)
+        return None if sentence is None else Refusal(f"HiDiffusion: {sentence}")
 
     def _follow_model(self) -> None:
         """A refiner of another layout has taken over in the middle of the pass: leave the old, judge the new."""
@@ -96,18 +105,23 @@ class SamplingPass(AroundPass):
         """Close the session, and say in the infotext what it has done."""
         session, self._session = self._session, None
         if session is not None:
-            announced = str(session.report)
             session.__exit__(None, None, None)
-            if session.report.active_steps:
-                self._request.used = session.schedule.settings
+            if session.used is not None:
+                self._request.used = session.used
                 self._request.acted |= {host.job.pass_of(self._p)}
                 before = state.find(self._p, Effect)
-                passes = (*(before.active_steps if before else ()), session.report.active_steps)
+                passes = (*(before.active_steps if before else ()), session.active_steps)
                 state.put(self._p, Effect(self._settings.method, passes))
-            if str(session.report) != announced:
-                log.info("%s", session.report)
+            self._log(session)
         if self._request.settings is not None:
             self._write_infotext()
+
+    def _log(self, session: HighResSession) -> None:
+        """What a session is to do at each size, once, and again where notes have come since."""
+        for line in map(str, session.reports):
+            if line not in self._logged:
+                self._logged.add(line)
+                log.info("%s", line)
 
     def _write_infotext(self) -> None:
         """The settings once a pass has used them; nothing as long as none has."""

@@ -1,0 +1,49 @@
+"""Errors of other extensions, which may not work on feature maps of another size."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+_HOST = ("modules", "ldm", "sgm", "k_diffusion", "lib_fewstep")
+_FOLDERS = ("extensions", "extensions-builtin")
+
+
+def sentence_on(error: Exception, method: str) -> str | None:
+    """What to tell of an error that came while `method` was at work; None if it is not another extension's.
+
+    Whose it is, the innermost code tells that is no library's: torch raises what its caller is to blame for.
+    """
+    if not isinstance(error, (RuntimeError, ValueError, IndexError, AssertionError)) or _out_of_memory(error):
+        return None
+    extension = _extension(error)
+    if extension is None:
+        return None
+    return (
+        f"{extension} of another extension cannot work on the feature maps that {method} changes "
+        f"({type(error).__name__}: {str(error)[:200]}). Switch that extension off for this image, or {method}."
+    )
+
+
+def _extension(error: Exception) -> str | None:
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        module, path = str(frame.f_globals.get("__name__", "")), Path(frame.f_code.co_filename)
+        if module.split(".", maxsplit=1)[0] in _HOST:
+            return None
+        if not str(path).startswith(_LIBRARIES):
+            return _name(module, path)
+    return None
+
+
+def _name(module: str, path: Path) -> str:
+    """The file within its extension's folder where there is one, else the module."""
+    for folder in path.parents:
+        if folder.parent.name in _FOLDERS:
+            return str(path.relative_to(folder.parent))
+    return module
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return "OutOfMemory" in type(error).__name__ or "out of memory" in str(error)
