@@ -114,9 +114,11 @@ class WebUI:
         return self.page.locator("#tabs > .tab-nav > button.selected").inner_text().strip()
 
     def fold(self, name: str) -> None:
-        """Click on the head of an accordion."""
+        """Click on the head of an accordion, which opens or closes."""
+        before = self.is_open(name)
         self.page.locator(f'[id="{name}"]{HEAD}').click(position={"x": 60, "y": 8})
         self.settle()
+        assert self.is_open(name) != before, f"the click on {name} has missed it"
 
     def is_open(self, name: str) -> bool:
         """Whether an accordion is open."""
@@ -168,8 +170,11 @@ class WebUI:
 
     def tick(self, name: str, value: bool) -> None:
         """Set a checkbox."""
-        self.part(name).locator("input[type=checkbox]").set_checked(value)
+        box = self.part(name).locator("input[type=checkbox]")
+        if box.is_checked() != value:
+            box.click()
         self.settle()
+        expect(box).to_be_checked(checked=value)
 
     def ticked(self, name: str) -> bool:
         """Whether a checkbox is set."""

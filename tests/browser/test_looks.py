@@ -19,9 +19,8 @@ def open_all(ui, tab):
     ui.tab(tab)
     size(ui, tab, 2048, 1536)
     folds = [hires(tab), sampling(tab), hires(tab, "when"), sampling(tab, "prior")]
-    with ui.hastily():
-        for name in folds + ([sampling(tab, "inversion")] if tab == "img2img" else []):
-            ui.fold(name)
+    for name in folds + ([sampling(tab, "inversion")] if tab == "img2img" else []):
+        ui.fold(name)
     ui.choose(hires(tab, "preset"), "Manual")
 
 
