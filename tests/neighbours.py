@@ -179,6 +179,34 @@ def regions_by_size(unet: nn.Module, _size: Size) -> Iterator[None]:
         yield
 
 
+# an image as a part of the prompt: cross-attention attends to its tokens as well, and asks for no positions
+
+
+def _image_tokens(attention: Any, rows: int) -> Tensor:
+    return torch.linspace(-1, 1, 4 * attention.to_k.in_features).reshape(1, 4, -1).repeat(rows, 1, 1)
+
+
+def image_prompt(unet: nn.Module, _size: Size) -> AbstractContextManager[None]:
+    def made(attention: Any) -> Callable[..., Tensor]:
+        original = attention.forward
+
+        def forward(x: Tensor, context: Any = None, mask: Any = None) -> Tensor:
+            rows, _tokens, _channels = x.shape
+            return original(x, context) + 0.5 * original(x, _image_tokens(attention, rows))
+
+        return forward
+
+    return own_attribute([transformer.attn2 for transformer in transformers(unet)], "forward", made)
+
+
+def image_prompt_by_class(unet: nn.Module, _size: Size) -> AbstractContextManager[None]:
+    def forward(self: Any, x: Tensor, context: Any = None, mask: Any = None) -> Tensor:
+        image = CrossAttention.forward(self, x, _image_tokens(self, x.shape[0]))
+        return CrossAttention.forward(self, x, context) + 0.5 * image
+
+    return subclassed([transformer.attn2 for transformer in transformers(unet)], forward)
+
+
 # ControlNet runs the blocks itself and adds to the skips; FreeU changes what is joined, in the library's `cat`
 
 Join = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -494,6 +522,7 @@ NEIGHBOURS = {
         regions_by_size,
         yields={"Deep Shrink": (WITHOUT_SMOOTHING, f"smooth scaling is off, because {__name__} (which")},
     ),
+    "image prompt": Neighbour(image_prompt, image_prompt_by_class, size=ODD),
     "ControlNet": Neighbour(controlnet, controlnet_by_cat, size=ODD),
     "FreeU": Neighbour(freeu, freeu_by_hand),
     "a block's own forward": Neighbour(louder, louder_by_hook, size=ODD),

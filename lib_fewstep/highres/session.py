@@ -13,6 +13,7 @@ from lib_fewstep.highres.report import Report, make_report
 from lib_fewstep.highres.resize import Size, size_of
 from lib_fewstep.highres.schedule import Schedule, make_schedule
 from lib_fewstep.highres.settings import HighResSettings
+from lib_fewstep.highres.token_counts import recorded_attention
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import (
     Place,
@@ -113,12 +114,14 @@ class HighResSession:
         parts = self.schedule.steps[index]
         if parts and not (self._scalers and installed(self.unet, self._scalers)):
             self._adopt_new_blocks()
-        moment = Moment(self._blocks, self._topology, self.report.latent_size, index, self._note)
+        moment = Moment(self._blocks, self._topology, self.report.latent_size, index, self._note, self._take_back)
         acting = tuple(filter(None, (part.beside_others(moment) for part in parts)))
         self._newly_active = bool(acting) and index not in self.report.active_steps
         if not acting:
             self._uninstall()
             return
+        if any(part.shrinks for part in acting):
+            self._note_recorder()
         scalings = skips.scalings(acting, moment)
         if self._scalers:
             for place, scaler in self._scalers.items():
@@ -135,7 +138,7 @@ class HighResSession:
             return
         if size_of(x) != self.report.latent_size:
             if self._newly_active:  # it was made ready, but not called
-                self.report.active_steps = self.report.active_steps[:-1]
+                self._take_back()
             self.schedule, self.report = self._plan(size_of(x))
             self._get_ready(self._index)
         self._newly_active = False
@@ -162,6 +165,20 @@ class HighResSession:
     def _uninstall(self) -> None:
         uninstall(self.unet, self._scalers)
         self._scalers = {}
+
+    def _note_recorder(self) -> None:
+        """Say who may look for a map of another size."""
+        middle: Any = self.unet.middle_block
+        recorder = recorded_attention(middle, self._blocks.values())
+        if recorder is not None:
+            self._note(
+                f"{recorder} replaces the self-attention of middle_block, whose maps are smaller on the steps on which "
+                "the method shrinks them: where it counts on their usual size, it does nothing on these steps"
+            )
+
+    def _take_back(self) -> None:
+        """Nothing has acted on the step after all."""
+        self.report.active_steps = tuple(step for step in self.report.active_steps if step != self._index)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.report.notes:

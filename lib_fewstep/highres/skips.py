@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ def scalings(parts: Parts, moment: Moment) -> dict[Place, Scaling]:
     size of the skip that it will meet.
     """
     skips = _Skips(moment)
-    found: dict[Place, Scaling] = {Place("input", 0): Scaling(before=(skips.record(UNET_INPUT),))}
+    moment = replace(moment, idle=skips.stop)
+    found: dict[Place, Scaling] = {Place("input", 0): Scaling(before=(skips.begin,))}
     for changes in (*(part.scalings(moment) for part in parts), skips.recorders(), skips.resizers(parts[0].skip_mode)):
         for place, scaling in changes.items():
             found[place] = found.get(place, Scaling()) + scaling
@@ -37,6 +39,17 @@ class _Skips:
     def __init__(self, moment: Moment) -> None:
         self._moment, self._topology = moment, moment.topology
         self._sizes: dict[int, Size] = {}
+        self._stopped = False
+
+    def begin(self, h: Tensor) -> Tensor:
+        """A call of the UNet begins, with its own input."""
+        self._stopped = False
+        return self.record(UNET_INPUT)(h)
+
+    def stop(self) -> None:
+        """Nothing acts in this call after all: the rest of it runs as without a method."""
+        self._stopped = True
+        self._moment.idle()
 
     def recorders(self) -> dict[Place, Scaling]:
         return {Place("input", i): Scaling(after=(self.record(i),)) for i in range(self._topology.blocks)}
@@ -58,7 +71,12 @@ class _Skips:
         def unused() -> None:
             note(f"another extension runs something other than the upsampler of {Place('output', index)}")
 
+        def size() -> Size | None:
+            return None if self._stopped else self._sizes.get(skip)
+
         def fit(h: Tensor) -> Tensor:
+            if self._stopped:
+                return h
             if skip not in self._sizes:
                 note(f"another extension has replaced {Place('input', max(skip, 0))} in the middle of a step")
                 return h
@@ -68,7 +86,7 @@ class _Skips:
             if index in self._topology.upsamplers:
                 unused()
             return Scaling(after=(fit,))
-        return Scaling(around=(_upsampling(upsampler, lambda: self._sizes.get(skip), unused),), after=(fit,))
+        return Scaling(around=(_upsampling(upsampler, size, unused),), after=(fit,))
 
 
 def _upsampling(

@@ -3,36 +3,150 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from lib_fewstep.unet import Place
 from lib_fewstep.unet.compiled import uncompiled
 from lib_fewstep.unet.topology import transformer_of
 
+_TEXT_TOKENS = 77
+_TOLERANCE = 0.02
+"""Of the largest value; half precisions differ by less than that between numbers of tokens."""
 
-def counting_tokens(blocks: Iterable[nn.Module]) -> str | None:
-    """The name of the first one at work on the attention of a UNet's blocks, or None.
 
-    tomesd gives transformer blocks another class; regional prompting gives cross-attention another `forward`. Both
-    know the size of the image, and take every feature map for a half, a quarter, ... of it.
+def merging_tokens(blocks: Iterable[nn.Module]) -> str | None:
+    """The name of whoever merges tokens in a UNet's blocks, which divides the sides of the image, or None."""
+    classes = {type(module).__name__ for block in blocks for module in _inside(block)}
+    return "token merging (tomesd)" if "ToMeBlock" in classes else None
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A cross-attention whose `forward` another extension has replaced, and where it is."""
+
+    place: Place
+    attention: nn.Module
+
+    @property
+    def name(self) -> str:
+        """Whose function it is."""
+        return f"{_function(self.attention).__module__} (which replaces the forward of cross-attention)"
+
+    def counts_tokens(self, numbers: Iterable[int], like: Tensor) -> bool:
+        """Whether it treats tokens by their position or their number; `numbers` are those that it would meet.
+
+        It is called with equal tokens in each of these numbers. Plain cross-attention, also one with more to attend to,
+        makes the same of each of them. It runs for as many rows as the feature map `like`, in the middle of the UNet's
+        call, because what such a function needs may be set only there. What it has set itself is set back.
+        """
+        try:
+            with _as_before(self.attention):
+                outputs = [self._output(number, like) for number in numbers]
+        except Exception:  # noqa: BLE001 (whatever it raises, it is not made for this number)
+            return True
+        first = outputs[0][:, :1]
+        allowed = _TOLERANCE * float(first.abs().max())
+        return not all(float((output - first).abs().max()) <= allowed for output in outputs)
+
+    def _output(self, number: int, like: Tensor) -> Tensor:
+        """What it makes of so many equal tokens and a made-up text: (rows, tokens, channels) in float32."""
+        draw = torch.Generator().manual_seed(0)
+        attention: Any = self.attention
+        token = torch.randn(1, 1, attention.to_q.in_features, generator=draw).to(like)
+        text = torch.randn(1, _TEXT_TOKENS, attention.to_k.in_features, generator=draw).to(like)
+        rows = like.shape[0]
+        output: Tensor = attention.forward(token.repeat(rows, number, 1), context=text.repeat(rows, 1, 1))
+        if output.shape[:2] != (rows, number):
+            raise ValueError(f"{tuple(output.shape)} for {number} tokens in {rows} rows")
+        return output.float()
+
+
+def replaced_attention(blocks: Mapping[Place, nn.Module]) -> tuple[Replaced, ...]:
+    """The last cross-attention that each function replaces in a UNet's blocks."""
+    found: dict[Any, Replaced] = {}
+    for place, block in blocks.items():
+        for transformer in _inside(block):
+            attention = transformer._modules.get("attn2")
+            if attention is not None and (function := _own_forward(uncompiled(attention))) is not None:
+                found[_code(function)] = Replaced(place, uncompiled(attention))
+    return tuple(found.values())
+
+
+def recorded_attention(middle: nn.Module, blocks: Iterable[nn.Module]) -> str | None:
+    """The name of whoever replaces self-attention in the middle block alone, as one does that reads its map, or None.
+
+    Those who replace it in the other blocks, too (HyperTile), work on whatever map each of them gets.
     """
-    transformers = (transformer_of(block) for block in blocks)
-    modules = (module for transformer in transformers if transformer is not None for module in transformer.modules())
-    return next((name for name in map(_counting, modules) if name is not None), None)
+    elsewhere = {_code(function) for block in blocks for function in _own_forwards("attn1", block.modules())}
+    alone = [function for function in _own_forwards("attn1", middle.modules()) if _code(function) not in elsewhere]
+    return str(alone[0].__module__) if alone else None
 
 
-def _counting(transformer: nn.Module) -> str | None:
-    if type(transformer).__name__ == "ToMeBlock":
-        return "token merging (tomesd)"
-    attention = transformer._modules.get("attn2")
-    if attention is None:
+def _inside(block: nn.Module) -> Iterator[nn.Module]:
+    transformer = transformer_of(block)
+    return transformer.modules() if transformer is not None else iter(())
+
+
+def _own_forward(attention: nn.Module) -> Any:
+    """The function that an instance has as its `forward`, where it is not its class's."""
+    if "forward" not in vars(attention):
         return None
-    attention = uncompiled(attention)
-    forward: Any = vars(attention).get("forward")
-    while isinstance(forward, functools.partial):
-        forward = forward.func
-    if forward is None or getattr(forward, "__func__", None) is type(attention).forward:
-        return None
-    return f"{forward.__module__} (which replaces the forward of cross-attention)"
+    function = _function(attention)
+    return None if function is type(attention).forward else function
+
+
+def _code(function: Any) -> object:
+    """The same for all functions that one line makes, each around another attention."""
+    return getattr(function, "__code__", type(function))
+
+
+def _own_forwards(name: str, modules: Iterable[nn.Module]) -> Iterator[Any]:
+    """Each function that replaces the `forward` of an attention of this name."""
+    for module in modules:
+        attention = module._modules.get(name)
+        function = None if attention is None else _own_forward(uncompiled(attention))
+        if function is not None:
+            yield function
+
+
+def _function(attention: nn.Module) -> Any:
+    """The function behind an instance's `forward`, whatever is bound to it."""
+    return _layers(attention)[-1]
+
+
+def _layers(attention: nn.Module) -> list[Any]:
+    """An instance's `forward`, and what it calls where it is a partial or a method."""
+    layers: list[Any] = [vars(attention)["forward"]]
+    while isinstance(layers[-1], functools.partial):
+        layers.append(layers[-1].func)
+    function = getattr(layers[-1], "__func__", None)
+    return layers if function is None else [*layers, function]
+
+
+@contextmanager
+def _as_before(attention: nn.Module) -> Iterator[None]:
+    """What a call of its `forward` may set is set back: names of its module, attributes of what it holds."""
+    spaces = list(_spaces(attention))
+    before = [dict(space) for space in spaces]
+    try:
+        yield
+    finally:
+        for space, values in zip(spaces, before, strict=True):
+            for name in space.keys() - values.keys():
+                del space[name]
+            space.update(values)
+
+
+def _spaces(attention: nn.Module) -> Iterator[dict[str, Any]]:
+    for layer in _layers(attention):
+        cells = [cell.cell_contents for cell in getattr(layer, "__closure__", None) or ()]
+        for held in (layer, getattr(layer, "__self__", None), *cells):
+            if isinstance(getattr(held, "__dict__", None), dict):
+                yield vars(held)
+        yield getattr(layer, "__globals__", {})

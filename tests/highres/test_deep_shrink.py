@@ -103,7 +103,7 @@ def test_an_early_out_of_the_first_block_still_ends_at_the_latents_size():
 @pytest.mark.parametrize("size", [(17, 13), (5, 9), (1, 1)])
 def test_odd_sizes_come_back_exactly(size, downsamples):
     shrink = Shrink(3, fade=0.0, downscale=0.5, upscale=2.0, scaler="bicubic", early_out=False)
-    shrinker = Shrinker(shrink, downsamples=downsamples)
+    shrinker = Shrinker(lambda _: shrink, downsamples=downsamples)
     h = torch.randn(1, 2, *size)
     small = shrinker.down(h)
     assert small.shape[-2:] == tuple(max(1, side // 2) for side in size)

@@ -13,8 +13,8 @@ from torch import nn
 
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.highres.skips import upsampling_to
-from lib_fewstep.highres.token_counts import counting_tokens
-from lib_fewstep.unet import remove
+from lib_fewstep.highres.token_counts import replaced_attention
+from lib_fewstep.unet import Place, blocks_of, remove
 from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
 from tests.neighbours import NEIGHBOURS, WITHOUT_SMOOTHING, own_attribute, regions, token_merging, transformers
 
@@ -257,16 +257,124 @@ def test_those_who_count_tokens_are_found_in_boxes_and_behind_partials():
         block.attn2.forward = functools.partial(regional, block.attn2.forward)
     for stack in [module for module in unet.modules() if hasattr(module, "transformer_blocks")]:
         stack.transformer_blocks[0] = Box(stack.transformer_blocks[0])
+    alone = evaluated(unet, size)
     with HighResSession(unet, HighResSettings(**METHODS["Deep Shrink"]), size, STEPS) as session:
         session.at_step(1)
+        assert torch.equal(evaluated(unet, size), alone)
     assert session.report.active_steps == ()
     assert session.report.notes[0].startswith(
         "shrinking is off, because tests.highres.test_neighbours (which replaces the forward of cross-attention)"
     )
 
 
-def regional(original, *args, **kwargs):
-    return original(*args, **kwargs)
+def regional(original, x, context, *args, **kwargs):
+    """The second half of the tokens sees the text from behind."""
+    half = (torch.arange(x.shape[1]) < x.shape[1] // 2)[:, None]
+    return torch.where(half, original(x, context), original(x, context.flip(1) * 2))
+
+
+def flips_in_between(state, attention, x, context):
+    """Another text every other call, as one does that tells the prompt from the negative one by counting calls."""
+    global calls_in_all  # noqa: PLW0603 (as others do)
+    state.count += 1
+    state.sizes = (*getattr(state, "sizes", ()), x.shape[1])
+    calls_in_all += 1
+    return type(attention).forward(attention, x, context if state.count % 2 else context.flip(1))
+
+
+calls_in_all = 0
+
+
+def recording(attention):
+    """As self-attention guidance does, which makes an image of the map."""
+
+    def forward(x, context=None, mask=None):
+        MAPS.append(x.shape[1])
+        return type(attention).forward(attention, x, context)
+
+    return forward
+
+
+MAPS = []
+
+
+@pytest.mark.parametrize(
+    ("settings", "noted"),
+    [
+        (METHODS["HiDiffusion"], True),
+        ({"preset": "Paper", "method": "Deep Shrink", "smooth_scaling": False, "s2": 0.5}, True),
+        ({"preset": "Paper", "raunet": False}, False),
+    ],
+)
+@pytest.mark.parametrize("family", MAKES)
+def test_one_that_reads_the_map_of_the_middle_block_is_named(family, settings, noted):
+    unet, size = MAKES[family](), (16, 24)
+    attention = next(module.attn1 for module in unet.middle_block.modules() if hasattr(module, "attn1"))
+    with own_attribute([attention], "forward", recording):
+        MAPS.clear()
+        evaluated(unet, size)
+        with HighResSession(unet, HighResSettings(**settings), size, STEPS) as session:
+            session.at_step(1)
+            evaluated(unet, size)
+            session.at_step(9)
+            evaluated(unet, size)
+    usual, shrunk, late = MAPS
+    assert (shrunk < usual, late) == (noted, usual)
+    assert ["test_neighbours replaces the self-attention of middle_block" in note for note in session.report.notes] == [
+        True
+    ] * noted
+
+
+class Counter:
+    count = 0
+
+    def forward(self, attention, x, context=None):
+        return flips_in_between(self, attention, x, context)
+
+
+def closing_over(state, attention):
+    return lambda x, context=None: flips_in_between(state, attention, x, context)
+
+
+def bound_to(state, attention):
+    return functools.partial(state.forward, attention)
+
+
+@pytest.mark.parametrize("made", [closing_over, bound_to])
+def test_asking_leaves_what_others_count_as_it_was(made):
+    unet, size, state = sd1_unet(), (17, 13), Counter()
+    for block in transformers(unet):
+        block.attn2.forward = made(state, block.attn2)
+    state.count, before = 5, calls_in_all
+    blocks = {Place("input", 1): unet.input_blocks[1]}
+    (found,) = replaced_attention(blocks)
+    found.counts_tokens((4, 9), latents(size, batch=2))
+    assert vars(state) == {"count": 5}
+    assert calls_in_all == before
+
+
+@pytest.mark.parametrize(
+    ("forward", "counts"),
+    [
+        (lambda own, x, context: own(x, context), False),
+        (lambda own, x, context: own(x, context) * 1.5 + 0.1, False),
+        (lambda own, x, context: own(x[:, torch.arange(x.shape[1]).flip(0)], context).flip(1), False),
+        (lambda own, x, context: own(x, context) * torch.linspace(0, 1, x.shape[1])[:, None], True),
+        (lambda own, x, context: own(x, context) + torch.zeros(1, 9, 1), True),
+        (lambda own, x, context: own(x, context) * x.shape[1], True),
+        (lambda own, x, context: own(x, context)[:, :4], True),
+        (lambda own, x, context: own(x, context).reshape(len(x), 3, -1, x.shape[-1]).flatten(1, 2), True),
+        (lambda own, x, context: own(x, context) * torch.nan, True),
+        (lambda own, x, context: own(x, context).missing, True),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_what_counts_tokens(forward, counts, rows):
+    unet = sd1_unet()
+    attention = unet.input_blocks[1][1].transformer_blocks[0].attn2
+    attention.forward = functools.partial(forward, attention.forward)
+    (found,) = replaced_attention({Place("input", 1): unet.input_blocks[1]})
+    assert found.counts_tokens((9, 4), latents((4, 4), batch=rows)) is counts
 
 
 def handed_on(module):
@@ -278,14 +386,14 @@ def test_a_partial_of_cross_attentions_own_forward_is_nobodys():
     unet = sd1_unet()
     for block in transformers(unet):
         handed_on(block.attn2)
-    assert counting_tokens([*unet.input_blocks, *unet.output_blocks]) is None
+    assert replaced_attention(blocks_of(unet)) == ()
 
 
 def test_no_cross_attention_counts_nothing():
     unet = sd1_unet()
     for block in transformers(unet):
         block.attn2 = None
-    assert counting_tokens([*unet.input_blocks, *unet.output_blocks]) is None
+    assert replaced_attention(blocks_of(unet)) == ()
 
 
 def test_a_transformer_block_without_self_attention_is_left_alone():

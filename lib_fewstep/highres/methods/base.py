@@ -64,7 +64,8 @@ class Target:
 class Moment:
     """The UNet on the step `index`: its own blocks, whatever stands in their places now.
 
-    `note` is given a sentence where something has to be left alone.
+    `note` is given a sentence where something has to be left alone; `idle` is called where a part finds out in the
+    middle of the step that nothing is left of it.
     """
 
     blocks: Mapping[Place, nn.Module]
@@ -72,6 +73,7 @@ class Moment:
     latent_size: Size
     index: int
     note: Callable[[str], None]
+    idle: Callable[[], None]
 
 
 class Part(ABC):
@@ -81,6 +83,8 @@ class Part(ABC):
     """What the log calls it."""
     title: ClassVar[str]
     """What the page calls it; parts with the same title are one there."""
+    shrinks: ClassVar[bool] = True
+    """Whether the deeper blocks get smaller feature maps."""
 
     @abstractmethod
     def places(self, topology: Topology) -> tuple[Place, ...]:

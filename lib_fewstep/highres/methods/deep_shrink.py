@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lib_fewstep.highres.methods.base import Aliases, Method, Moment, Part, Parts, Target, preset_option
 from lib_fewstep.highres.resize import Size, resize, size_of
-from lib_fewstep.highres.token_counts import counting_tokens
+from lib_fewstep.highres.token_counts import merging_tokens, replaced_attention
 from lib_fewstep.options import SettingError, shown
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Place, Scaling, Topology
@@ -144,14 +145,36 @@ class Shrink(Part):
     def scalings(self, moment: Moment) -> dict[Place, Scaling]:
         """Down before the one, up before the other."""
         inward, outward = self.places(moment.topology)
-        shrinker = Shrinker(self, downsamples=inward.index in moment.topology.downsamplers)
+        downsamples = inward.index in moment.topology.downsamplers
+        shrinker = Shrinker(lambda h: self._beside_replaced(h, moment), downsamples=downsamples)
         return {inward: Scaling(before=(shrinker.down,)), outward: Scaling(before=(shrinker.up,))}
 
     def beside_others(self, moment: Moment) -> Shrink | None:
-        """Where another extension tells a feature map's size from the number of its tokens, it may only be halved."""
+        """Where another extension merges tokens, a feature map may only be halved."""
         size = moment.topology.size_at(self.places(moment.topology)[0], moment.latent_size)
-        neighbour = None if self.halves(size) else counting_tokens(moment.blocks.values())
-        if neighbour is None:
+        neighbour = merging_tokens(moment.blocks.values())
+        return self if neighbour is None else self._halving(size, neighbour, moment)
+
+    def _beside_replaced(self, h: Tensor, moment: Moment) -> Shrink | None:
+        """The same where another extension counts tokens in cross-attention, which `h`, the block's input, tells."""
+        for found in () if self.halves(size_of(h)) else replaced_attention(moment.blocks):
+            if found.counts_tokens(self._token_numbers(found.place, size_of(h), moment), like=h):
+                left = self._halving(size_of(h), found.name, moment)
+                if left is None:
+                    moment.idle()
+                return left
+        return self
+
+    def _token_numbers(self, place: Place, size: Size, moment: Moment) -> tuple[int, int]:
+        """How many tokens a block has without the shrinking, and with it."""
+        height, width = moment.topology.size_at(place, moment.latent_size)
+        deeper = moment.topology.level(place) - moment.topology.level(self.places(moment.topology)[0])
+        shrunk = (-(-side // 2 ** max(deeper, 0)) for side in _scaled(size, self.down))
+        return height * width, math.prod(shrunk)
+
+    def _halving(self, size: Size, neighbour: str, moment: Moment) -> Shrink | None:
+        """What is left beside one who divides sides by two, and a note; None where nothing is."""
+        if self.halves(size):
             return self
         why = f"because {neighbour} computes a feature map's size from its number of tokens"
         constant = replace(self, fade=0.0)
@@ -165,20 +188,26 @@ class Shrink(Part):
 class Shrinker:
     """The input of one input block, made smaller, and the input of one output block, made larger again."""
 
-    def __init__(self, shrink: Shrink, *, downsamples: bool) -> None:
-        """`downsamples` says whether the shrunken block halves what it gets."""
-        self._shrink = shrink
+    def __init__(self, choose: Callable[[Tensor], Shrink | None], *, downsamples: bool) -> None:
+        """`choose` says how to shrink a feature map, if at all; `downsamples` whether the block halves its input."""
+        self._choose = choose
         self._downsamples = downsamples
+        self._shrink: Shrink | None = None
         self._restored: Size | None = None
 
     def down(self, h: Tensor) -> Tensor:
         """The feature map times `down`; keeps the size that the block's output would have had without it."""
+        self._shrink = self._choose(h)
+        if self._shrink is None:
+            return h
         height, width = size_of(h)
         self._restored = ((height + 1) // 2, (width + 1) // 2) if self._downsamples else (height, width)
         return resize(h, _scaled((height, width), self._shrink.down), self._shrink.scaler)
 
     def up(self, h: Tensor) -> Tensor:
         """Back to exactly that size where the factors undo each other in the partner block, else times `up`."""
+        if self._shrink is None:
+            return h
         exact = self._shrink.restores and not self._shrink.early_out
         size = self._restored if exact and self._restored else _scaled(size_of(h), self._shrink.up)
         return resize(h, size, self._shrink.scaler)

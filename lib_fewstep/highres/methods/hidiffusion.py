@@ -117,6 +117,7 @@ class WindowAttention(Part):
 
     label = "window attention"
     title = "window attention"
+    shrinks = False
 
     def places(self, topology: Topology) -> tuple[Place, ...]:
         """The blocks with the largest feature maps that have attention."""
