@@ -26,7 +26,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PIP_COMPILE := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-servers links pins clean
+.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-servers links pins clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
@@ -79,11 +79,15 @@ contract: $(VENV)/contract.done
 
 live: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" || { echo "make live needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
-	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live --ignore tests/live/test_servers.py
+	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live --ignore tests/live/test_servers.py --ignore tests/live/test_webuiapi.py
 
 live-ui: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" || { echo "make live-ui needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
 	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/browser
+
+live-client: $(VENV)/client.done
+	@test -n "$(WEBUI_URL)" || { echo "make live-client needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
+	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live/test_webuiapi.py
 
 live-servers: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" -a -n "$(SECOND_URL)" -a -n "$(SECOND_PID)" || { echo "make live-servers needs WEBUI_URL, SECOND_URL and SECOND_PID, the process that it kills"; exit 2; }
@@ -103,6 +107,7 @@ pins: $(VENV)/uv.done
 	$(PIN) requirements/demo.in --constraints requirements/test.txt --output-file requirements/demo.txt
 	$(PIN) requirements/cluster.in --constraints requirements/test.txt --output-file requirements-cluster.txt
 	$(PIN) requirements/mutants.in --constraints requirements/test.txt --output-file requirements/mutants.txt
+	$(PIN) requirements/client.in --constraints requirements/test.txt --output-file requirements/client.txt
 
 clean:
 	rm -rf $(VENV) .venv-host demo/out tests/browser/out mutants
@@ -133,6 +138,10 @@ $(VENV)/contract.done: requirements/test.txt requirements/test-nodeps.txt requir
 	$(WEBUI_PYTHON) -m pip install --quiet --target $(VENV)/contract $$(grep -E "^(pytest|hypothesis)==" requirements/test.txt)
 	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract $$(grep "^k-diffusion==" requirements/test-nodeps.txt)
 	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract-ldm -r requirements/demo-nodeps.txt
+	@touch $@
+
+$(VENV)/client.done: $(VENV)/test.done requirements/client.txt
+	$(RUN) -m pip install --quiet --no-deps -r requirements/client.txt
 	@touch $@
 
 $(VENV)/mutants.done: $(VENV)/test.done requirements/mutants.txt
