@@ -26,7 +26,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PIP_COMPILE := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-servers links pins clean
+.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-neighbours live-servers links pins clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
@@ -88,6 +88,10 @@ live-ui: $(VENV)/test.done
 live-client: $(VENV)/client.done
 	@test -n "$(WEBUI_URL)" || { echo "make live-client needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
 	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest tests/live/test_webuiapi.py
+
+live-neighbours: $(VENV)/test.done
+	@test -n "$(WEBUI_URL)" || { echo "make live-neighbours needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
+	WEBUI_URL=$(WEBUI_URL) $(RUN) -m pytest -p no:randomly tests/live_neighbours
 
 live-servers: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" -a -n "$(SECOND_URL)" -a -n "$(SECOND_PID)" || { echo "make live-servers needs WEBUI_URL, SECOND_URL and SECOND_PID, the process that it kills"; exit 2; }

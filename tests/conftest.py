@@ -24,7 +24,7 @@ settings.register_profile(
 )
 settings.load_profile("the same everywhere")
 
-collect_ignore = [] if "WEBUI_URL" in os.environ else ["live"]
+collect_ignore = [] if "WEBUI_URL" in os.environ else ["live", "live_neighbours"]
 
 
 @pytest.hookimpl(wrapper=True)

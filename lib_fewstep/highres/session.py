@@ -82,6 +82,11 @@ class HighResSession:
         """Whether the UNet is changed now."""
         return bool(self._scalers)
 
+    def disown(self) -> None:
+        """What has been done so far is not used."""
+        for report in self.reports:
+            report.active_steps = ()
+
     def __enter__(self) -> HighResSession:
         """Remove what an earlier session may have left behind."""
         remove(self.unet)

@@ -29,7 +29,11 @@ def post(path, body):
 
 
 def get(path):
-    return httpx.get(f"{URL}/sdapi/v1/{path}", timeout=600).json()
+    return get_from_root(f"sdapi/v1/{path}")
+
+
+def get_from_root(path):
+    return httpx.get(f"{URL}/{path}", timeout=600).json()
 
 
 def generate(settings=None, path="txt2img", script="HiDiffusion", **fields):

@@ -8,6 +8,7 @@ from copy import copy
 import pytest
 import torch
 
+from lib_fewstep.webui.highres.foreign_error import sentence_on
 from tests.webui import standin
 from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, made, off, refused, same, settings_of, timesteps
 from tests.webui.test_pasting import pasted
@@ -526,66 +527,108 @@ class TestTiles:
         assert "at 128x128, 4 steps (first pass): " in log()[1]
 
 
-def pinned(module, *args):
-    """A neighbour that holds a map of the size of its first call, as ControlNet-LLLite does."""
-    held = []
+class Pinned:
+    """A neighbour that adds a map to a projection's tokens, and has one for each size that it was made for."""
 
-    def forward(x, *more, **kwargs):
-        held.append(torch.zeros_like(x)) if not held else None
-        return own(x + held[0], *more, **kwargs)
+    def __init__(self, module):
+        self.module, self.maps, self.complete = module, {}, False
+        module.forward = self.forward
 
-    own = module.forward
-    return forward
+    def forward(self, x):
+        if not self.complete:
+            self.maps[x.shape[1]] = torch.full(x.shape[1:], 0.1)
+        nearest = min(self.maps, key=lambda size: abs(size - x.shape[1]))
+        return type(self.module).forward(self.module, x + self.maps[nearest])
 
 
 class TestForeignErrors:
-    """A wrong size raised inside a neighbour ends in one sentence that names it and both ways out."""
+    """A wrong size raised inside a neighbour: an image without the method, and one sentence that names both."""
+
+    def queries(self, host):
+        return [module.to_q for module in host.unet.modules() if hasattr(module, "to_q")]
 
     @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
-    def test_one_that_holds_a_size(self, sd1, method):
-        queries = [module.to_q for module in sd1.unet.modules() if hasattr(module, "to_q")]
-        settings = {"enabled": True, "preset": "Paper", "method": method}
-        plain = sd1.api.txt2img(hidiffusion({"enabled": False}))
-        for query in queries:
-            query.forward = pinned(query)
-        alone = sd1.api.txt2img(hidiffusion({"enabled": False}))
-        assert same(alone, plain)
-        answer = sd1.api.txt2img(hidiffusion(settings))
-        assert answer.status == 422
-        assert answer.message.startswith(
-            f"HiDiffusion: {__name__} of another extension cannot work on the feature maps"
-        )
-        assert answer.message.endswith(f"Switch that extension off for this image, or {method}.")
-        assert "The size of tensor a" in answer.message
-        for query in queries:
+    @pytest.mark.parametrize("fields", [{}, HIRES, {"sampler_name": "Euler CFG++"}, {"sampler_name": "Euler a"}])
+    def test_one_that_holds_a_size(self, sd1, method, fields, log):
+        settings = {"enabled": True, "preset": "Paper", "method": method, "passes": "First"}
+        plain = sd1.api.txt2img(hidiffusion({"enabled": False}, **fields))
+        ours = sd1.api.txt2img(hidiffusion(settings, **fields))
+        assert not same(ours, plain)
+        neighbours = [Pinned(query) for query in self.queries(sd1)]
+        alone = sd1.api.txt2img(hidiffusion({"enabled": False}, **fields))
+        for neighbour in neighbours:
+            neighbour.complete = True
+        result = sd1.api.txt2img(hidiffusion(settings, **fields))
+        for query in self.queries(sd1):
             del query.forward
+        assert result.status == 200, result.message
+        assert same(result, alone)
+        assert method_in(result.infotexts[0]) is None
+        told = [line for line in log() if line.startswith("HiDiffusion: ")]
+        assert told == result.comments.strip().splitlines()
+        assert len(told) == 1
+        assert told[0].startswith(f"HiDiffusion: {__name__} of another extension cannot work on the feature maps that")
+        assert told[0].endswith("This pass is made without the method: switch one of the two off.")
+        assert "The size of tensor a" in told[0]
+        assert same(sd1.api.txt2img(hidiffusion(settings, **fields)), ours)
+        assert same(sd1.api.txt2img(hidiffusion({"enabled": False}, **fields)), plain)
+
+    def test_in_the_middle_of_a_pass(self, sd1):
+        """There the image cannot be begun again: what was drawn is drawn."""
+        plain = sd1.api.txt2img(hidiffusion({"enabled": False}))
+        calls = []
+
+        def failing(x):
+            calls.append(1)
+            if len(calls) > 3:
+                raise RuntimeError("a wrong size")
+            return type(query).forward(query, x)
+
+        query = self.queries(sd1)[0]
+        query.forward = failing
+        answer = sd1.api.txt2img(hidiffusion(PAPER))
+        del query.forward
+        assert answer.status == 422
+        assert answer.message == (
+            f"HiDiffusion: {__name__} of another extension cannot work on the feature maps that HiDiffusion changes "
+            "(RuntimeError: a wrong size). Switch one of the two off."
+        )
         assert same(sd1.api.txt2img(hidiffusion({"enabled": False})), plain)
 
-    def test_errors_of_its_own_are_its_own(self, sd1):
-        """Where the method does nothing, or has done its part, the error stays as it is."""
-        queries = [module.to_q for module in sd1.unet.modules() if hasattr(module, "to_q")]
-
-        def failing(*_):
-            raise RuntimeError("no such size")
-
-        for settings, status in (({"enabled": False}, 500), ({"enabled": True}, 500), (PAPER, 422)):
-            for query in queries:
-                query.forward = failing
-            assert sd1.api.txt2img(hidiffusion(settings)).status == status
-            for query in queries:
-                del query.forward
-            sd1.errors.clear()
+    @pytest.mark.parametrize("settings", [{"enabled": False}, {"enabled": True}, PAPER])
+    def test_errors_of_its_own_are_its_own(self, sd1, settings):
+        """Where the method does nothing, or where it fails without the method, too."""
+        for query in self.queries(sd1):
+            query.forward = raising(RuntimeError("no such size"))
+        assert sd1.api.txt2img(hidiffusion(settings)).message == "no such size"
+        for query in self.queries(sd1):
+            del query.forward
+        sd1.errors.clear()
 
     @pytest.mark.parametrize(
         "error", [torch.cuda.OutOfMemoryError("no size is left"), KeyError("size"), OSError("size")]
     )
-    def test_what_is_no_wrong_size(self, sd1, error):
-        query = next(module.to_q for module in sd1.unet.modules() if hasattr(module, "to_q"))
-
-        def failing(*_):
-            raise error
-
-        query.forward = failing
+    def test_what_is_no_wrong_size(self, sd1, error, log):
+        query = self.queries(sd1)[0]
+        query.forward = raising(error)
         assert sd1.api.txt2img(hidiffusion(PAPER)).status == 500
+        assert not [line for line in log() if "another extension" in line]
         del query.forward
         sd1.errors.clear()
+
+    def test_the_name_of_an_installed_extension(self):
+        path = "/webui/extensions/sd-webui-other/scripts/part.py"
+        names = {"__name__": "scripts.part", "torch": torch}
+        exec(compile("def forward(): torch.zeros(3) + torch.zeros(4)", path, "exec"), names)
+        try:
+            names["forward"]()
+        except RuntimeError as error:
+            told = sentence_on(error, "HiDiffusion")
+        assert told.startswith("sd-webui-other/scripts/part.py of another extension cannot work")
+
+
+def raising(error):
+    def forward(*_):
+        raise error
+
+    return forward

@@ -48,12 +48,7 @@ class AroundPass:
             return self._launch_without_us(steps, func)
         try:
             self.start()
-            return self._launch_without_us(steps, func)
-        except Exception as error:
-            explained = self.explained(error)
-            if explained is None:
-                raise
-            raise explained from error
+            return self._launch_without_us(steps, self.sampling(func))
         finally:
             self.close()
             state.drop(self._p, type(self))
@@ -71,9 +66,9 @@ class AroundPass:
         """Before the first step."""
         raise NotImplementedError
 
-    def explained(self, _error: Exception) -> Exception | None:
-        """What reaches the user in the place of an error of the pass; None where that is the error itself."""
-        return None
+    def sampling(self, func: Callable[[], Any]) -> Callable[[], Any]:
+        """What is run as the sampler: `func`, or something around it."""
+        return func
 
     def close(self) -> None:
         """After the last step, also of a run that was stopped or has failed."""

@@ -12,7 +12,7 @@ _FOLDERS = ("extensions", "extensions-builtin")
 
 
 def sentence_on(error: Exception, method: str) -> str | None:
-    """What to tell of an error that came while `method` was at work; None if it is not another extension's.
+    """Who failed, while `method` was at work; None if the error is not another extension's.
 
     Whose it is, the innermost code tells that is no library's: torch raises what its caller is to blame for.
     """
@@ -23,7 +23,7 @@ def sentence_on(error: Exception, method: str) -> str | None:
         return None
     return (
         f"{extension} of another extension cannot work on the feature maps that {method} changes "
-        f"({type(error).__name__}: {str(error)[:200]}). Switch that extension off for this image, or {method}."
+        f"({type(error).__name__}: {str(error)[:200]})."
     )
 
 

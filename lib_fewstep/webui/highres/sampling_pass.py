@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from lib_fewstep.highres import HighResSession, HighResSettings, Pass
@@ -44,12 +45,14 @@ class SamplingPass(AroundPass):
         self._session: HighResSession | None = None
         self._first_timestep: float | None = None
         self._logged: set[str] = set()
+        self._evaluations = 0
 
     def at_step(self, denoiser: Denoiser, sigma: Any) -> None:
         """Get the UNet ready for the evaluation that the host's denoiser is about to make at `sigma`.
 
         An error, which the host reports, ends the session.
         """
+        self._evaluations += 1
         try:
             self._get_ready(denoiser, sigma)
         except Exception:
@@ -86,12 +89,37 @@ class SamplingPass(AroundPass):
         self._session.__enter__()
         self._log(self._session)
 
-    def explained(self, error: Exception) -> Exception | None:
-        """A Refusal that names the extension, where it failed in the middle of a UNet that the method has changed."""
-        if self._session is None or not self._session.acting:
-            return None
-        sentence = foreign_error.sentence_on(error, self._settings.method)
-        return None if sentence is None else Refusal(f"HiDiffusion: {sentence}")
+    def sampling(self, func: Callable[[], Any]) -> Callable[[], Any]:
+        """Sample once more, without the method, where another extension fails at once in a UNet that it has changed.
+
+        What it has seen by then is one evaluation. Later it is a Refusal, which names the extension.
+        """
+
+        def sample() -> Any:
+            try:
+                return func()
+            except Exception as error:
+                sentence = self._sentence_on(error)
+                if sentence is None:
+                    raise
+                if self._evaluations > 1:
+                    raise Refusal(f"HiDiffusion: {sentence} Switch one of the two off.") from error
+                self._yield(f"HiDiffusion: {sentence} This pass is made without the method: switch one of the two off.")
+            return func()
+
+        return sample
+
+    def _sentence_on(self, error: Exception) -> str | None:
+        acting = self._session is not None and self._session.acting
+        return foreign_error.sentence_on(error, self._settings.method) if acting else None
+
+    def _yield(self, sentence: str) -> None:
+        """Leave the method out of this pass, and say so in the log and under the image."""
+        assert self._session is not None
+        self._session.disown()
+        self.close()
+        log.warning("%s", sentence)
+        self._p.comment(sentence)
 
     def _follow_model(self) -> None:
         """A refiner of another layout has taken over in the middle of the pass: leave the old, judge the new."""

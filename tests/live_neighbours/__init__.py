@@ -1,0 +1,1 @@
+"""The tests against a running WebUI that has other extensions installed: `make live-neighbours`."""
