@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from lib_fewstep.highres import skips
-from lib_fewstep.highres.methods.base import ModelHints, Moment
+from lib_fewstep.highres.methods.base import ModelHints, Moment, Parts
 from lib_fewstep.highres.report import Report, make_report
 from lib_fewstep.highres.resize import Size, size_of
 from lib_fewstep.highres.schedule import Schedule, make_schedule
 from lib_fewstep.highres.settings import HighResSettings
-from lib_fewstep.highres.token_counts import recorded_attention
+from lib_fewstep.highres.token_counts import reading_attention
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import (
     Place,
@@ -120,13 +120,11 @@ class HighResSession:
         if parts and not (self._scalers and installed(self.unet, self._scalers)):
             self._adopt_new_blocks()
         moment = Moment(self._blocks, self._topology, self.report.latent_size, index, self._note, self._take_back)
-        acting = tuple(filter(None, (part.beside_others(moment) for part in parts)))
+        acting = self._beside_a_reader(tuple(filter(None, (part.beside_others(moment) for part in parts))))
         self._newly_active = bool(acting) and index not in self.report.active_steps
         if not acting:
             self._uninstall()
             return
-        if any(part.shrinks for part in acting):
-            self._note_recorder()
         scalings = skips.scalings(acting, moment)
         if self._scalers:
             for place, scaler in self._scalers.items():
@@ -171,15 +169,16 @@ class HighResSession:
         uninstall(self.unet, self._scalers)
         self._scalers = {}
 
-    def _note_recorder(self) -> None:
-        """Say who may look for a map of another size."""
+    def _beside_a_reader(self, parts: Parts) -> Parts:
+        """What is left beside one who reads the middle block's map of self-attention, and knows one size of it."""
         middle: Any = self.unet.middle_block
-        recorder = recorded_attention(middle, self._blocks.values())
-        if recorder is not None:
-            self._note(
-                f"{recorder} replaces the self-attention of middle_block, whose maps are smaller on the steps on which "
-                "the method shrinks them: where it counts on their usual size, it does nothing on these steps"
-            )
+        shrinking = [part for part in parts if part.shrinks]
+        reader = reading_attention(middle, self._blocks.values()) if shrinking else None
+        if reader is None:
+            return parts
+        for part in shrinking:
+            self._note(f"{part.label} is off, because {reader} reads the map of middle_block's self-attention")
+        return tuple(part for part in parts if not part.shrinks)
 
     def _take_back(self) -> None:
         """Nothing has acted on the step after all."""

@@ -78,7 +78,7 @@ def replaced_attention(blocks: Mapping[Place, nn.Module]) -> tuple[Replaced, ...
     return tuple(found.values())
 
 
-def recorded_attention(middle: nn.Module, blocks: Iterable[nn.Module]) -> str | None:
+def reading_attention(middle: nn.Module, blocks: Iterable[nn.Module]) -> str | None:
     """The name of whoever replaces self-attention in the middle block alone, as one does that reads its map, or None.
 
     Those who replace it in the other blocks, too (HyperTile), work on whatever map each of them gets.

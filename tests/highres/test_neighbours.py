@@ -299,30 +299,29 @@ MAPS = []
 
 
 @pytest.mark.parametrize(
-    ("settings", "noted"),
+    ("settings", "left", "off"),
     [
-        (METHODS["HiDiffusion"], True),
-        ({"preset": "Paper", "method": "Deep Shrink", "smooth_scaling": False, "s2": 0.5}, True),
-        ({"preset": "Paper", "raunet": False}, False),
+        (METHODS["HiDiffusion"], {"raunet": False}, ["strided downsampler", "pool"]),
+        ({"preset": "Paper", "method": "Deep Shrink"}, None, ["shrinking"]),
+        ({"preset": "Paper", "raunet": False}, {}, []),
     ],
 )
 @pytest.mark.parametrize("family", MAKES)
-def test_one_that_reads_the_map_of_the_middle_block_is_named(family, settings, noted):
+def test_the_map_that_another_reads_keeps_its_size(family, settings, left, off):
+    """What shrinks yields, and windows act."""
     unet, size = MAKES[family](), (16, 24)
     attention = next(module.attn1 for module in unet.middle_block.modules() if hasattr(module, "attn1"))
+    expected = plain(family, size) if left is None else run(unet, settings | left, size)
     with own_attribute([attention], "forward", recording):
         MAPS.clear()
         evaluated(unet, size)
         with HighResSession(unet, HighResSettings(**settings), size, STEPS) as session:
             session.at_step(1)
-            evaluated(unet, size)
-            session.at_step(9)
-            evaluated(unet, size)
-    usual, shrunk, late = MAPS
-    assert (shrunk < usual, late) == (noted, usual)
-    assert ["test_neighbours replaces the self-attention of middle_block" in note for note in session.report.notes] == [
-        True
-    ] * noted
+            assert near(evaluated(unet, size), expected)
+    assert len(set(MAPS)) == 1
+    why = "because tests.highres.test_neighbours reads the map of middle_block's self-attention"
+    assert [f"{part} is off, {why}" for part in off] == session.report.notes
+    assert session.report.active_steps == (() if left is None else (1,))
 
 
 class Counter:

@@ -24,7 +24,7 @@ BOTH, THEIRS = "both act", "theirs alone"
 class Neighbour:
     """An extension in one of its modes.
 
-    `sign` begins the title of its script, or is one of its settings; `scripts` are what a request says of it. `fields`
+    `sign` begins the title of its script; `scripts` are what a request says of it. `fields`
     and `settings` are those that it needs besides; `odd` is a size that it can have by itself. `outcome` says what
     becomes of it beside a method, where that is not that both act, by the name of the situation.
     """
@@ -42,7 +42,7 @@ class Neighbour:
     def missing(self) -> str | None:
         """How to install it, if it is not."""
         titles = [title for tab in get("scripts").values() for title in tab]
-        if any(title.startswith(self.sign) for title in titles) or self.sign in get("options"):
+        if any(title.startswith(self.sign) for title in titles):
             return None
         return f"Install https://github.com/{self.repository} in this WebUI, and see tests/live_neighbours/weights.py."
 
@@ -136,7 +136,11 @@ def drawn() -> Mapping[str, Any]:
 
 def silenced() -> Mapping[str, Any]:
     """All of them switched off. Some act unless a request says so, others after an infotext that does not name them."""
-    titles = [title for title in get("scripts")["txt2img"] if title.startswith(SIGNS) and title != "controlnet m2m"]
+    titles = [
+        title
+        for title in get("scripts")["txt2img"]
+        if title.startswith(SIGNS) and title not in ("controlnet m2m", "DeepCache")
+    ]
     return (
         {title: {"args": [False]} for title in titles}
         | {"controlnet": {"args": [{"enabled": False}]}}
@@ -184,12 +188,23 @@ DETAILS = {
     "ad_inpaint_height": SIDE,
 }
 MIMIC = (True, 5.0, 90.0, "Constant", 0.0, "Constant", 0.0, 4.0, True, "MEAN", "AD", 1.0)
+NO_CACHE = {"deepcache_enable_pass": "disable"}
 CACHE = {
     "deepcache_enable_pass": "both passes",
     "deepcache_cache_resnet_level": 0,
     "deepcache_cache_enable_step_percentage": 0.0,
     "deepcache_full_run_step_rate": 2,
 }
+
+
+def read_in_the_middle(situation: str) -> str:
+    """Windows act beside one who reads the middle block's map, and nothing of Deep Shrink."""
+    return THEIRS if situation.startswith("Deep Shrink") else BOTH
+
+
+def only_halved(situation: str) -> str:
+    """Deep Shrink may halve feature maps, which needs even sides."""
+    return THEIRS if situation == "Deep Shrink, odd size" else BOTH
 
 
 def always(outcome: str) -> Callable[[str], str]:
@@ -204,12 +219,12 @@ NEIGHBOURS = {
     ),
     "ControlNet, SDXL": Neighbour(CONTROLNET, "controlnet", unit("tiny_controlnet_sdxl"), checkpoint=XL),
     "ControlNet, inpainting checkpoint": Neighbour(
-        CONTROLNET, "controlnet", unit("tiny_controlnet_sd15"), checkpoint=INPAINTING
+        CONTROLNET, "controlnet", unit("tiny_controlnet_sd15"), checkpoint=INPAINTING, outcome=always(THEIRS)
     ),
     "T2I-Adapter": Neighbour(CONTROLNET, "controlnet", unit("tiny_t2iadapter_sd15")),
     "IP-Adapter": Neighbour(CONTROLNET, "controlnet", ip_adapter()),
     "IP-Adapter with a mask": Neighbour(
-        CONTROLNET, "controlnet", ip_adapter(effective_region_mask=half()), odd=(192, 128)
+        CONTROLNET, "controlnet", ip_adapter(effective_region_mask=half()), size=(128, 128), odd=(192, 128)
     ),
     "LLLite": Neighbour(CONTROLNET, "controlnet", unit("tiny_lllite_sd15"), outcome=always(THEIRS)),
     "LLLite, SDXL": Neighbour(
@@ -223,18 +238,25 @@ NEIGHBOURS = {
         TILES, "tiled vae", args("tiled vae", True, 256, 16, True, True, True, False), size=(320, 320), odd=(328, 320)
     ),
     "Regional Prompter": Neighbour(
-        "hako-mikan/sd-webui-regional-prompter", "regional prompter", regional("Attention"), REGIONS
+        "hako-mikan/sd-webui-regional-prompter",
+        "regional prompter",
+        regional("Attention"),
+        REGIONS,
+        outcome=only_halved,
     ),
     "Regional Prompter, latent": Neighbour(
         "hako-mikan/sd-webui-regional-prompter", "regional prompter", regional("Latent"), REGIONS
     ),
     "SAG": Neighbour(
-        "ashen-sensored/sd_webui_SAG", "self attention guidance", args("self attention guidance", True, 0.75, 1.0)
+        "ashen-sensored/sd_webui_SAG",
+        "self attention guidance",
+        args("self attention guidance", True, 0.75, 1.0),
+        outcome=read_in_the_middle,
     ),
     "PAG": Neighbour(INCANTATIONS, "incantations", incantations(_12=True, _13=3.0)),
     "SEG": Neighbour(INCANTATIONS, "incantations", incantations(_12=True, _13=3.0, _0=True)),
     "FreeU": Neighbour("ljleb/sd-webui-freeu", "freeu", args("freeu", *FREEU), checkpoint=f"{WIDE}.safetensors"),
-    "DeepCache": Neighbour("aria1th/sd-webui-deepcache-standalone", "deepcache_enable_pass", settings=CACHE),
+    "DeepCache": Neighbour("aria1th/sd-webui-deepcache-standalone", "DeepCache", settings=CACHE),
     "dynamic thresholding": Neighbour(
         "mcmonkeyprojects/sd-dynamic-thresholding",
         "dynamic thresholding",
