@@ -25,6 +25,8 @@ from lib_fewstep.unet import (
     remove,
     rescale,
     uninstall,
+    unwatch,
+    watch,
 )
 
 
@@ -91,7 +93,7 @@ class HighResSession:
         """Remove what an earlier session may have left behind."""
         remove(self.unet)
         self._open = True
-        self._watch = self.unet.register_forward_pre_hook(self._follow_size, with_kwargs=True)
+        watch(self.unet, self._follow_size)
         return self
 
     def __exit__(
@@ -99,7 +101,7 @@ class HighResSession:
     ) -> None:
         """Put every block back, also where another extension has wrapped a stand-in."""
         self._open = False
-        self._watch.remove()
+        unwatch(self.unet)
         self._uninstall()
         remove(self.unet)
 
@@ -134,9 +136,8 @@ class HighResSession:
         if self._newly_active:
             self.report.active_steps += (index,)
 
-    def _follow_size(self, _unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _follow_size(self, x: Any = None, *_args: Any, **_kwargs: Any) -> None:
         """Before each call of the UNet: where it gets another size than it is ready for, get it ready for that one."""
-        x = args[0] if args else kwargs.get("x")
         if self._index is None or not isinstance(x, Tensor) or x.ndim != 4:
             return
         if size_of(x) != self.report.latent_size:

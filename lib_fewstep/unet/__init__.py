@@ -1,7 +1,7 @@
 """What a loaded UNet is, and how to change it and put it back."""
 
 from lib_fewstep.unet.scaler import Around, Change, Scaler, Scaling, rescale
-from lib_fewstep.unet.swapper import Place, blocks_of, install, installed, remove, uninstall
+from lib_fewstep.unet.swapper import Place, blocks_of, install, installed, remove, uninstall, unwatch, watch
 from lib_fewstep.unet.topology import Attention, Topology, UnsupportedModel, inspect_unet
 
 __all__ = [
@@ -20,4 +20,6 @@ __all__ = [
     "remove",
     "rescale",
     "uninstall",
+    "unwatch",
+    "watch",
 ]

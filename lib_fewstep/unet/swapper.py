@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
 
 from lib_fewstep.unet.scaler import Scaler, Scaling, rescale
+
+_WATCH = "fewstep_watch"
+"""By an attribute, as with the stand-ins: a hook may be from an earlier import of this package."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,25 @@ def uninstall(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> None:
         block = _retire(scaler)
         if still_there:
             _set_block(unet, place, block)
+
+
+def watch(unet: nn.Module, see: Callable[..., None]) -> None:
+    """Give `see` the arguments of each call of the UNet, before it runs, until `unwatch`; one watches at a time."""
+    unwatch(unet)
+
+    def hook(_unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        see(*args, **kwargs)
+
+    setattr(hook, _WATCH, True)
+    unet.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def unwatch(unet: nn.Module) -> None:
+    """Nobody watches the UNet any more, also for an earlier import of this package."""
+    for key, hook in list(unet._forward_pre_hooks.items()):
+        if hasattr(hook, _WATCH):
+            del unet._forward_pre_hooks[key]
+            unet._forward_pre_hooks_with_kwargs.pop(key, None)
 
 
 def remove(unet: nn.Module) -> int:

@@ -102,3 +102,19 @@ def test_the_size_is_found_however_the_unet_is_called(name):
         session.at_step(1)
         assert torch.equal(unet(**{name: x}, **others) if name else unet(x, **others), plain)
     assert session.active_steps == ()
+
+
+def test_nobody_watches_a_unet_whose_session_is_over():
+    """Also where it never ended, and where others have hooks of their own there."""
+    unet, seen = sd1_unet(), []
+    unet.register_forward_pre_hook(lambda *_: seen.append("theirs"))
+    forgotten = HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS)
+    forgotten.__enter__()
+    assert len(unet._forward_pre_hooks) == 2
+    with HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS) as session:
+        assert len(unet._forward_pre_hooks) == 2
+        session.at_step(0)
+        evaluated(unet, TRAINED)
+    assert len(forgotten.reports) == 1
+    assert (len(unet._forward_pre_hooks), len(unet._forward_pre_hooks_with_kwargs)) == (1, 0)
+    assert seen == ["theirs"]

@@ -7,7 +7,7 @@ from typing import Any
 from modules import script_callbacks
 
 from lib_fewstep.highres import HighResSettings
-from lib_fewstep.unet import remove
+from lib_fewstep.unet import remove, unwatch
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.effect import Effect
 from lib_fewstep.webui.common.host.protocols import Processing
@@ -65,3 +65,4 @@ def clean_up() -> None:
     unet = host.model.unet_with_blocks()
     if unet is not None:
         remove(unet)
+        unwatch(unet)
