@@ -115,6 +115,7 @@ class HighResSession:
         if not 0 <= index < self._steps:
             raise SettingError(f"step = {index} is not allowed: it must be 0 to {self._steps - 1}.")
         self._index = index
+        watch(self.unet, self._follow_size)  # a job inside this one may have watched, and stopped
         self._get_ready(index)
 
     def _get_ready(self, index: int) -> None:
@@ -138,7 +139,7 @@ class HighResSession:
 
     def _follow_size(self, x: Any = None, *_args: Any, **_kwargs: Any) -> None:
         """Before each call of the UNet: where it gets another size than it is ready for, get it ready for that one."""
-        if self._index is None or not isinstance(x, Tensor) or x.ndim != 4:
+        if not self._open or self._index is None or not isinstance(x, Tensor) or x.ndim != 4:
             return
         if size_of(x) != self.report.latent_size:
             if self._newly_active:  # it was made ready, but not called

@@ -66,8 +66,9 @@ def watch(unet: nn.Module, see: Callable[..., None]) -> None:
     """Give `see` the arguments of each call of the UNet, before it runs, until `unwatch`; one watches at a time."""
     unwatch(unet)
 
-    def hook(_unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        see(*args, **kwargs)
+    def hook(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if called is unet:  # a copy of the model has a copy of the hook's entry
+            see(*args, **kwargs)
 
     setattr(hook, _WATCH, True)
     unet.register_forward_pre_hook(hook, with_kwargs=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -118,3 +120,27 @@ def test_nobody_watches_a_unet_whose_session_is_over():
     assert len(forgotten.reports) == 1
     assert (len(unet._forward_pre_hooks), len(unet._forward_pre_hooks_with_kwargs)) == (1, 0)
     assert seen == ["theirs"]
+
+
+def test_a_session_inside_a_step_leaves_the_outer_one_its_watch():
+    """As a job that another extension runs in the middle of a pass."""
+    unet = sd1_unet()
+    plain = evaluated(unet, TRAINED)
+    with HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS) as outer:
+        outer.at_step(0)
+        with HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS) as inner:
+            inner.at_step(0)
+        outer.at_step(1)
+        assert torch.equal(evaluated(unet, TRAINED), plain)
+    assert outer.active_steps == (0,)
+
+
+def test_a_copy_of_the_model_is_not_followed():
+    unet = sd1_unet()
+    with HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS) as session:
+        session.at_step(0)
+        twin = copy.deepcopy(unet)
+        evaluated(twin, FOURFOLD)
+        assert len(session.reports) == 1
+    evaluated(twin, FOURFOLD)
+    assert len(session.reports) == 1

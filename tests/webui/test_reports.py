@@ -548,7 +548,9 @@ class TestForeignErrors:
         return [module.to_q for module in host.unet.modules() if hasattr(module, "to_q")]
 
     @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
-    @pytest.mark.parametrize("fields", [{}, HIRES, {"sampler_name": "Euler CFG++"}, {"sampler_name": "Euler a"}])
+    @pytest.mark.parametrize(
+        "fields", [{}, HIRES, {"s_churn": 1.0}, {"sampler_name": "Euler CFG++"}, {"sampler_name": "Euler a"}]
+    )
     def test_one_that_holds_a_size(self, sd1, method, fields, log):
         settings = {"enabled": True, "preset": "Paper", "method": method, "passes": "First"}
         plain = sd1.api.txt2img(hidiffusion({"enabled": False}, **fields))

@@ -8,6 +8,9 @@ from pathlib import Path
 
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 _HOST = ("modules", "ldm", "sgm", "k_diffusion", "lib_fewstep")
+_LORA = "Lora"
+"""The WebUI's own extension, through whose functions every layer is called."""
+_NO_WRONG_SIZE = ("out of memory", "not enough memory", "ALLOC_FAILED", "CUDA error")
 _FOLDERS = ("extensions", "extensions-builtin")
 
 
@@ -16,7 +19,7 @@ def sentence_on(error: Exception, method: str) -> str | None:
 
     Whose it is, the innermost code tells that is no library's: torch raises what its caller is to blame for.
     """
-    if not isinstance(error, (RuntimeError, ValueError, IndexError, AssertionError)) or _out_of_memory(error):
+    if not isinstance(error, (RuntimeError, ValueError, IndexError, AssertionError)) or _no_wrong_size(error):
         return None
     extension = _extension(error)
     if extension is None:
@@ -32,7 +35,7 @@ def _extension(error: Exception) -> str | None:
         module, path = str(frame.f_globals.get("__name__", "")), Path(frame.f_code.co_filename)
         if module.split(".", maxsplit=1)[0] in _HOST:
             return None
-        if not str(path).startswith(_LIBRARIES):
+        if not str(path).startswith(_LIBRARIES) and _LORA not in path.parts:
             return _name(module, path)
     return None
 
@@ -45,5 +48,7 @@ def _name(module: str, path: Path) -> str:
     return module
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return "OutOfMemory" in type(error).__name__ or "out of memory" in str(error)
+def _no_wrong_size(error: Exception) -> bool:
+    """Memory, the device, a recursion or something that is not there."""
+    kinds = isinstance(error, (RecursionError, NotImplementedError)) or "OutOfMemory" in type(error).__name__
+    return kinds or any(words in str(error) for words in _NO_WRONG_SIZE)

@@ -96,6 +96,7 @@ class SamplingPass(AroundPass):
         """
 
         def sample() -> Any:
+            restore_noise = host.denoiser.remembered_noise(self._p)
             try:
                 return func()
             except Exception as error:
@@ -105,6 +106,7 @@ class SamplingPass(AroundPass):
                 if self._evaluations > 1:
                     raise Refusal(f"HiDiffusion: {sentence} Switch one of the two off.") from error
                 self._yield(f"HiDiffusion: {sentence} This pass is made without the method: switch one of the two off.")
+            restore_noise()
             return func()
 
         return sample

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
 from modules import scripts, shared
 from torch import Tensor
 
@@ -37,6 +39,30 @@ def next_noise(p: Processing) -> Tensor:
     """Noise of unit variance for the batch, each image's from its own seed."""
     noise: Tensor = p.rng.next()
     return noise
+
+
+def remembered_noise(p: Processing) -> Callable[[], None]:
+    """A function that sets the batch's noise back to where it is now, and torch's own with it."""
+    source: Any = p.rng
+    before = {name: _cloned(value) for name, value in vars(source).items()}
+    own = torch.get_rng_state()
+
+    def restore() -> None:
+        vars(source).update(before)
+        torch.set_rng_state(own)
+
+    return restore
+
+
+def _cloned(value: Any) -> Any:
+    """The same generators at the same place, of torch or of the host's own kind; anything else as it is."""
+    if isinstance(value, list):
+        return [_cloned(item) for item in value]
+    if isinstance(value, torch.Generator):
+        clone = torch.Generator(device=value.device)
+        clone.set_state(value.get_state())
+        return clone
+    return copy.copy(value) if type(value).__name__ == "Generator" else value
 
 
 NOISE_SEED = "ENSD"
