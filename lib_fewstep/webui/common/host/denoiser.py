@@ -43,12 +43,12 @@ def next_noise(p: Processing) -> Tensor:
 
 def remembered_noise(p: Processing) -> Callable[[], None]:
     """A function that sets the batch's noise back to where it is now, and torch's own with it."""
-    source: Any = p.rng
-    before = {name: _cloned(value) for name, value in vars(source).items()}
+    source: dict[str, Any] = getattr(getattr(p, "rng", None), "__dict__", {})
+    before = {name: _cloned(value) for name, value in source.items()}
     own = torch.get_rng_state()
 
     def restore() -> None:
-        vars(source).update(before)
+        source.update(before)
         torch.set_rng_state(own)
 
     return restore
