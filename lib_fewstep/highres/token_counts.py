@@ -69,12 +69,11 @@ class Replaced:
 
 def replaced_attention(blocks: Mapping[Place, nn.Module]) -> tuple[Replaced, ...]:
     """The last cross-attention that each function replaces in a UNet's blocks."""
-    found: dict[Any, Replaced] = {}
-    for place, block in blocks.items():
-        for transformer in _inside(block):
-            attention = transformer._modules.get("attn2")
-            if attention is not None and (function := _own_forward(uncompiled(attention))) is not None:
-                found[_code(function)] = Replaced(place, uncompiled(attention))
+    found = {
+        _code(function): Replaced(place, attention)
+        for place, block in blocks.items()
+        for attention, function in _own_forwards("attn2", _inside(block))
+    }
     return tuple(found.values())
 
 
@@ -83,8 +82,8 @@ def reading_attention(middle: nn.Module, blocks: Iterable[nn.Module]) -> str | N
 
     Those who replace it in the other blocks, too (HyperTile), work on whatever map each of them gets.
     """
-    elsewhere = {_code(function) for block in blocks for function in _own_forwards("attn1", block.modules())}
-    alone = [function for function in _own_forwards("attn1", middle.modules()) if _code(function) not in elsewhere]
+    elsewhere = {_code(function) for block in blocks for _, function in _own_forwards("attn1", block.modules())}
+    alone = [function for _, function in _own_forwards("attn1", middle.modules()) if _code(function) not in elsewhere]
     return str(alone[0].__module__) if alone else None
 
 
@@ -106,13 +105,12 @@ def _code(function: Any) -> object:
     return getattr(function, "__code__", type(function))
 
 
-def _own_forwards(name: str, modules: Iterable[nn.Module]) -> Iterator[Any]:
-    """Each function that replaces the `forward` of an attention of this name."""
+def _own_forwards(name: str, modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, Any]]:
+    """Each attention of this name whose `forward` is replaced, and the function that does."""
     for module in modules:
         attention = module._modules.get(name)
-        function = None if attention is None else _own_forward(uncompiled(attention))
-        if function is not None:
-            yield function
+        if attention is not None and (function := _own_forward(uncompiled(attention))) is not None:
+            yield uncompiled(attention), function
 
 
 def _function(attention: nn.Module) -> Any:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+from contextlib import contextmanager
 
 import httpx
 import numpy as np
@@ -41,7 +42,18 @@ def generate(settings=None, path="txt2img", script="HiDiffusion", **fields):
     scripts = {} if settings is None else {"alwayson_scripts": {script: {"args": [settings]}}}
     answer = post(path, BASE | fields | scripts)
     assert answer.status_code == 200, answer.text
-    return pictures(answer), json.loads(answer.json()["info"])["infotexts"][0]
+    return pictures(answer), infotexts(answer)[0]
+
+
+@contextmanager
+def options(values):
+    """The WebUI's settings changed for a while; a request's own would stay where `config.json` lacks them."""
+    before = get("options")
+    try:
+        assert post("options", values).status_code == 200
+        yield
+    finally:
+        post("options", {key: before[key] for key in values})
 
 
 def same(a, b):
@@ -70,6 +82,12 @@ def cells(answer):
     """The pixels of a plot's cells, x first, then y, then z."""
     assert answer.status_code == 200, answer.text
     return pictures(answer)[1:]
+
+
+def infotexts(answer):
+    """The infotext of every image of an answer."""
+    assert answer.status_code == 200, answer.text
+    return json.loads(answer.json()["info"])["infotexts"]
 
 
 def pictures(answer):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.live.client import BASE, encoded, generate, get, pictures, post, same
+from tests.live.client import BASE, encoded, generate, get, infotexts, pictures, post, same
 
 TITLE = "Few-step comparison"
 ON = {"override_settings": {"fewstep_record": True}}
@@ -93,7 +93,7 @@ def test_the_answer_has_grid_curves_and_strips():
     answer = compare(SMALL | {"strips": True})
     assert len(pictures(answer)) == 2 + 5
     assert pictures(answer)[1].shape == (1000, 1400, 3)
-    assert "Script: Few-step comparison" in json.loads(answer.json()["info"])["infotexts"][0]
+    assert "Script: Few-step comparison" in infotexts(answer)[0]
 
 
 def test_progress_and_interrupt_keep_what_is_done():

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 
 import httpx
 import pytest
 
 from tests.live.client import BASE as LARGER
-from tests.live.client import URL, get, pictures, post, same
+from tests.live.client import URL, get, infotexts, pictures, post, same
 
 BASE = LARGER | {"width": 128, "height": 128, "steps": 4}
 STEPS, STOPS = 10, 6
@@ -47,10 +46,6 @@ def made(name):
     assert answer.status_code == 200, answer.text
     assert ("Few-Step cost" in infotexts(answer)[0]) == (name != "plain"), "somebody else has stopped it"
     return pictures(answer)
-
-
-def infotexts(answer):
-    return json.loads(answer.json()["info"])["infotexts"]
 
 
 @pytest.fixture(scope="module")

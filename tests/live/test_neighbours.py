@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.live.client import generate, get, post, same
+from tests.live.client import generate, options, same
 
 METHODS = {
     "HiDiffusion": {"preset": "Paper"},
@@ -22,17 +22,10 @@ NEIGHBOURS = {
 
 @contextmanager
 def beside(name):
-    """The fields of a request, while the settings are those of the neighbour.
-
-    A request's own `override_settings` would stay where the WebUI's `config.json` does not have them yet.
-    """
+    """The fields of a request, while the settings are those of the neighbour."""
     settings, fields = NEIGHBOURS[name]
-    before = get("options")
-    try:
-        assert post("options", settings).status_code == 200
+    with options(settings):
         yield fields
-    finally:
-        post("options", {key: before[key] for key in settings})
 
 
 EVEN, ODD = (256, 256), (264, 200)

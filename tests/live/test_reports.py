@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.live.client import encoded, generate, pictures, plot, post, same
+from tests.live.client import encoded, generate, infotexts, pictures, plot, post, same
 
 PAPER = {"enabled": True, "preset": "Paper"}
 LAMBDA = {"guidance": "lambda"}
@@ -27,11 +25,6 @@ def plain():
 
 def few_step(settings=None, **fields):
     return generate(settings, script="Few-Step", **fields)
-
-
-def infotexts(answer):
-    assert answer.status_code == 200, answer.text
-    return json.loads(answer.json()["info"])["infotexts"]
 
 
 @pytest.mark.parametrize("on", [False, True])

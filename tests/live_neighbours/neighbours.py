@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw
 
-from tests.live.client import get, get_from_root
+from tests.live.client import encoded, get, get_from_root
 from tests.live_neighbours.weights import HEADS, WIDE, image_embedding
 
 SD15, XL, INPAINTING = f"{HEADS}.safetensors", "tiny-sdxl.safetensors", "tiny-sd15-inpainting.safetensors"
@@ -24,9 +24,9 @@ BOTH, THEIRS = "both act", "theirs alone"
 class Neighbour:
     """An extension in one of its modes.
 
-    `sign` begins the title of its script; `scripts` are what a request says of it. `fields`
-    and `settings` are those that it needs besides; `odd` is a size that it can have by itself. `outcome` says what
-    becomes of it beside a method, where that is not that both act, by the name of the situation.
+    `sign` begins the title of its script; `scripts` are what a request says of it. `fields` and `settings` are those
+    that it needs besides; `odd` is a size that it can have by itself. `outcome` says what becomes of it beside a
+    method, where that is not that both act, by the name of the situation.
     """
 
     repository: str
@@ -59,9 +59,7 @@ def picture() -> str:
     draw = ImageDraw.Draw(image)
     draw.ellipse((30, 40, 130, 150), fill=(220, 170, 60))
     draw.rectangle((96, 24, 175, 65), fill=(200, 40, 120))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return encoded(np.asarray(image))
 
 
 def unit(model: str | None, module: str = "none", **values: Any) -> Callable[[], Mapping[str, Any]]:
@@ -92,9 +90,7 @@ def half() -> str:
     """A mask of the left half."""
     image = Image.new("RGB", (SIDE, SIDE), "black")
     ImageDraw.Draw(image).rectangle((0, 0, SIDE // 2, SIDE), fill="white")
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return encoded(np.asarray(image))
 
 
 def tiled(method: str) -> Callable[[], Mapping[str, Any]]:

@@ -6,15 +6,13 @@ in the log names it. The infotext alone brings our settings back. Afterwards the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.live.client import BASE, get, pictures, post, same
+from tests.live.client import BASE, infotexts, options, pictures, post, same
 from tests.live_neighbours.neighbours import BOTH, NEIGHBOURS, NO_CACHE, THEIRS, half, picture, silenced
 
 STEPS = 4
@@ -32,17 +30,6 @@ SITUATIONS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any] | None]] = {
     "only masked": (MASKED, HIDIFFUSION),
     "Euler CFG++": ({"sampler_name": "Euler CFG++"}, None),
 }
-
-
-@contextmanager
-def options(values):
-    """The WebUI's settings changed for a while; a request's own would stay where `config.json` lacks them."""
-    before = get("options")
-    try:
-        assert post("options", values).status_code == 200
-        yield
-    finally:
-        post("options", {key: before[key] for key in values})
 
 
 @pytest.fixture(scope="module", params=list(NEIGHBOURS))
@@ -71,10 +58,6 @@ def image(answer):
     """The first image; ControlNet adds what it has made of the hint."""
     assert answer.status_code == 200, answer.text
     return pictures(answer)[:1]
-
-
-def infotext(answer):
-    return json.loads(answer.json()["info"])["infotexts"][0]
 
 
 WEBUIS = ("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Denoising strength")
@@ -116,10 +99,10 @@ def test_both(neighbour, situation):
         answer = asked(neighbour, fields, theirs=True, ours=ours)
         if neighbour.outcome(situation) == THEIRS:
             assert same(image(answer), alone)
-            assert "HiDiffusion method" not in infotext(answer)
+            assert "HiDiffusion method" not in infotexts(answer)[0]
         else:
             assert neighbour.outcome(situation) == BOTH
-            both, text = image(answer), infotext(answer)
+            both, text = image(answer), infotexts(answer)[0]
             assert f"HiDiffusion method: {ours.get('method', 'HiDiffusion')}" in text
             assert not same(both, alone)
             assert not same(both, without(neighbour, situation, ours))

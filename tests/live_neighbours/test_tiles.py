@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.client import BASE, pictures, post, same
-from tests.live_neighbours.neighbours import NEIGHBOURS, picture
-from tests.live_neighbours.test_beside import STEPS, asked, image, infotext
+from tests.live.client import BASE, infotexts, pictures, post, same
+from tests.live_neighbours.neighbours import NEIGHBOURS, Neighbour, picture
+from tests.live_neighbours.test_beside import STEPS, asked, image
 
 METHODS = ["HiDiffusion", "Deep Shrink"]
 
@@ -21,12 +21,12 @@ def test_tiles_of_128x128(name, method, trained, acts):
     alone = image(asked(neighbour, {}, theirs=True))
     answer = asked(neighbour, {}, theirs=True, ours={"method": method, "trained_size": trained, "s1": 0.5})
     assert same(image(answer), alone) == (not acts)
-    assert (f"HiDiffusion method: {method}" in infotext(answer)) == acts
+    assert (f"HiDiffusion method: {method}" in infotexts(answer)[0]) == acts
 
 
 UPSCALED = {"init_images": [picture()], "denoising_strength": 0.6, "steps": STEPS, "script_name": "ultimate sd upscale"}
 TWICE = ["", 256, 0, 8, 32, 64, 0.35, 16, 1, False, 0, False, 4, 0, 2, 2048, 2048, 2]
-SCRIPT = NEIGHBOURS["MultiDiffusion"].__class__("Coyote-A/ultimate-upscale-for-automatic1111", "ultimate sd upscale")
+SCRIPT = Neighbour("Coyote-A/ultimate-upscale-for-automatic1111", "ultimate sd upscale")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -152,7 +152,7 @@ class Shrink(Part):
     def beside_others(self, moment: Moment) -> Shrink | None:
         """Where another extension merges tokens, a feature map may only be halved."""
         size = moment.topology.size_at(self.places(moment.topology)[0], moment.latent_size)
-        neighbour = merging_tokens(moment.blocks.values())
+        neighbour = None if self.halves(size) else merging_tokens(moment.blocks.values())
         return self if neighbour is None else self._halving(size, neighbour, moment)
 
     def _beside_replaced(self, h: Tensor, moment: Moment) -> Shrink | None:
@@ -173,9 +173,7 @@ class Shrink(Part):
         return height * width, math.prod(shrunk)
 
     def _halving(self, size: Size, neighbour: str, moment: Moment) -> Shrink | None:
-        """What is left beside one who divides sides by two, and a note; None where nothing is."""
-        if self.halves(size):
-            return self
+        """What is left of one that does not halve, beside one who does, and a note; None where nothing is."""
         why = f"because {neighbour} computes a feature map's size from its number of tokens"
         constant = replace(self, fade=0.0)
         if constant.halves(size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -94,22 +95,21 @@ class SamplingPass(AroundPass):
 
         What it has seen by then is one evaluation. Later it is a Refusal, which names the extension.
         """
+        return functools.partial(self._sample, func)
 
-        def sample() -> Any:
-            restore_noise = host.denoiser.remembered_noise(self._p)
-            try:
-                return func()
-            except Exception as error:
-                sentence = self._sentence_on(error)
-                if sentence is None:
-                    raise
-                if self._evaluations > 1:
-                    raise Refusal(f"HiDiffusion: {sentence} Switch one of the two off.") from error
-                self._yield(f"HiDiffusion: {sentence} This pass is made without the method: switch one of the two off.")
-            restore_noise()
+    def _sample(self, func: Callable[[], Any]) -> Any:
+        restore_noise = host.denoiser.remembered_noise(self._p)
+        try:
             return func()
-
-        return sample
+        except Exception as error:
+            sentence = self._sentence_on(error)
+            if sentence is None:
+                raise
+            if self._evaluations > 1:
+                raise Refusal(f"HiDiffusion: {sentence} Switch one of the two off.") from error
+            self._yield(f"HiDiffusion: {sentence} This pass is made without the method: switch one of the two off.")
+        restore_noise()
+        return func()
 
     def _sentence_on(self, error: Exception) -> str | None:
         acting = self._session is not None and self._session.acting
