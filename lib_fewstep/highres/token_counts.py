@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,16 +38,16 @@ class Replaced:
         """Whose function it is."""
         return f"{_function(self.attention).__module__} (which replaces the forward of cross-attention)"
 
-    def counts_tokens(self, numbers: Iterable[int], like: Tensor) -> bool:
-        """Whether it treats tokens by their position or their number; `numbers` are those that it would meet.
+    def counts_tokens(self, number: int, like: Tensor) -> bool:
+        """Whether it treats tokens by their position or their number; `number` is how many it would meet.
 
-        It is called with equal tokens in each of these numbers. Plain cross-attention, also one with more to attend to,
+        It is called with so many equal tokens, and with one. Plain cross-attention, also one with more to attend to,
         makes the same of each of them. It runs for as many rows as the feature map `like`, in the middle of the UNet's
         call, because what such a function needs may be set only there. What it has set itself is set back.
         """
         try:
             with _as_before(self.attention):
-                outputs = [self._output(number, like) for number in numbers]
+                outputs = [self._output(tokens, like) for tokens in (number, 1)]
         except Exception:  # noqa: BLE001 (whatever it raises, it is not made for this number)
             return True
         first = outputs[0][:, :1]
@@ -68,13 +68,12 @@ class Replaced:
 
 
 def replaced_attention(blocks: Mapping[Place, nn.Module]) -> tuple[Replaced, ...]:
-    """The last cross-attention that each function replaces in a UNet's blocks."""
-    found = {
-        _code(function): Replaced(place, attention)
+    """Every cross-attention in a UNet's blocks that a function replaces; it may do another thing in each of them."""
+    return tuple(
+        Replaced(place, attention)
         for place, block in blocks.items()
-        for attention, function in _own_forwards("attn2", _inside(block))
-    }
-    return tuple(found.values())
+        for attention, _ in _own_forwards("attn2", _inside(block))
+    )
 
 
 def reading_attention(middle: nn.Module, blocks: Iterable[nn.Module]) -> str | None:
@@ -129,22 +128,42 @@ def _layers(attention: nn.Module) -> list[Any]:
 
 @contextmanager
 def _as_before(attention: nn.Module) -> Iterator[None]:
-    """What a call of its `forward` may set is set back: names of its module, attributes of what it holds."""
-    spaces = list(_spaces(attention))
-    before = [dict(space) for space in spaces]
+    """What a call of its `forward` may set or fill is set back: names of its module, attributes of what it holds."""
+    restore = list(_restorers(list(_held(attention)), set()))
     try:
         yield
     finally:
-        for space, values in zip(spaces, before, strict=True):
-            for name in space.keys() - values.keys():
-                del space[name]
-            space.update(values)
+        for set_back in restore:
+            set_back()
 
 
-def _spaces(attention: nn.Module) -> Iterator[dict[str, Any]]:
+def _held(attention: nn.Module) -> Iterator[Any]:
     for layer in _layers(attention):
         cells = [cell.cell_contents for cell in getattr(layer, "__closure__", None) or ()]
-        for held in (layer, getattr(layer, "__self__", None), *cells):
-            if isinstance(getattr(held, "__dict__", None), dict):
-                yield vars(held)
-        yield getattr(layer, "__globals__", {})
+        yield cells
+        for owner in (layer, getattr(layer, "__self__", None), *cells):
+            yield getattr(owner, "__dict__", None)
+        yield getattr(layer, "__globals__", None)
+
+
+def _restorers(held: Any, seen: set[int]) -> Iterator[Callable[[], object]]:
+    """How to set back a tensor, or a list, dict or set and whatever of these is inside."""
+    if id(held) in seen:
+        return
+    seen.add(id(held))
+    if isinstance(held, Tensor) and not isinstance(held, nn.Parameter) and 0 not in held.stride():
+        yield functools.partial(held.detach().copy_, held.detach().clone())
+    elif isinstance(held, (list, dict, set)):
+        yield functools.partial(_refill, held, held.copy())
+        for value in list(held.values() if isinstance(held, dict) else held):
+            yield from _restorers(value, seen)
+
+
+def _refill(held: Any, before: Any) -> None:
+    """With what was in it before; nothing of that is missing meanwhile, for another thread may read it."""
+    if isinstance(held, list):
+        held[:] = before
+        return
+    for added in held - before if isinstance(held, set) else held.keys() - before.keys():
+        held.remove(added) if isinstance(held, set) else held.pop(added)
+    held.update(before)

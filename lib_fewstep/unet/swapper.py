@@ -10,9 +10,6 @@ from torch import nn
 
 from lib_fewstep.unet.scaler import Scaler, Scaling, rescale
 
-_WATCH = "fewstep_watch"
-"""By an attribute, as with the stand-ins: a hook may be from an earlier import of this package."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -65,19 +62,30 @@ def uninstall(unet: nn.Module, scalers: Mapping[Place, Scaler]) -> None:
 def watch(unet: nn.Module, see: Callable[..., None]) -> None:
     """Give `see` the arguments of each call of the UNet, before it runs, until `unwatch`; one watches at a time."""
     unwatch(unet)
+    unet.register_forward_pre_hook(_Watch(unet, see), with_kwargs=True)
 
-    def hook(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if called is unet:  # a copy of the model has a copy of the hook's entry
-            see(*args, **kwargs)
 
-    setattr(hook, _WATCH, True)
-    unet.register_forward_pre_hook(hook, with_kwargs=True)
+class _Watch:
+    """The hook of `watch`. Neither a copy of the UNet nor one that is saved in the middle of a pass is watched."""
+
+    fewstep_watch = True
+    """By an attribute, as with the stand-ins: a hook may be from an earlier import of this package."""
+
+    def __init__(self, unet: nn.Module | None = None, see: Callable[..., None] | None = None) -> None:
+        self._unet, self._see = unet, see
+
+    def __call__(self, unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._see is not None and unet is self._unet:  # a shallow copy has the same hooks
+            self._see(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[type[_Watch], tuple[()]]:
+        return _Watch, ()
 
 
 def unwatch(unet: nn.Module) -> None:
     """Nobody watches the UNet any more, also for an earlier import of this package."""
     for key, hook in list(unet._forward_pre_hooks.items()):
-        if hasattr(hook, _WATCH):
+        if hasattr(hook, "fewstep_watch"):
             del unet._forward_pre_hooks[key]
             unet._forward_pre_hooks_with_kwargs.pop(key, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -135,11 +136,13 @@ def test_a_session_inside_a_step_leaves_the_outer_one_its_watch():
     assert outer.active_steps == (0,)
 
 
-def test_a_copy_of_the_model_is_not_followed():
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda unet: pickle.loads(pickle.dumps(unet))])
+def test_a_copy_of_the_model_is_not_followed(copied):
+    """Nor one that is saved in the middle of a pass."""
     unet = sd1_unet()
     with HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS) as session:
         session.at_step(0)
-        twin = copy.deepcopy(unet)
+        twin = copied(unet)
         evaluated(twin, FOURFOLD)
         assert len(session.reports) == 1
     evaluated(twin, FOURFOLD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.live.client import BASE, infotexts, pictures, post, same
-from tests.live_neighbours.neighbours import NEIGHBOURS, Neighbour, picture
+from tests.live_neighbours.neighbours import NEIGHBOURS, SIDE, Neighbour, picture
 from tests.live_neighbours.test_beside import STEPS, asked, image
 
 METHODS = ["HiDiffusion", "Deep Shrink"]
@@ -32,7 +32,7 @@ SCRIPT = Neighbour("Coyote-A/ultimate-upscale-for-automatic1111", "ultimate sd u
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("trained", "acts"), [(256, False), (128, True)])
 def test_an_upscaler_in_tiles_of_256x256(method, trained, acts):
-    """The image of 512x512 is above both trained sizes."""
+    """The image of 384x384 is above both trained sizes."""
     assert SCRIPT.missing() is None, SCRIPT.missing()
     ours = {"method": method, "trained_size": trained, "s1": 0.5}
     answers = [
@@ -41,5 +41,5 @@ def test_an_upscaler_in_tiles_of_256x256(method, trained, acts):
     ]
     assert [answer.status_code for answer in answers] == [200, 200]
     alone, both = map(pictures, answers)
-    assert alone[0].shape[:2] == (512, 512)
+    assert alone[0].shape[:2] == (2 * SIDE, 2 * SIDE)
     assert same(alone, both) == (not acts)

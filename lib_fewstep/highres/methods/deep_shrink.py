@@ -157,20 +157,24 @@ class Shrink(Part):
 
     def _beside_replaced(self, h: Tensor, moment: Moment) -> Shrink | None:
         """The same where another extension counts tokens in cross-attention, which `h`, the block's input, tells."""
-        for found in () if self.halves(size_of(h)) else replaced_attention(moment.blocks):
-            if found.counts_tokens(self._token_numbers(found.place, size_of(h), moment), like=h):
+        inward, outward = self.places(moment.topology)
+        smaller = {
+            place: block
+            for place, block in moment.blocks.items()
+            if (place.index >= inward.index if place.side == "input" else place.index < outward.index)
+        }
+        for found in () if self.halves(size_of(h)) else replaced_attention(smaller):
+            if found.counts_tokens(self._tokens(found.place, size_of(h), moment), like=h):
                 left = self._halving(size_of(h), found.name, moment)
                 if left is None:
                     moment.idle()
                 return left
         return self
 
-    def _token_numbers(self, place: Place, size: Size, moment: Moment) -> tuple[int, int]:
-        """How many tokens a block has without the shrinking, and with it."""
-        height, width = moment.topology.size_at(place, moment.latent_size)
+    def _tokens(self, place: Place, size: Size, moment: Moment) -> int:
+        """How many a block has where one of this size is shrunk."""
         deeper = moment.topology.level(place) - moment.topology.level(self.places(moment.topology)[0])
-        shrunk = (-(-side // 2 ** max(deeper, 0)) for side in _scaled(size, self.down))
-        return height * width, math.prod(shrunk)
+        return math.prod(-(-side // 2 ** max(deeper, 0)) for side in _scaled(size, self.down))
 
     def _halving(self, size: Size, neighbour: str, moment: Moment) -> Shrink | None:
         """What is left of one that does not halve, beside one who does, and a note; None where nothing is."""
