@@ -16,8 +16,8 @@ from tests.live_neighbours.weights import HEADS, WIDE, image_embedding
 
 SD15, XL, INPAINTING = f"{HEADS}.safetensors", "tiny-sdxl.safetensors", "tiny-sd15-inpainting.safetensors"
 SIDE = 192
-BOTH, THEIRS = "both act", "theirs alone"
-"""What may become of ours and theirs together; where it is theirs alone, a sentence in the log names them."""
+BOTH, THEIRS, REFUSED = "both act", "theirs alone", "refused"
+"""What may become of ours and theirs together; unless both act, a sentence in the log or in the answer names them."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,16 @@ def only_halved(situation: str) -> str:
     return THEIRS if situation == "Deep Shrink, odd size" else BOTH
 
 
+def switched_off_in_the_second(situation: str) -> str:
+    """It holds the sizes of the first pass, and is off in the second, where ours acts."""
+    return BOTH if situation == "hires fix" else THEIRS
+
+
+def holding_the_first_size(situation: str) -> str:
+    """Deep Shrink's sizes change from step to step, and it holds those of the first one."""
+    return REFUSED if situation.startswith("Deep Shrink") else switched_off_in_the_second(situation)
+
+
 def always(outcome: str) -> Callable[[str], str]:
     """The same in every situation with a method."""
     return lambda _: outcome
@@ -222,9 +232,9 @@ NEIGHBOURS = {
     "IP-Adapter with a mask": Neighbour(
         CONTROLNET, "controlnet", ip_adapter(effective_region_mask=half()), size=(128, 128), odd=(192, 128)
     ),
-    "LLLite": Neighbour(CONTROLNET, "controlnet", unit("tiny_lllite_sd15"), outcome=always(THEIRS)),
+    "LLLite": Neighbour(CONTROLNET, "controlnet", unit("tiny_lllite_sd15"), outcome=switched_off_in_the_second),
     "LLLite, SDXL": Neighbour(
-        CONTROLNET, "controlnet", unit("tiny_lllite_sdxl"), checkpoint=XL, outcome=always(THEIRS)
+        CONTROLNET, "controlnet", unit("tiny_lllite_sdxl"), checkpoint=XL, outcome=holding_the_first_size
     ),
     "reference": Neighbour(CONTROLNET, "controlnet", unit(None, "reference_only", threshold_a=0.5)),
     "ADetailer": Neighbour("Bing-su/adetailer", "adetailer", args("adetailer", True, False, DETAILS)),

@@ -1,7 +1,8 @@
 """Both methods and a CFG++ sampler beside real neighbours, in a WebUI in which all of these are installed.
 
-Each neighbour alone changes the image. Beside a method both act, or the image is the neighbour's and a line
-in the log names it. The infotext alone brings our settings back. Afterwards the plain image is the first one.
+Each neighbour alone changes the image. Beside a method both act, or the image is the neighbour's and a line in the log
+names it, or the request is refused with a sentence that does. The infotext alone brings our settings back. Afterwards
+the plain image is the first one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.live.client import BASE, infotexts, options, pictures, post, same
-from tests.live_neighbours.neighbours import BOTH, NEIGHBOURS, NO_CACHE, THEIRS, half, picture, silenced
+from tests.live_neighbours.neighbours import BOTH, NEIGHBOURS, NO_CACHE, REFUSED, THEIRS, half, picture, silenced
 
 STEPS = 4
 HIDIFFUSION = {"preset": "Paper", "passes": "All"}
@@ -97,7 +98,10 @@ def test_both(neighbour, situation):
         assert not same(alone, euler)
     else:
         answer = asked(neighbour, fields, theirs=True, ours=ours)
-        if neighbour.outcome(situation) == THEIRS:
+        if neighbour.outcome(situation) == REFUSED:
+            assert answer.status_code == 422
+            assert "of another extension cannot work on the feature maps" in answer.text
+        elif neighbour.outcome(situation) == THEIRS:
             assert same(image(answer), alone)
             assert "HiDiffusion method" not in infotexts(answer)[0]
         else:

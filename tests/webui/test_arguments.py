@@ -11,7 +11,7 @@ from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.unet import inspect_unet
 from lib_fewstep.webui.highres.arguments import highres_settings
-from lib_fewstep.webui.highres.infotext import infotext, pasted
+from lib_fewstep.webui.highres.infotext import infotext, pasted, used_in_both
 from tests.models import sd1_unet, sdxl_unet
 
 OPTIONS = options_of(HighResSettings)
@@ -112,6 +112,23 @@ def test_values_that_were_given_by_name_make_the_same_schedule_when_pasted(given
     parameters = infotext(settings, schedule.settings)
     restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
     assert make_schedule(restored, topology, size, 50, hints).steps == schedule.steps
+
+
+@pytest.mark.parametrize("make", [sd1_unet, sdxl_unet, lambda: sdxl_unet(in_channels=9)])
+@pytest.mark.parametrize("sizes", [((64, 64), (512, 512)), ((512, 512), (64, 64))])
+@pytest.mark.parametrize("values", [{}, {"aggressive": True}, {"t1": 0.3, "t2": 0.2, "aggressive": False}])
+def test_what_the_ui_has_set_makes_the_schedules_of_both_passes_when_pasted(values, sizes, make):
+    """SDXL has no aggressive mode at the larger size."""
+    topology, hints = inspect_unet(make()), (ModelHints(), ModelHints(pass_="hires"))
+    settings = highres_settings(ui(enabled=True, preset="Manual", **values))
+
+    def schedules(settings):
+        return [make_schedule(settings, topology, size, 50, hint) for size, hint in zip(sizes, hints, strict=True)]
+
+    first, second = schedules(settings)
+    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
+    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
+    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
 
 
 HOSTILE = [

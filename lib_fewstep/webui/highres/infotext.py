@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lib_fewstep.highres import HighResSettings
@@ -36,6 +37,16 @@ def infotext(
         fields, used = page_fields(HighResSettings), {name: getattr(resolved or settings, name) for name in own}
         parameters |= {name: value for name, value in used.items() if value not in (None, fields[name].shown)}
     return {_OPTIONS[name].infotext: str(value) for name, value in parameters.items()}
+
+
+def used_in_both(given: HighResSettings, first: HighResSettings, second: HighResSettings) -> HighResSettings:
+    """What two passes have used: where a size cannot follow what was given (aggressive mode), that, else the second's.
+
+    Pasted, it stands for both passes again.
+    """
+    differing = [name for name in _OPTIONS if getattr(first, name) != getattr(second, name)]
+    values = {name: getattr(given, name) for name in differing}
+    return replace(second, **{name: value for name, value in values.items() if value is not None})
 
 
 def pasted(name: str, parameters: Mapping[str, str]) -> Any:

@@ -19,7 +19,7 @@ from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.common.request import Request
 from lib_fewstep.webui.highres import foreign_error
-from lib_fewstep.webui.highres.infotext import infotext
+from lib_fewstep.webui.highres.infotext import infotext, used_in_both
 
 
 @dataclasses.dataclass
@@ -137,7 +137,7 @@ class SamplingPass(AroundPass):
         if session is not None:
             session.__exit__(None, None, None)
             if session.used is not None:
-                self._request.used = session.used
+                self._request.used = used_in_both(self._settings, self._request.used or session.used, session.used)
                 self._request.acted |= {host.job.pass_of(self._p)}
                 before = state.find(self._p, Effect)
                 passes = (*(before.active_steps if before else ()), session.active_steps)
