@@ -18,7 +18,7 @@ class Report:
 
     `planned` maps each part of the method to the steps, counted from 0, on which it is to act, `blocks` to the blocks
     that it changes, and `extents` to these in words; `summary` says it for the page. `reason` says why nothing is
-    done, or is None. `active_steps` are the steps for which the UNet was made ready; `notes` say what was left alone.
+    done, or is None. `active_steps` are the steps on which blocks were changed; `notes` say what was left alone.
     """
 
     family: str

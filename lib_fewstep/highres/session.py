@@ -18,6 +18,7 @@ from lib_fewstep.options import SettingError
 from lib_fewstep.unet import (
     Place,
     Scaler,
+    Scaling,
     blocks_of,
     inspect_unet,
     install,
@@ -60,7 +61,7 @@ class HighResSession:
         self._plans: dict[Size, tuple[Schedule, Report]] = {}
         self.schedule, self.report = self._plan(latent_size)
         self._index: int | None = None
-        self._newly_active = False
+        self._called = self._ran = False
         self._open = False
         self._scalers: dict[Place, Scaler] = {}
 
@@ -101,6 +102,8 @@ class HighResSession:
     ) -> None:
         """Put every block back, also where another extension has wrapped a stand-in."""
         self._open = False
+        if self._called and not self._ran:
+            self._note(f"nothing is done, because {self._runner()} runs the layers of the UNet's blocks itself")
         unwatch(self.unet)
         self._uninstall()
         remove(self.unet)
@@ -124,29 +127,38 @@ class HighResSession:
             self._adopt_new_blocks()
         moment = Moment(self._blocks, self._topology, self.report.latent_size, index, self._note, self._take_back)
         acting = self._beside_a_reader(tuple(filter(None, (part.beside_others(moment) for part in parts))))
-        self._newly_active = bool(acting) and index not in self.report.active_steps
         if not acting:
             self._uninstall()
             return
         scalings = skips.scalings(acting, moment)
+        first = min((place for place in scalings if place.side == "input"), key=lambda place: place.index)
+        scalings[first] = Scaling(before=(self._see_block,)) + scalings[first]
         if self._scalers:
             for place, scaler in self._scalers.items():
                 rescale(scaler, scalings[place])
         else:
             self._scalers = install(self.unet, scalings)
-        if self._newly_active:
-            self.report.active_steps += (index,)
 
     def _follow_size(self, x: Any = None, *_args: Any, **_kwargs: Any) -> None:
         """Before each call of the UNet: where it gets another size than it is ready for, get it ready for that one."""
         if not self._open or self._index is None or not isinstance(x, Tensor) or x.ndim != 4:
             return
         if size_of(x) != self.report.latent_size:
-            if self._newly_active:  # it was made ready, but not called
-                self._take_back()
             self.schedule, self.report = self._plan(size_of(x))
             self._get_ready(self._index)
-        self._newly_active = False
+        self._called = self._called or self.acting
+
+    def _see_block(self, h: Tensor) -> Tensor:
+        """The first block that is changed is about to run: the step is one on which the method acts."""
+        self._ran = True
+        if self._index is not None and self._index not in self.report.active_steps:
+            self.report.active_steps += (self._index,)
+        return h
+
+    def _runner(self) -> str:
+        """Who runs instead of the UNet's own `forward`."""
+        forward = vars(self.unet).get("forward")
+        return "another extension" if forward is None else f"{forward.__module__} (which replaces the UNet's forward)"
 
     def _plan(self, size: Size) -> tuple[Schedule, Report]:
         if size not in self._plans:
@@ -183,7 +195,7 @@ class HighResSession:
         return tuple(part for part in parts if not part.shrinks)
 
     def _take_back(self) -> None:
-        """Nothing has acted on the step after all."""
+        """Nothing acts on the step after all."""
         self.report.active_steps = tuple(step for step in self.report.active_steps if step != self._index)
 
     def _note(self, sentence: str) -> None:

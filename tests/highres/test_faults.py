@@ -191,7 +191,7 @@ sessions = st.lists(st.tuples(methods, errors | nans), min_size=1, max_size=2)
 
 
 @pytest.mark.long
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.sampled_from(list(MAKES)), sizes, sessions, st.none() | methods)
 def test_random_plans(family, size, sessions, following):
     """Sessions one after the other, each with a fault of its own."""

@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 import torch
+from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch import nn
 
 from lib_fewstep.highres import HighResSession, HighResSettings
@@ -167,7 +168,74 @@ def test_a_forward_that_was_put_back_on_the_instance_is_nobodys():
     attention.forward = type(attention).forward.__get__(attention)
     with HighResSession(unet, HighResSettings(**METHODS["Deep Shrink"]), (17, 13), STEPS) as session:
         session.at_step(1)
+        evaluated(unet, (17, 13))
     assert session.report.active_steps == (1,)
+
+
+def layer_by_layer(block, h, emb, context):
+    """As those do who cache what the deeper blocks make: the block itself is not called."""
+    for layer in block:
+        h = layer(h, context[:1]) if hasattr(layer, "transformer_blocks") else layer(*inputs(layer, h, emb))
+    return h
+
+
+def inputs(layer, h, emb):
+    return (h, emb) if hasattr(layer, "emb_layers") else (h,)
+
+
+def block_by_block(block, h, emb, context):
+    return block(h, emb, context)
+
+
+def running(unet, run):
+    """A `forward` of the UNet that runs its blocks in this way."""
+
+    def forward(x, timesteps, context):
+        emb = unet.time_embed(timestep_embedding(timesteps, unet.model_channels))
+        h, skips = x, []
+        for block in unet.input_blocks:
+            h = run(block, h, emb, context)
+            skips.append(h)
+        h = run(unet.middle_block, h, emb, context)
+        for block in unet.output_blocks:
+            h = run(block, torch.cat([h, skips.pop()], 1), emb, context)
+        return unet.out(h)
+
+    return forward
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("run_block", [layer_by_layer, block_by_block])
+def test_who_runs_the_layers_of_the_blocks_is_named(method, run_block):
+    unet, size = sd1_unet(), (16, 24)
+    alone = evaluated(unet, size)
+    with own_attribute([unet], "forward", lambda _: running(unet, run_block)):
+        assert near(evaluated(unet, size), alone)
+        with HighResSession(unet, HighResSettings(**METHODS[method]), size, STEPS) as session:
+            session.at_step(1)
+            output = evaluated(unet, size)
+    skipped = run_block is layer_by_layer
+    assert near(output, alone if skipped else ours_alone("SD1", method, size))
+    assert (session.active_steps, session.used is None) == (() if skipped else (1,), skipped)
+    who = "tests.highres.test_neighbours (which replaces the UNet's forward)"
+    assert session.report.notes == skipped * [
+        f"nothing is done, because {who} runs the layers of the UNet's blocks itself"
+    ]
+
+
+def test_a_step_on_which_the_changed_blocks_do_not_run_is_none_on_which_the_method_acts():
+    """As with one who makes the deeper blocks anew on every other step."""
+    unet, size, step = sd1_unet(), (16, 24), 0
+
+    def run_block(block, h, emb, context):
+        return (layer_by_layer if step == 1 else block_by_block)(block, h, emb, context)
+
+    session = HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), size, STEPS)
+    with own_attribute([unet], "forward", lambda _: running(unet, run_block)), session:
+        for step in range(3):
+            session.at_step(step)
+            evaluated(unet, size)
+    assert (session.active_steps, session.report.notes) == ((0, 2), [])
 
 
 @pytest.mark.parametrize("index", [0, 2])

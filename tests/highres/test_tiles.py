@@ -129,6 +129,7 @@ def test_a_session_inside_a_step_leaves_the_outer_one_its_watch():
     plain = evaluated(unet, TRAINED)
     with HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS) as outer:
         outer.at_step(0)
+        evaluated(unet, TWICE)
         with HighResSession(unet, HighResSettings(**AUTO), TWICE, STEPS) as inner:
             inner.at_step(0)
         outer.at_step(1)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tests.live.client import encoded, get, get_from_root
-from tests.live_neighbours.weights import HEADS, WIDE, image_embedding
+from tests.live_neighbours.weights import HEADS, MOTION, WIDE, image_embedding
 
 SD15, XL, INPAINTING = f"{HEADS}.safetensors", "tiny-sdxl.safetensors", "tiny-sd15-inpainting.safetensors"
 SIDE = 192
@@ -139,11 +139,19 @@ def silenced() -> Mapping[str, Any]:
     ]
     return (
         {title: {"args": [False]} for title in titles}
-        | {"controlnet": {"args": [{"enabled": False}]}}
+        | {"controlnet": {"args": [{"enabled": False}] * UNITS}, "animatediff": {"args": [{"enable": False}]}}
         | incantations()()
     )
 
 
+def animated() -> Mapping[str, Any]:
+    """Three frames at once."""
+    return {"animatediff": {"args": [{"enable": True, "model": MOTION, "format": ["PNG"]} | FRAMES]}}
+
+
+UNITS = 3
+"""Of ControlNet on the page. AnimateDiff reads either all of them from a request or none."""
+FRAMES = {"video_length": 3, "batch_size": 3}
 CONTROLNET = "Mikubill/sd-webui-controlnet"
 TILES = "pkuliyi2015/multidiffusion-upscaler-for-automatic1111"
 INCANTATIONS = "v0xie/sd-webui-incantations"
@@ -225,7 +233,12 @@ NEIGHBOURS = {
     ),
     "ControlNet, SDXL": Neighbour(CONTROLNET, "controlnet", unit("tiny_controlnet_sdxl"), checkpoint=XL),
     "ControlNet, inpainting checkpoint": Neighbour(
-        CONTROLNET, "controlnet", unit("tiny_controlnet_sd15"), checkpoint=INPAINTING, outcome=always(THEIRS)
+        CONTROLNET,
+        "controlnet",
+        unit("tiny_controlnet_sd15"),
+        {"hr_upscaler": "Lanczos"},  # the WebUI itself cannot enlarge latents for such a checkpoint
+        checkpoint=INPAINTING,
+        outcome=always(THEIRS),
     ),
     "T2I-Adapter": Neighbour(CONTROLNET, "controlnet", unit("tiny_t2iadapter_sd15")),
     "IP-Adapter": Neighbour(CONTROLNET, "controlnet", ip_adapter()),
@@ -237,6 +250,7 @@ NEIGHBOURS = {
         CONTROLNET, "controlnet", unit("tiny_lllite_sdxl"), checkpoint=XL, outcome=holding_the_first_size
     ),
     "reference": Neighbour(CONTROLNET, "controlnet", unit(None, "reference_only", threshold_a=0.5)),
+    "AnimateDiff": Neighbour("continue-revolution/sd-webui-animatediff", "animatediff", animated),
     "ADetailer": Neighbour("Bing-su/adetailer", "adetailer", args("adetailer", True, False, DETAILS)),
     "MultiDiffusion": Neighbour(TILES, "tiled diffusion", tiled("MultiDiffusion")),
     "Mixture of Diffusers": Neighbour(TILES, "tiled diffusion", tiled("Mixture of Diffusers")),
@@ -262,7 +276,9 @@ NEIGHBOURS = {
     "PAG": Neighbour(INCANTATIONS, "incantations", incantations(_12=True, _13=3.0)),
     "SEG": Neighbour(INCANTATIONS, "incantations", incantations(_12=True, _13=3.0, _0=True)),
     "FreeU": Neighbour("ljleb/sd-webui-freeu", "freeu", args("freeu", *FREEU), checkpoint=f"{WIDE}.safetensors"),
-    "DeepCache": Neighbour("aria1th/sd-webui-deepcache-standalone", "DeepCache", settings=CACHE),
+    "DeepCache": Neighbour(
+        "aria1th/sd-webui-deepcache-standalone", "DeepCache", settings=CACHE, outcome=always(THEIRS)
+    ),
     "dynamic thresholding": Neighbour(
         "mcmonkeyprojects/sd-dynamic-thresholding",
         "dynamic thresholding",

@@ -6,8 +6,9 @@
 - `tiny-sd15-wide`: with 320 channels in its deeper levels, since FreeU changes 320, 640 and 1280 channels only;
 - ControlNets, T2I-Adapter, IP-Adapter and ControlNet-LLLite for SD1.5 and SDXL;
 - an ADetailer detector that always finds something, where ultralytics is installed;
-- an extension of a few lines: ControlNet's builds each of its networks 320 channels wide, and takes the widths from two
-  tables, into which this one writes those of the loaded UNet.
+- an AnimateDiff motion module, where that extension is installed;
+- an extension of a few lines: ControlNet's and AnimateDiff build each of their networks 320 channels wide, and this one
+  lets them have the widths of the loaded UNet.
 
 It needs tiny-sd15 and tiny-sdxl with their YAML files in the WebUI's folder of checkpoints.
 """
@@ -27,7 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-HEADS, WIDE = "tiny-sd15-h8", "tiny-sd15-wide"
+HEADS, WIDE, MOTION = "tiny-sd15-h8", "tiny-sd15-wide", "tiny_mm_sd15.safetensors"
 State = dict[str, Tensor]
 UNET = "model.diffusion_model."
 IMAGE_WIDTH = 1024
@@ -167,17 +168,38 @@ def detector(path: Path) -> None:
     yolo.save(str(path))
 
 
-WIDTHS = '''"""Widths of the loaded UNet in the tables from which ControlNet's extension builds its networks."""
+def motion_module(extension: Path, path: Path) -> None:
+    """Built by its own class, for a UNet that is 32 channels wide."""
+    sys.path.insert(0, str(extension))
+    import motion_module as theirs
+
+    full = theirs.MotionModule
+    theirs.MotionModule = lambda channels, **more: full(channels // 10, **more)
+    weights = theirs.MotionWrapper("", "", theirs.MotionModuleType.AnimateDiffV3).state_dict()
+    drawn = Drawn(22)
+    drawn_anew = {
+        name: drawn.weight(*value.shape) if value.ndim == 2 else value.clone() for name, value in weights.items()
+    }
+    save_file(drawn_anew, str(path))
+
+
+WIDTHS = '''"""Widths of the loaded UNet for the networks that ControlNet's extension and AnimateDiff build."""
 import sys
 
 from modules import script_callbacks
 
+motion = sys.modules.get("motion_module")
+full = motion and motion.MotionModule
+
 
 def follow(model):
+    unet = model.model.diffusion_model
+    if motion is not None:
+        narrower = 320 // unet.model_channels
+        motion.MotionModule = lambda channels, **more: full(channels // narrower, **more)
     guess = sys.modules.get("scripts.controlnet_model_guess")
     if guess is None:
         return
-    unet = model.model.diffusion_model
     table = guess.controlnet_sdxl_config if model.is_sdxl else guess.controlnet_default_config
     table.update(model_channels=unet.model_channels, channel_mult=list(unet.channel_mult))
     table["context_dim"] = unet.middle_block[1].transformer_blocks[0].attn2.to_k.in_features
@@ -213,6 +235,9 @@ def write(webui: Path) -> None:
     for name, build in ((HEADS, eight_heads), (WIDE, wide)):
         if not (checkpoints / f"{name}.safetensors").exists():
             build(checkpoints)
+    animated = webui / "extensions/sd-webui-animatediff"
+    if animated.exists() and not (found := animated / f"model/{MOTION}").exists():
+        motion_module(animated, found)
     script = webui / "extensions/zz-tiny-controlnet/scripts/widths.py"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(WIDTHS)
