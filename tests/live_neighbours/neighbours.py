@@ -131,27 +131,30 @@ def drawn() -> Mapping[str, Any]:
 
 
 def silenced() -> Mapping[str, Any]:
-    """All of them switched off. Some act unless a request says so, others after an infotext that does not name them."""
-    titles = [
-        title
-        for title in get("scripts")["txt2img"]
-        if title.startswith(SIGNS) and title not in ("controlnet m2m", "DeepCache")
-    ]
+    """All of them switched off. Some act unless a request says so, others after an infotext that does not name them.
+
+    ControlNet does neither, and AnimateDiff fails beside its units as the API takes them.
+    """
+    own_way = ("controlnet", "DeepCache", "animatediff")
+    titles = [title for title in get("scripts")["txt2img"] if title.startswith(SIGNS) and not title.startswith(own_way)]
     return (
         {title: {"args": [False]} for title in titles}
-        | {"controlnet": {"args": [{"enabled": False}] * UNITS}, "animatediff": {"args": [{"enable": False}]}}
+        | {"animatediff": {"args": [{"enable": False}]}}
         | incantations()()
     )
 
 
 def animated() -> Mapping[str, Any]:
     """Three frames at once."""
-    return {"animatediff": {"args": [{"enable": True, "model": MOTION, "format": ["PNG"]} | FRAMES]}}
+    return {
+        "animatediff": {
+            "args": [{"enable": True, "model": MOTION, "video_length": 3, "batch_size": 3, "format": ["PNG"]}]
+        }
+    }
 
 
 UNITS = 3
 """Of ControlNet on the page. AnimateDiff reads either all of them from a request or none."""
-FRAMES = {"video_length": 3, "batch_size": 3}
 CONTROLNET = "Mikubill/sd-webui-controlnet"
 TILES = "pkuliyi2015/multidiffusion-upscaler-for-automatic1111"
 INCANTATIONS = "v0xie/sd-webui-incantations"

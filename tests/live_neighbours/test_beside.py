@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.client import BASE, infotexts, options, pictures, post, same
+from tests.live.client import BASE, infotexts, options, pictures, post, same, settle_noise
 from tests.live_neighbours.neighbours import BOTH, NEIGHBOURS, NO_CACHE, REFUSED, THEIRS, half, picture, silenced
 
 STEPS = 4
@@ -51,6 +51,8 @@ def asked(neighbour, fields, *, theirs, ours=None, **more):
     width, height = neighbour.odd if fields.pop("odd", False) else neighbour.size
     body = BASE | {"width": width, "height": height, "steps": STEPS} | fields | neighbour.fields
     path = "img2img" if "init_images" in fields else "txt2img"
+    if path == "img2img":
+        settle_noise()
     settings = NO_CACHE | (neighbour.settings if theirs else {})
     return post(path, body | {"alwayson_scripts": scripts, "override_settings": settings} | more)
 
@@ -91,7 +93,7 @@ def without(neighbour, situation, ours=None):
 def test_both(neighbour, situation):
     fields, ours = SITUATIONS[situation]
     before = without(neighbour, situation)
-    if "init_images" in fields:  # ControlNet crops its hint in another way when it is used for the first time
+    if "init_images" in fields:  # ControlNet uses up noise when it loads its network
         asked(neighbour, fields, theirs=True)
     alone = image(asked(neighbour, fields, theirs=True))
     assert not same(alone, before), "the neighbour has changed nothing"
