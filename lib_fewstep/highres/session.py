@@ -13,12 +13,11 @@ from lib_fewstep.highres.report import Report, make_report
 from lib_fewstep.highres.resize import Size, size_of
 from lib_fewstep.highres.schedule import Schedule, make_schedule
 from lib_fewstep.highres.settings import HighResSettings
-from lib_fewstep.highres.token_counts import reading_attention
+from lib_fewstep.highres.token_counts import reading_attention, replacing
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import (
     Place,
     Scaler,
-    Scaling,
     blocks_of,
     inspect_unet,
     install,
@@ -61,7 +60,8 @@ class HighResSession:
         self._plans: dict[Size, tuple[Schedule, Report]] = {}
         self.schedule, self.report = self._plan(latent_size)
         self._index: int | None = None
-        self._called = self._ran = False
+        self._called: Report | None = None
+        self._ran = False
         self._open = False
         self._scalers: dict[Place, Scaler] = {}
 
@@ -86,7 +86,8 @@ class HighResSession:
         return bool(self._scalers)
 
     def disown(self) -> None:
-        """What has been done so far is not used."""
+        """What has been done so far is not used, because the pass has failed."""
+        self._called = None
         for report in self.reports:
             report.active_steps = ()
 
@@ -102,8 +103,9 @@ class HighResSession:
     ) -> None:
         """Put every block back, also where another extension has wrapped a stand-in."""
         self._open = False
-        if self._called and not self._ran:
-            self._note(f"nothing is done, because {self._runner()} runs the layers of the UNet's blocks itself")
+        if self._called is not None and not self._ran:
+            why = f"{self._runner()} runs the layers of the UNet's blocks itself"
+            self._called.notes.append(f"nothing is done, because {why}")
         unwatch(self.unet)
         self._uninstall()
         remove(self.unet)
@@ -125,14 +127,14 @@ class HighResSession:
         parts = self.schedule.steps[index]
         if parts and not (self._scalers and installed(self.unet, self._scalers)):
             self._adopt_new_blocks()
-        moment = Moment(self._blocks, self._topology, self.report.latent_size, index, self._note, self._take_back)
+        middle: Any = self.unet.middle_block
+        size = self.report.latent_size
+        moment = Moment(self._blocks, middle, self._topology, size, index, self._note, self._act, self._idle)
         acting = self._beside_a_reader(tuple(filter(None, (part.beside_others(moment) for part in parts))))
         if not acting:
             self._uninstall()
             return
         scalings = skips.scalings(acting, moment)
-        first = min((place for place in scalings if place.side == "input"), key=lambda place: place.index)
-        scalings[first] = Scaling(before=(self._see_block,)) + scalings[first]
         if self._scalers:
             for place, scaler in self._scalers.items():
                 rescale(scaler, scalings[place])
@@ -146,19 +148,23 @@ class HighResSession:
         if size_of(x) != self.report.latent_size:
             self.schedule, self.report = self._plan(size_of(x))
             self._get_ready(self._index)
-        self._called = self._called or self.acting
+        if self.acting:
+            self._called = self.report
 
-    def _see_block(self, h: Tensor) -> Tensor:
-        """The first block that is changed is about to run: the step is one on which the method acts."""
+    def _act(self) -> None:
+        """A block that the method changes runs: the step is one on which it acts."""
         self._ran = True
         if self._index is not None and self._index not in self.report.active_steps:
             self.report.active_steps += (self._index,)
-        return h
+
+    def _idle(self) -> None:
+        """A block would have been changed, but nothing is left to do there."""
+        self._ran = True
 
     def _runner(self) -> str:
         """Who runs instead of the UNet's own `forward`."""
-        forward = vars(self.unet).get("forward")
-        return "another extension" if forward is None else f"{forward.__module__} (which replaces the UNet's forward)"
+        who = replacing(self.unet)
+        return "another extension" if who is None else f"{who} (which replaces the UNet's forward)"
 
     def _plan(self, size: Size) -> tuple[Schedule, Report]:
         if size not in self._plans:
@@ -193,10 +199,6 @@ class HighResSession:
         for part in shrinking:
             self._note(f"{part.label} is off, because {reader} reads the map of middle_block's self-attention")
         return tuple(part for part in parts if not part.shrinks)
-
-    def _take_back(self) -> None:
-        """Nothing acts on the step after all."""
-        self.report.active_steps = tuple(step for step in self.report.active_steps if step != self._index)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.report.notes:

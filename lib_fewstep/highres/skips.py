@@ -27,7 +27,9 @@ def scalings(parts: Parts, moment: Moment) -> dict[Place, Scaling]:
     skips = _Skips(moment)
     moment = replace(moment, idle=skips.stop)
     found: dict[Place, Scaling] = {Place("input", 0): Scaling(before=(skips.begin,))}
-    for changes in (*(part.scalings(moment) for part in parts), skips.recorders(), skips.resizers(parts[0].skip_mode)):
+    acting = Scaling(before=(skips.act,))
+    changed = [{place: own + acting for place, own in part.scalings(moment).items()} for part in parts]
+    for changes in (*changed, skips.recorders(), skips.resizers(parts[0].skip_mode)):
         for place, scaling in changes.items():
             found[place] = found.get(place, Scaling()) + scaling
     return found
@@ -50,6 +52,12 @@ class _Skips:
         """Nothing acts in this call after all: the rest of it runs as without a method."""
         self._stopped = True
         self._moment.idle()
+
+    def act(self, h: Tensor) -> Tensor:
+        """A block that a part changes is about to run."""
+        if not self._stopped:
+            self._moment.act()
+        return h
 
     def recorders(self) -> dict[Place, Scaling]:
         return {Place("input", i): Scaling(after=(self.record(i),)) for i in range(self._topology.blocks)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import CellType, ModuleType
 from typing import Any
 
 import torch
@@ -36,18 +37,18 @@ class Replaced:
     @property
     def name(self) -> str:
         """Whose function it is."""
-        return f"{_function(self.attention).__module__} (which replaces the forward of cross-attention)"
+        return f"{_module_of(_function(self.attention))} (which replaces the forward of cross-attention)"
 
-    def counts_tokens(self, number: int, like: Tensor) -> bool:
-        """Whether it treats tokens by their position or their number; `number` is how many it would meet.
+    def counts_tokens(self, numbers: Iterable[int], like: Tensor) -> bool:
+        """Whether it treats tokens by their position or their number; `numbers` are those that it would meet.
 
-        It is called with so many equal tokens, and with one. Plain cross-attention, also one with more to attend to,
+        It is called with equal tokens in each of these numbers. Plain cross-attention, also one with more to attend to,
         makes the same of each of them. It runs for as many rows as the feature map `like`, in the middle of the UNet's
         call, because what such a function needs may be set only there. What it has set itself is set back.
         """
         try:
-            with _as_before(self.attention):
-                outputs = [self._output(tokens, like) for tokens in (number, 1)]
+            with _as_before(self.attention, like.device):
+                outputs = [self._output(number, like) for number in numbers]
         except Exception:  # noqa: BLE001 (whatever it raises, it is not made for this number)
             return True
         first = outputs[0][:, :1]
@@ -67,12 +68,10 @@ class Replaced:
         return output.float()
 
 
-def replaced_attention(blocks: Mapping[Place, nn.Module]) -> tuple[Replaced, ...]:
-    """Every cross-attention in a UNet's blocks that a function replaces; it may do another thing in each of them."""
+def replaced_attention(blocks: Iterable[tuple[Place, nn.Module]]) -> tuple[Replaced, ...]:
+    """Every cross-attention in some blocks that a function replaces; it may do another thing in each of them."""
     return tuple(
-        Replaced(place, attention)
-        for place, block in blocks.items()
-        for attention, _ in _own_forwards("attn2", _inside(block))
+        Replaced(place, attention) for place, block in blocks for attention, _ in _own_forwards("attn2", _inside(block))
     )
 
 
@@ -83,7 +82,17 @@ def reading_attention(middle: nn.Module, blocks: Iterable[nn.Module]) -> str | N
     """
     elsewhere = {_code(function) for block in blocks for _, function in _own_forwards("attn1", block.modules())}
     alone = [function for _, function in _own_forwards("attn1", middle.modules()) if _code(function) not in elsewhere]
-    return str(alone[0].__module__) if alone else None
+    return _module_of(alone[0]) if alone else None
+
+
+def replacing(unet: nn.Module) -> str | None:
+    """The name of whoever has replaced a UNet's `forward`, or None."""
+    return _module_of(_function(unet)) if "forward" in vars(unet) else None
+
+
+def _module_of(function: Any) -> str:
+    """Where it is written; a decorated function has the `__module__` of the one that it decorates."""
+    return str(getattr(function, "__globals__", {}).get("__name__") or function.__module__)
 
 
 def _inside(block: nn.Module) -> Iterator[nn.Module]:
@@ -127,43 +136,96 @@ def _layers(attention: nn.Module) -> list[Any]:
 
 
 @contextmanager
-def _as_before(attention: nn.Module) -> Iterator[None]:
-    """What a call of its `forward` may set or fill is set back: names of its module, attributes of what it holds."""
-    restore = list(_restorers(list(_held(attention)), set()))
-    try:
-        yield
-    finally:
-        for set_back in restore:
-            set_back()
+def _as_before(attention: nn.Module, device: torch.device) -> Iterator[None]:
+    """What a call of its `forward` may set or fill is set back.
+
+    That is what functions keep in cells, attributes of what they hold, the lists, dicts, sets and tensors in these,
+    names of their modules, the lists, dicts and sets that have such a name, and torch's random numbers.
+    """
+    functions = _called(vars(attention)["forward"])
+    cells = [(cell, cell.cell_contents) for function in functions for cell in _filled_cells(function)]
+    held = [each for function in functions for each in (function, *_held(function))]
+    spaces = [vars(each) for each in held if isinstance(getattr(each, "__dict__", None), dict)]
+    modules = [getattr(function, "__globals__", {}) for function in functions]
+    named = [value for names in modules for value in names.values() if type(value) in _CONTAINERS]
+    before = [(each, _copied(each)) for each in [*_fillable([*held, *spaces]), *modules, *named]]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            for cell, contents in cells:
+                cell.cell_contents = contents
+            for each, copy in before:
+                _refill(each, copy)
 
 
-def _held(attention: nn.Module) -> Iterator[Any]:
-    for layer in _layers(attention):
-        cells = [cell.cell_contents for cell in getattr(layer, "__closure__", None) or ()]
-        yield cells
-        for owner in (layer, getattr(layer, "__self__", None), *cells):
-            yield getattr(owner, "__dict__", None)
-        yield getattr(layer, "__globals__", None)
+_CONTAINERS = (list, dict, set)
+"""These exactly: a class that is made from them may have an `update` of its own."""
 
 
-def _restorers(held: Any, seen: set[int]) -> Iterator[Callable[[], object]]:
-    """How to set back a tensor, or a list, dict or set and whatever of these is inside."""
-    if id(held) in seen:
-        return
-    seen.add(id(held))
-    if isinstance(held, Tensor) and not isinstance(held, nn.Parameter) and 0 not in held.stride():
-        yield functools.partial(held.detach().copy_, held.detach().clone())
-    elif isinstance(held, (list, dict, set)):
-        yield functools.partial(_refill, held, held.copy())
-        for value in list(held.values() if isinstance(held, dict) else held):
-            yield from _restorers(value, seen)
+def _called(forward: Any) -> list[Any]:
+    """A function, and those that it holds and may call."""
+    found: list[Any] = []
+    waiting = [forward]
+    while waiting:
+        function = waiting.pop()
+        if (
+            callable(function)
+            and not isinstance(function, (type, nn.Module))
+            and not any(function is each for each in found)
+        ):
+            found.append(function)
+            waiting += _held(function)
+    return found
+
+
+def _held(function: Any) -> list[Any]:
+    """What a function holds in its cells, as a partial or as a method; a Python module is nobody's own."""
+    if isinstance(function, functools.partial):
+        held = [function.func, *function.args, *function.keywords.values()]
+    else:
+        bound = [getattr(function, name, None) for name in ("__func__", "__self__")]
+        held = [*bound, *(cell.cell_contents for cell in _filled_cells(function))]
+    return [each for each in held if each is not None and not isinstance(each, ModuleType)]
+
+
+def _filled_cells(function: Any) -> list[Any]:
+    """The cells of a closure; one may still be empty."""
+    return [cell for cell in getattr(function, "__closure__", None) or () if cell != CellType()]
+
+
+def _fillable(held: Iterable[Any]) -> list[Any]:
+    """The lists, dicts, sets and tensors among some values, and inside of these."""
+    found: dict[int, Any] = {}
+    waiting = list(held)
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in found and (type(each) in _CONTAINERS or _is_filled_tensor(each)):
+            found[id(each)] = each
+            waiting += () if isinstance(each, Tensor) else each.values() if isinstance(each, dict) else each
+    return list(found.values())
+
+
+def _is_filled_tensor(value: Any) -> bool:
+    """Whether somebody may write into it: not to one that repeats itself, nor to weights."""
+    is_tensor = isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
+    return is_tensor and 0 not in value.stride() and value.is_inference() == torch.is_inference_mode_enabled()
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value.copy()
 
 
 def _refill(held: Any, before: Any) -> None:
     """With what was in it before; nothing of that is missing meanwhile, for another thread may read it."""
-    if isinstance(held, list):
+    if isinstance(held, Tensor):
+        held.detach().copy_(before)
+    elif isinstance(held, list):
         held[:] = before
-        return
-    for added in held - before if isinstance(held, set) else held.keys() - before.keys():
-        held.remove(added) if isinstance(held, set) else held.pop(added)
-    held.update(before)
+    elif isinstance(held, set):
+        held &= before
+        held |= before
+    else:
+        for added in held.keys() - before.keys():
+            del held[added]
+        held.update(before)

@@ -17,6 +17,13 @@ MOST_CFG = 2.0
 """Above it guidance burns on a model that was distilled without it."""
 
 FEW_STEPS = 8
+_MOST_CFG_OF_MERGES = 2.5
+"""What the makers of few-step merges ask for at most."""
+_PUBLISHED = (
+    r"^(?:sdxl[ ._-]*lightning|hyper[ ._-]*sd|sd[ ._-]*(?:xl[ ._-]*)?turbo|dmd2|lcm|pcm|tcd|yoso)",
+    r"(?<!\d)\d+[ ._-]*steps?",
+)
+"""Files of those who made the methods, and such as name their number of steps; other checkpoints are merges."""
 _TRAILING = ("Trailing", "SGM Uniform")
 _HOSTS_DDIM_CFGPP = "DDIM CFG++"
 _HOSTS_DDIM = ("DDIM", _HOSTS_DDIM_CFGPP)
@@ -72,10 +79,11 @@ PRESETS = _load(Path(__file__).with_name("presets.json"))
 
 @dataclass(frozen=True)
 class Recognised:
-    """A preset, and in words the file name by which it was recognised."""
+    """A preset, and in words the file name by which it was recognised; a merge's own page may ask for another one."""
 
     preset: Preset
     because: Sentence
+    merge: bool = False
 
 
 def recognise(checkpoint: str, loras: Sequence[str]) -> Recognised | None:
@@ -86,7 +94,8 @@ def recognise(checkpoint: str, loras: Sequence[str]) -> Recognised | None:
                 return Recognised(preset, Sentence('the LoRA is called "{name}"', name=lora))
     for preset in PRESETS.values():
         if _matches(preset.checkpoint, checkpoint):
-            return Recognised(preset, Sentence('the checkpoint is called "{name}"', name=checkpoint))
+            because = Sentence('the checkpoint is called "{name}"', name=checkpoint)
+            return Recognised(preset, because, merge=not _matches(_PUBLISHED, checkpoint))
     return None
 
 
@@ -133,6 +142,11 @@ class RunSettings:
         """Whether the first step is at the last timestep and the end is left out."""
         return self.custom_timesteps or (self.schedule in _TRAILING and self.sampler not in _HOSTS_DDIM)
 
+    @property
+    def as_for_a_merge(self) -> bool:
+        """Whether the page of a few-step merge could ask for this."""
+        return self.steps <= FEW_STEPS and self.cfg <= _MOST_CFG_OF_MERGES
+
     def follows(self, preset: Preset) -> bool:
         """Whether the run does what a preset says, within its limits."""
         same = self.schedule == preset.schedule or (self.trailing and preset.schedule == "Trailing")
@@ -147,6 +161,8 @@ def _is_cfgpp(sampler: str) -> bool:
 def advice(run: RunSettings, recognised: Recognised | None, chosen: Preset | None) -> list[Sentence]:
     """Sentences about what will go wrong in a run, and about a preset that would fit it."""
     found = []
+    if recognised is not None and recognised.merge and chosen is None and run.as_for_a_merge:
+        return _pitfalls(run)
     if recognised is not None and recognised.preset is not chosen and not run.follows(recognised.preset):
         found.append(
             Sentence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 from contextlib import ExitStack
@@ -223,6 +224,25 @@ def test_who_runs_the_layers_of_the_blocks_is_named(method, run_block):
     ]
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("called", [False, True])
+def test_what_acts_is_what_has_run_whatever_happens_to_the_first_block(method, called):
+    """No method changes it."""
+    unet, size = sd1_unet(), (16, 24)
+
+    def run_block(block, h, emb, context):
+        first = len(block) == 1 and isinstance(block[0], nn.Conv2d)
+        return (block_by_block if first == called else layer_by_layer)(block, h, emb, context)
+
+    with own_attribute([unet], "forward", lambda _: running(unet, run_block)):
+        alone = evaluated(unet, size)
+        with HighResSession(unet, HighResSettings(**METHODS[method]), size, STEPS) as session:
+            session.at_step(1)
+            changed = not near(evaluated(unet, size), alone)
+    assert changed is not called
+    assert session.active_steps == ((1,) if changed else ())
+
+
 def test_a_step_on_which_the_changed_blocks_do_not_run_is_none_on_which_the_method_acts():
     """As with one who makes the deeper blocks anew on every other step."""
     unet, size, step = sd1_unet(), (16, 24), 0
@@ -414,17 +434,18 @@ def test_asking_leaves_what_others_count_as_it_was(made):
         block.attn2.forward = made(state, block.attn2)
     state.count, before = 5, calls_in_all
     blocks = {Place("input", 1): unet.input_blocks[1]}
-    (found,) = replaced_attention(blocks)
-    found.counts_tokens(9, latents(size, batch=2))
+    (found,) = replaced_attention(blocks.items())
+    found.counts_tokens((9, 4), latents(size, batch=2))
     assert vars(state) == {"count": 5}
     assert calls_in_all == before
 
 
 class Store:
-    """Keeps maps as those do who show which word is where: lists in a dict, a sum, a set of sizes."""
+    """Keeps maps as those do who show which word is where: lists in a dict, a sum, a set of sizes, a count."""
 
     def __init__(self):
         self.maps, self.total, self.sizes = {"down": [], "up": [0]}, torch.zeros(2), {7}
+        self.counts = collections.Counter(layers=5)
 
     def forward(self, attention, x, context=None):
         self.maps["down"].append(x)
@@ -441,28 +462,46 @@ FILLED = []
 def test_asking_leaves_what_others_fill_as_it_was():
     unet, store = sd1_unet(), Store()
     attention = unet.input_blocks[1][1].transformer_blocks[0].attn2
-    attention.forward = lambda x, context=None: store.forward(attention, x, context)
+    number = 0
+
+    def forward(x, context=None):
+        nonlocal number
+        number += 1
+        torch.randn(1)
+        return store.forward(attention, x, context)
+
+    attention.forward = functools.partial(lambda own, *args, **more: own(*args, **more), forward)
+    random_state = torch.get_rng_state()
     lists = store.maps["down"], store.maps["up"]
-    (found,) = replaced_attention({Place("input", 1): unet.input_blocks[1]})
-    assert not found.counts_tokens(9, latents((4, 4), batch=2))
+    (found,) = replaced_attention([(Place("input", 1), unet.input_blocks[1])])
+    assert not found.counts_tokens((9, 4), latents((4, 4), batch=2))
     assert store.maps == {"down": [], "up": [0]}
     assert (store.maps["down"] is lists[0], store.maps["up"] is lists[1]) == (True, True)
-    assert (store.total.tolist(), store.sizes, FILLED) == ([0, 0], {7}, [])
+    assert (store.total.tolist(), store.sizes, FILLED, number) == ([0, 0], {7}, [], 0)
+    assert store.counts == {"layers": 5}
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
-@pytest.mark.parametrize("place", [Place("input", 4), Place("output", 3), Place("output", 8)])
-def test_one_who_counts_in_a_single_block_is_found(place):
-    """One function in every block, which does another thing in that one; shrinking reaches from input 3 to output 8."""
+@pytest.mark.parametrize("place", [Place("input", 4), Place("output", 3), Place("output", 8), None])
+@pytest.mark.parametrize("known", [False, True])
+def test_one_who_counts_in_a_single_block_is_found(place, known):
+    """One function in every block, which does another thing in that one, or in the middle block (None).
+
+    Perhaps only at the number of tokens that the block has without the shrinking.
+    """
     unet, size = sd1_unet(), (17, 13)
 
     def forward(attention, x, context):
         output = type(attention).forward(attention, x, context)
-        return output * torch.linspace(0, 1, x.shape[1])[:, None] if attention in counting else output
+        if attention not in counting or (known and x.shape[1] not in usual):
+            return output
+        return output * torch.linspace(0, 1, x.shape[1])[:, None]
 
     for block in transformers(unet):
         block.attn2.forward = functools.partial(forward, block.attn2)
-    counting = {block.attn2 for block in transformers(blocks_of(unet)[place])}
+    counting = {block.attn2 for block in transformers(blocks_of(unet)[place] if place else unet.middle_block)}
     assert counting
+    usual = {-(-17 // 2**level) * -(-13 // 2**level) for level in range(4)}
     alone = evaluated(unet, size)
     with HighResSession(unet, HighResSettings(**METHODS["Deep Shrink"]), size, STEPS) as session:
         session.at_step(1)
@@ -490,8 +529,8 @@ def test_what_counts_tokens(forward, counts, rows):
     unet = sd1_unet()
     attention = unet.input_blocks[1][1].transformer_blocks[0].attn2
     attention.forward = functools.partial(forward, attention.forward)
-    (found,) = replaced_attention({Place("input", 1): unet.input_blocks[1]})
-    assert found.counts_tokens(9, latents((4, 4), batch=rows)) is counts
+    (found,) = replaced_attention([(Place("input", 1), unet.input_blocks[1])])
+    assert found.counts_tokens((9, 4), latents((4, 4), batch=rows)) is counts
 
 
 def handed_on(module):
@@ -503,14 +542,14 @@ def test_a_partial_of_cross_attentions_own_forward_is_nobodys():
     unet = sd1_unet()
     for block in transformers(unet):
         handed_on(block.attn2)
-    assert replaced_attention(blocks_of(unet)) == ()
+    assert replaced_attention(blocks_of(unet).items()) == ()
 
 
 def test_no_cross_attention_counts_nothing():
     unet = sd1_unet()
     for block in transformers(unet):
         block.attn2 = None
-    assert replaced_attention(blocks_of(unet)) == ()
+    assert replaced_attention(blocks_of(unet).items()) == ()
 
 
 def test_a_transformer_block_without_self_attention_is_left_alone():

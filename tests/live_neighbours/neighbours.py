@@ -131,9 +131,9 @@ def drawn() -> Mapping[str, Any]:
 
 
 def silenced() -> Mapping[str, Any]:
-    """All of them switched off. Some act unless a request says so, others after an infotext that does not name them.
+    """All of them switched off: some act unless a request switches them off, others after any infotext.
 
-    ControlNet does neither, and AnimateDiff fails beside its units as the API takes them.
+    ControlNet needs no switching off, and its units in a request make AnimateDiff fail.
     """
     own_way = ("controlnet", "DeepCache", "animatediff")
     titles = [title for title in get("scripts")["txt2img"] if title.startswith(SIGNS) and not title.startswith(own_way)]
@@ -153,8 +153,6 @@ def animated() -> Mapping[str, Any]:
     }
 
 
-UNITS = 3
-"""Of ControlNet on the page. AnimateDiff reads either all of them from a request or none."""
 CONTROLNET = "Mikubill/sd-webui-controlnet"
 TILES = "pkuliyi2015/multidiffusion-upscaler-for-automatic1111"
 INCANTATIONS = "v0xie/sd-webui-incantations"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from lib_fewstep.sampling.presets import PRESETS, recognise
+from lib_fewstep.sampling.presets import PRESETS, RunSettings, advice, recognise
 
 CHECKPOINTS = {
     "LCM_Dreamshaper_v7_4k": "LCM-LoRA",
@@ -154,6 +154,31 @@ def test_a_checkpoints_name(name, wanted):
     found = recognise(name, [])
     assert (found and found.preset.name) == wanted
     assert found is None or found.because == f'the checkpoint is called "{name}"'
+
+
+MERGES = {
+    "juggernautXL_v9Rdphoto2Lightning": ("DPM++ SDE", "Karras", 5, 2.0),
+    "realvisxlV50_v40LightningBakedvae": ("DPM++ SDE", "Karras", 5, 1.5),
+    "someXL_EulerALightning": ("Euler a", "Automatic", 8, 1.0),
+    "anythingxl_dmd2": ("LCM", "Exponential", 8, 1.0),
+    "photonLCM_v10": ("LCM", "Automatic", 6, 1.5),
+}
+PUBLISHED = ("sdxl_lightning_4step", "sd_xl_turbo_1.0_fp16", "Hyper-SDXL-1step-Unet", "dmd2_sdxl_4step_unet_fp16")
+
+
+@pytest.mark.parametrize(("name", "run"), MERGES.items())
+def test_a_merge_may_follow_its_own_page(name, run):
+    """Within what pages of few-step merges ask for; many steps and a high CFG are in no one's interest."""
+    recognised = recognise(name, [])
+    assert advice(RunSettings(*run, negative_prompt=False), recognised, None) == []
+    many = RunSettings(run[0], run[1], 25, 7.0, negative_prompt=False)
+    assert any("would fit better" in str(sentence) for sentence in advice(many, recognised, None))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_file_is_advised_as_ever(name):
+    run = RunSettings("DPM++ SDE", "Karras", 4, 1.0, negative_prompt=False)
+    assert any("would fit better" in str(sentence) for sentence in advice(run, recognise(name, []), None))
 
 
 @pytest.mark.parametrize(("name", "wanted"), LORAS.items())

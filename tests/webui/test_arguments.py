@@ -11,7 +11,7 @@ from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.unet import inspect_unet
 from lib_fewstep.webui.highres.arguments import highres_settings
-from lib_fewstep.webui.highres.infotext import infotext, pasted, used_in_both
+from lib_fewstep.webui.highres.infotext import infotext, lost_in_both, pasted, used_in_both
 from tests.models import sd1_unet, sdxl_unet
 
 OPTIONS = options_of(HighResSettings)
@@ -129,6 +129,46 @@ def test_what_the_ui_has_set_makes_the_schedules_of_both_passes_when_pasted(valu
     parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
     restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
     assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+
+
+@pytest.mark.parametrize("given", [{"t1": 0.4, "t2": 0.1}, {"t1": 0.6, "t2": 0, "raunet": True}, {"raunet": False}])
+@pytest.mark.parametrize("rivals", [(None, "HyperTile"), ("HyperTile", None), (None, None)])
+def test_switches_that_were_left_to_the_preset_are_those_of_both_passes_when_pasted(given, rivals):
+    """Of SDXL at two sizes, and beside one who takes the windows in one of the passes."""
+    topology, settings = inspect_unet(sdxl_unet()), HighResSettings.from_dict({"preset": "Paper"} | given)
+
+    def schedules(settings):
+        hints = (ModelHints(rival=rivals[0]), ModelHints(pass_="hires", rival=rivals[1]))
+        return [
+            make_schedule(settings, topology, size, 50, hint)
+            for size, hint in zip(((64, 64), (512, 512)), hints, strict=True)
+        ]
+
+    first, second = schedules(settings)
+    if not given.get("raunet", True):
+        settings = HighResSettings.from_dict({"preset": "Paper", "t1": 0.4, "t2": 0.0} | given)
+    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
+    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
+    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+
+
+@pytest.mark.parametrize(
+    ("given", "lost"),
+    [
+        ({}, []),
+        ({"window_attention": False}, ["T1", "T2"]),
+        ({"raunet": False}, []),
+        ({"t1": 0.4}, ["T2"]),
+        ({"t1": 0.4, "t2": 0.1}, []),
+        ({"preset": "Manual"}, []),
+    ],
+)
+def test_numbers_that_an_infotext_cannot_tell_of_both_passes(given, lost):
+    topology = inspect_unet(sd1_unet())
+    settings = HighResSettings.from_dict({"preset": "Paper"} | given)
+    sizes = ((128, 128), (256, 256))
+    first, second = (make_schedule(settings, topology, size, 50, ModelHints()).settings for size in sizes)
+    assert lost_in_both(settings, first, second) == lost
 
 
 HOSTILE = [

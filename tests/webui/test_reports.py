@@ -74,6 +74,16 @@ class TestKeysOfOneImage:
         assert [method_in(text) for text in copies] == [None] * 3
         assert {method_in(text) for text in result.infotexts} == {"HiDiffusion"}
 
+    def test_the_noise_seed_of_a_hires_pass_is_not_in_a_later_copy(self, sd1):
+        request = LARGE | HIRES | {"hr_sampler_name": "TCD", "n_iter": 2, "save_images": True}
+        settings = {"save_images_before_highres_fix": True, "eta_noise_seed_delta": ENSD}
+        with settings_of(sd1, **settings), listening(sd1) as listen:
+            saved = listen(lambda params: (params.filename, params.pnginfo["parameters"]), kind="image_saved")
+            result = sd1.api.txt2img(request)
+        copies = [text for name, text in saved if "before-highres-fix" in name]
+        assert ["ENSD" in text for text in copies] == [False, False]
+        assert ["ENSD" in text for text in result.infotexts[-2:]] == [True, True]
+
 
 def test_what_acted_in_the_hires_pass_alone_does_so_again(sd1):
     """Values over the preset Auto: the page reads them under Manual, which acts at any size."""
@@ -154,6 +164,14 @@ class TestASampleOfItsOwn:
         (line,) = (line for line in log() if "samples in its own way" in line)
         assert line.startswith("Few-Step:")
         assert line.endswith("timesteps, prior, inversion and hires CFG are left out.")
+
+    def test_an_inversion_that_is_left_out_is_not_made(self, sd1, log):
+        """Its own check would refuse it in txt2img, if it came so far."""
+        settings = {"guidance": "lambda", "invert": {"prompt": "a dog", "steps": 2}}
+        plain = self.run(sd1, None, fewstep={"guidance": "lambda"}, sampler="Euler CFG++")
+        result = self.run(sd1, None, fewstep=settings, sampler="Euler CFG++")
+        assert same(plain, result)
+        assert not any("Inverting" in line for line in log())
 
     def test_a_refusal_is_told_and_leaves_no_key(self, sd1, log):
         result = self.run(sd1, None, fewstep={"timesteps": [999], "gamma": 5})

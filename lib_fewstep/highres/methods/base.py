@@ -64,15 +64,17 @@ class Target:
 class Moment:
     """The UNet on the step `index`: its own blocks, whatever stands in their places now.
 
-    `note` is given a sentence where something has to be left alone; `idle` is called where a part finds out in the
-    middle of the step that nothing is left of it.
+    `note` is given a sentence where something has to be left alone; `act` is called where a block that a part changes
+    runs, and `idle` where a part finds out in the middle of a call of the UNet that nothing is left of it.
     """
 
     blocks: Mapping[Place, nn.Module]
+    middle: nn.Module
     topology: Topology
     latent_size: Size
     index: int
     note: Callable[[str], None]
+    act: Callable[[], None]
     idle: Callable[[], None]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_fewstep.highres.methods.base import Aliases, Method, Moment, Part, Parts, Target, preset_option
 from lib_fewstep.highres.resize import Size, resize, size_of
@@ -157,24 +157,30 @@ class Shrink(Part):
 
     def _beside_replaced(self, h: Tensor, moment: Moment) -> Shrink | None:
         """The same where another extension counts tokens in cross-attention, which `h`, the block's input, tells."""
-        inward, outward = self.places(moment.topology)
-        smaller = {
-            place: block
-            for place, block in moment.blocks.items()
-            if (place.index >= inward.index if place.side == "input" else place.index < outward.index)
-        }
-        for found in () if self.halves(size_of(h)) else replaced_attention(smaller):
-            if found.counts_tokens(self._tokens(found.place, size_of(h), moment), like=h):
+        if self.halves(size_of(h)):
+            return self
+        for found in replaced_attention(self._resized(moment)):
+            if found.counts_tokens(self._token_numbers(found.place, size_of(h), moment), like=h):
                 left = self._halving(size_of(h), found.name, moment)
                 if left is None:
                     moment.idle()
                 return left
         return self
 
-    def _tokens(self, place: Place, size: Size, moment: Moment) -> int:
-        """How many a block has where one of this size is shrunk."""
+    def _resized(self, moment: Moment) -> Iterator[tuple[Place, nn.Module]]:
+        """The blocks that run at another size than without it; the middle one has the size of the last input block."""
+        inward, outward = self.places(moment.topology)
+        to_the_end = self.early_out or not self.restores
+        for place, block in moment.blocks.items():
+            if place.index >= inward.index if place.side == "input" else to_the_end or place.index < outward.index:
+                yield place, block
+        yield Place("input", moment.topology.blocks - 1), moment.middle
+
+    def _token_numbers(self, place: Place, size: Size, moment: Moment) -> tuple[int, int]:
+        """How many tokens a block has without the shrinking, and with it."""
+        height, width = moment.topology.size_at(place, moment.latent_size)
         deeper = moment.topology.level(place) - moment.topology.level(self.places(moment.topology)[0])
-        return math.prod(-(-side // 2 ** max(deeper, 0)) for side in _scaled(size, self.down))
+        return height * width, math.prod(-(-side // 2 ** max(deeper, 0)) for side in _scaled(size, self.down))
 
     def _halving(self, size: Size, neighbour: str, moment: Moment) -> Shrink | None:
         """What is left of one that does not halve, beside one who does, and a note; None where nothing is."""

@@ -116,7 +116,7 @@ def cfgpp_pass(
                     entry.label,
                     ", ".join(skipping),
                 )
-            if settings.invert is not None:
+            if settings.invert is not None and request.passes:
                 x = _inverted(settings, settings.invert, denoiser, x, sigmas, extra_args)
             denoiser.cond_scale_miltiplier = before[0] * factor
             yield HostDenoiser(denoiser), x

@@ -39,10 +39,14 @@ class FewStepScript(SettingsScript):
     def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments, and say what will go wrong."""
         super().process(p, *args)
-        p.extra_generation_params.pop(host.denoiser.NOISE_SEED, None)
         request = request_of(p)
         if request.refusal is None:
             _advise(p, request.settings)
+
+    def process_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
+        """As ever; a sampler of this extension says anew that its noise follows the noise seed."""
+        super().process_batch(p, *args, **kwargs)
+        p.extra_generation_params.pop(host.denoiser.NOISE_SEED, None)
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> FewStepRequest:
         """The settings of arguments and axes, with a preset's values on the processing object."""

@@ -28,7 +28,7 @@ def infotext(
     defaults = HighResSettings()
     own = [name for name, option in _OPTIONS.items() if option.group == settings.method]
     common = [name for name, option in _OPTIONS.items() if not option.group and name != "enabled"]
-    manual = settings.preset == "Manual" or any(getattr(settings, name) != getattr(defaults, name) for name in own)
+    manual = settings.preset == "Manual" or _has_own_values(settings)
     values = {name: getattr(settings, name) for name in common} | ({"preset": "Manual"} if manual else {})
     if manual and only_hires:
         values["passes"] = "Hires"
@@ -40,13 +40,29 @@ def infotext(
 
 
 def used_in_both(given: HighResSettings, first: HighResSettings, second: HighResSettings) -> HighResSettings:
-    """What two passes have used: where a size cannot follow what was given (aggressive mode), that, else the second's.
+    """What two passes have used, such that it means the same for both again when it is pasted.
 
-    Pasted, it stands for both passes again.
+    Where they differ, it is what was given. Of what was left to the preset, a switch is on: the pass that had to leave
+    it off (aggressive mode at a large size, windows beside HyperTile) will do so again. A number is the second pass's.
     """
     differing = [name for name in _OPTIONS if getattr(first, name) != getattr(second, name)]
     values = {name: getattr(given, name) for name in differing}
-    return replace(second, **{name: value for name, value in values.items() if value is not None})
+    switches = {name: True for name in differing if isinstance(getattr(second, name), bool)}
+    return replace(second, **switches | {name: value for name, value in values.items() if value is not None})
+
+
+def lost_in_both(given: HighResSettings, first: HighResSettings, second: HighResSettings) -> list[str]:
+    """The labels of numbers that an infotext of two passes cannot tell of both."""
+    if not (_has_own_values(given) and second.raunet):
+        return []
+    used = used_in_both(given, first, second)
+    return [_OPTIONS[name].label for name in ("t1", "t2") if getattr(used, name) != getattr(first, name)]
+
+
+def _has_own_values(settings: HighResSettings) -> bool:
+    """Whether the infotext has to tell values of the method."""
+    own = [name for name, option in _OPTIONS.items() if option.group == settings.method]
+    return any(getattr(settings, name) != getattr(HighResSettings(), name) for name in own)
 
 
 def pasted(name: str, parameters: Mapping[str, str]) -> Any:
