@@ -224,6 +224,21 @@ def test_who_runs_the_layers_of_the_blocks_is_named(method, run_block):
     ]
 
 
+def test_nobody_is_named_where_the_unet_fails_before_its_blocks():
+    unet, size = sd1_unet(), (16, 24)
+
+    def forward(*_args, **_kwargs):
+        raise ValueError("before the blocks")
+
+    session = HighResSession(unet, HighResSettings(**METHODS["HiDiffusion"]), size, STEPS)
+    with own_attribute([unet], "forward", lambda _: forward), session:
+        session.at_step(1)
+        with pytest.raises(ValueError, match="before the blocks"):
+            evaluated(unet, size)
+        session.disown()
+    assert (session.active_steps, session.report.notes) == ((), [])
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("called", [False, True])
 def test_what_acts_is_what_has_run_whatever_happens_to_the_first_block(method, called):

@@ -44,7 +44,8 @@ class Neighbour:
         titles = [title for tab in get("scripts").values() for title in tab]
         if any(title.startswith(self.sign) for title in titles):
             return None
-        return f"Install https://github.com/{self.repository} in this WebUI, and see tests/live_neighbours/weights.py."
+        address, commit = f"https://github.com/{self.repository}", COMMITS[self.repository]
+        return f"Install {address} in this WebUI (tried: {commit}), and see tests/live_neighbours/weights.py."
 
 
 def args(title: str, *values: Any) -> Callable[[], Mapping[str, Any]]:
@@ -295,5 +296,22 @@ NEIGHBOURS = {
         args("kohya hires.fix", True, True, 3, 4, 0.5, 0.5, "bicubic", 0.5, 2.0, True, False),
     ),
 }
+
+COMMITS = {
+    CONTROLNET: "56cec5b",
+    TILES: "22798f6",
+    INCANTATIONS: "980d638",
+    "adieyal/sd-dynamic-prompts": "e8326b5",
+    "aria1th/sd-webui-deepcache-standalone": "08bf052",
+    "ashen-sensored/sd_webui_SAG": "83d66a6",
+    "Bing-su/adetailer": "36189cb",
+    "continue-revolution/sd-webui-animatediff": "a88e889",
+    "Coyote-A/ultimate-upscale-for-automatic1111": "2322caa",
+    "hako-mikan/sd-webui-regional-prompter": "be62345",
+    "ljleb/sd-webui-freeu": "7568492",
+    "mcmonkeyprojects/sd-dynamic-thresholding": "73e4e04",
+    "wcde/sd-webui-kohya-hiresfix": "05af987",
+}
+"""With which all of this was tried last, in the WebUI 1.10.1."""
 
 SIGNS = tuple({neighbour.sign for neighbour in NEIGHBOURS.values()})

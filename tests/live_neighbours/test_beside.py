@@ -1,8 +1,8 @@
 """Both methods and a CFG++ sampler beside real neighbours, in a WebUI in which all of these are installed.
 
-Each neighbour alone changes the image. Beside a method both act, or the image is the neighbour's and a line in the log
-names it, or the request is refused with a sentence that does. The infotext alone brings our settings back. Afterwards
-the plain image is the first one.
+Each neighbour alone changes the image. Beside a method both act, or the image is the neighbour's (a line in the log,
+which a client cannot read, names it), or the request is refused with a sentence that names it. The infotext alone
+brings our settings back. Afterwards the plain image is the first one.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def test_both(neighbour, situation):
         if neighbour.outcome(situation) == REFUSED:
             assert answer.status_code == 422
             assert "of another extension cannot work on the feature maps" in answer.text
+            assert f"{neighbour.repository.split('/')[1]}/" in answer.text
         elif neighbour.outcome(situation) == THEIRS:
             assert same(image(answer), alone)
             assert "HiDiffusion method" not in infotexts(answer)[0]

@@ -21,7 +21,7 @@ REPOSITORY = "https://github.com/ArtVentureX/sd-webui-agent-scheduler"
 def test_a_queued_request(ours):
     body = BASE | {"alwayson_scripts": {"HiDiffusion": {"args": [ours]}}, "sampler_name": "Euler CFG++"}
     queued = httpx.post(f"{URL}/{QUEUE}/queue/txt2img", json=body, timeout=600)
-    assert queued.status_code == 200, f"Install {REPOSITORY} in this WebUI."
+    assert queued.status_code == 200, f"Install {REPOSITORY} in this WebUI (tried with commit a337533)."
     task, end = queued.json()["task_id"], time.monotonic() + 600
     while get_from_root(f"{QUEUE}/task/{task}")["data"]["status"] not in ("done", "failed"):
         assert time.monotonic() < end
