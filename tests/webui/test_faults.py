@@ -22,6 +22,8 @@ from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, passes_of, re
 from tests.webui.standin.checkpoints import Recipe
 from tests.webui.test_few_step import check_denoiser
 
+pytestmark = pytest.mark.long
+
 SD1, SDXL = {"channel_mult": [1, 1, 2, 2]}, {"channel_mult": [1, 1, 2], "depth": 1}
 CHECKPOINTS = {
     "tiny": Recipe(partial(models.sd1_unet, **SD1), "tiny", "sd1"),
