@@ -130,7 +130,7 @@ class HighResSession:
         middle: Any = self.unet.middle_block
         size = self.report.latent_size
         moment = Moment(self._blocks, middle, self._topology, size, index, self._note, self._act, self._idle)
-        acting = self._beside_a_reader(tuple(filter(None, (part.beside_others(moment) for part in parts))))
+        acting = self._beside_a_reader(tuple(filter(None, (part.beside_others(moment) for part in parts))), middle)
         if not acting:
             self._uninstall()
             return
@@ -189,9 +189,8 @@ class HighResSession:
         uninstall(self.unet, self._scalers)
         self._scalers = {}
 
-    def _beside_a_reader(self, parts: Parts) -> Parts:
+    def _beside_a_reader(self, parts: Parts, middle: nn.Module) -> Parts:
         """What is left beside one who reads the middle block's map of self-attention, and knows one size of it."""
-        middle: Any = self.unet.middle_block
         shrinking = [part for part in parts if part.shrinks]
         reader = reading_attention(middle, self._blocks.values()) if shrinking else None
         if reader is None:

@@ -121,18 +121,12 @@ def _own_forwards(name: str, modules: Iterable[nn.Module]) -> Iterator[tuple[nn.
             yield uncompiled(attention), function
 
 
-def _function(attention: nn.Module) -> Any:
+def _function(module: nn.Module) -> Any:
     """The function behind an instance's `forward`, whatever is bound to it."""
-    return _layers(attention)[-1]
-
-
-def _layers(attention: nn.Module) -> list[Any]:
-    """An instance's `forward`, and what it calls where it is a partial or a method."""
-    layers: list[Any] = [vars(attention)["forward"]]
-    while isinstance(layers[-1], functools.partial):
-        layers.append(layers[-1].func)
-    function = getattr(layers[-1], "__func__", None)
-    return layers if function is None else [*layers, function]
+    function = vars(module)["forward"]
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__func__", function)
 
 
 @contextmanager

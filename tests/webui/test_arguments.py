@@ -131,7 +131,7 @@ def test_what_the_ui_has_set_makes_the_schedules_of_both_passes_when_pasted(valu
     assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
 
 
-@pytest.mark.parametrize("given", [{"t1": 0.4, "t2": 0.1}, {"t1": 0.6, "t2": 0, "raunet": True}, {"raunet": False}])
+@pytest.mark.parametrize("given", [{"t1": 0.4, "t2": 0.1}, {"t1": 0.6, "t2": 0}, {"t1": 0.4, "t2": 0, "raunet": False}])
 @pytest.mark.parametrize("rivals", [(None, "HyperTile"), ("HyperTile", None), (None, None)])
 def test_switches_that_were_left_to_the_preset_are_those_of_both_passes_when_pasted(given, rivals):
     """Of SDXL at two sizes, and beside one who takes the windows in one of the passes."""
@@ -145,8 +145,6 @@ def test_switches_that_were_left_to_the_preset_are_those_of_both_passes_when_pas
         ]
 
     first, second = schedules(settings)
-    if not given.get("raunet", True):
-        settings = HighResSettings.from_dict({"preset": "Paper", "t1": 0.4, "t2": 0.0} | given)
     parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
     restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
     assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]

@@ -26,7 +26,7 @@ def infotext(
     where Auto has acted in the hires pass alone (`only_hires`), the passes are named, too.
     """
     defaults = HighResSettings()
-    own = [name for name, option in _OPTIONS.items() if option.group == settings.method]
+    own = _own_names(settings)
     common = [name for name, option in _OPTIONS.items() if not option.group and name != "enabled"]
     manual = settings.preset == "Manual" or _has_own_values(settings)
     values = {name: getattr(settings, name) for name in common} | ({"preset": "Manual"} if manual else {})
@@ -61,8 +61,12 @@ def lost_in_both(given: HighResSettings, first: HighResSettings, second: HighRes
 
 def _has_own_values(settings: HighResSettings) -> bool:
     """Whether the infotext has to tell values of the method."""
-    own = [name for name, option in _OPTIONS.items() if option.group == settings.method]
-    return any(getattr(settings, name) != getattr(HighResSettings(), name) for name in own)
+    defaults = HighResSettings()
+    return any(getattr(settings, name) != getattr(defaults, name) for name in _own_names(settings))
+
+
+def _own_names(settings: HighResSettings) -> list[str]:
+    return [name for name, option in _OPTIONS.items() if option.group == settings.method]
 
 
 def pasted(name: str, parameters: Mapping[str, str]) -> Any:
