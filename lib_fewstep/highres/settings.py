@@ -9,7 +9,7 @@ from typing import Any
 
 from lib_fewstep.highres.methods import METHODS
 from lib_fewstep.highres.methods.base import Method
-from lib_fewstep.options import check, field_with, from_mapping, option, options_of
+from lib_fewstep.options import check, field_with, from_mapping, option, option_of, options_of
 
 PRESETS = ("Auto", "Paper", "Manual")
 PASSES = ("Auto", "All", "First", "Hires")
@@ -80,19 +80,18 @@ def _method_fields(method: Method[Any]) -> Iterator[tuple[str, Any, Any]]:
     return _fields(method.own, method.name)
 
 
-_FIRST, *_OTHERS = METHODS
+_FIRST, _SECOND, *_LATER = METHODS
+_OLDEST = (*_fields(_Choice), *_method_fields(_FIRST), *_fields(_Limits), *_method_fields(_SECOND))
 _Fields: Any = make_dataclass(
     "_Fields",
     [
-        *_fields(_Choice),
-        *_method_fields(_FIRST),
-        *_fields(_Limits),
-        *(field for method in _OTHERS for field in _method_fields(method)),
+        *sorted(_OLDEST, key=lambda field: option_of(field[-1]).added),
+        *(field for method in _LATER for field in _method_fields(method)),
     ],
     namespace={"__post_init__": check},
     frozen=True,
 )
-AXES = ("method", "preset", *_FIRST.axes, "passes", *(name for method in _OTHERS for name in method.axes))
+AXES = ("method", "preset", *_FIRST.axes, "passes", *(name for method in (_SECOND, *_LATER) for name in method.axes))
 """The settings that are axes of the X/Y/Z plot, in their order."""
 
 

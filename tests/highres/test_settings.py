@@ -82,7 +82,7 @@ def begin_with(documented, found):
 def test_the_documented_names_and_order():
     documented = (
         "enabled method preset raunet window_attention aggressive t1 t2 passes trained_size "
-        "d1 d2 s1 s2 scaler downscale upscale smooth_scaling early_out"
+        "d1 d2 s1 s2 scaler downscale upscale smooth_scaling early_out by_size"
     )
     begin_with(documented.split(), OPTIONS)
 

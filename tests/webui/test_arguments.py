@@ -11,7 +11,7 @@ from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.unet import inspect_unet
 from lib_fewstep.webui.highres.arguments import highres_settings
-from lib_fewstep.webui.highres.infotext import infotext, lost_in_both, pasted, used_in_both
+from lib_fewstep.webui.highres.infotext import infotext, pasted, used_in_both
 from tests.models import sd1_unet, sdxl_unet
 
 OPTIONS = options_of(HighResSettings)
@@ -57,7 +57,7 @@ def test_zero_pixels_mean_the_models_own_size():
         ([True, "Magic"], "method = 'Magic' is not allowed"),
         ([{"method": "Magic"}], "method = 'Magic' is not allowed"),
         (ui(enabled=True, t1=-1.0), "t1 = -1.0 is not allowed: it must be 0 to 1"),
-        ([*UI, 1], "args has 20 values, but there are only 19 settings"),
+        ([*UI, 1], "args has 21 values, but there are only 20 settings"),
     ],
 )
 def test_refusals(args, sentence):
@@ -151,22 +151,46 @@ def test_switches_that_were_left_to_the_preset_are_those_of_both_passes_when_pas
 
 
 @pytest.mark.parametrize(
-    ("given", "lost"),
+    "given",
     [
-        ({}, []),
-        ({"window_attention": False}, ["T1", "T2"]),
-        ({"raunet": False}, []),
-        ({"t1": 0.4}, ["T2"]),
-        ({"t1": 0.4, "t2": 0.1}, []),
-        ({"preset": "Manual"}, []),
+        {"window_attention": False},
+        {"raunet": False},
+        {"t1": 0.45},
+        {"t2": 0.1},
+        {"by_size": "T1", "t2": 0.2},
+        {"preset": "Manual"},
     ],
 )
-def test_numbers_that_an_infotext_cannot_tell_of_both_passes(given, lost):
-    topology = inspect_unet(sd1_unet())
-    settings = HighResSettings.from_dict({"preset": "Paper"} | given)
-    sizes = ((128, 128), (256, 256))
-    first, second = (make_schedule(settings, topology, size, 50, ModelHints()).settings for size in sizes)
-    assert lost_in_both(settings, first, second) == lost
+@pytest.mark.parametrize("turned", [False, True])
+def test_thresholds_that_the_preset_sets_by_size_are_those_of_both_passes_when_pasted(given, turned):
+    topology, settings = inspect_unet(sd1_unet()), HighResSettings.from_dict({"preset": "Paper"} | given)
+    sizes = ((256, 256), (128, 128)) if turned else ((128, 128), (256, 256))
+
+    def schedules(settings):
+        return [make_schedule(settings, topology, size, 50, ModelHints()) for size in sizes]
+
+    first, second = schedules(settings)
+    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
+    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
+    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+
+
+def test_thresholds_by_size_of_a_first_pass_with_controlnet():
+    """T1 of SDXL is 0.5 there, and 0.4 in the hires pass."""
+    topology, settings = (
+        inspect_unet(sdxl_unet()),
+        HighResSettings.from_dict({"preset": "Paper", "window_attention": False}),
+    )
+    hints = (ModelHints(controlnet=True), ModelHints(controlnet=True, pass_="hires"))
+
+    def schedules(settings):
+        return [make_schedule(settings, topology, (192, 192), 50, hint) for hint in hints]
+
+    first, second = schedules(settings)
+    assert first.steps != second.steps
+    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
+    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
+    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
 
 
 HOSTILE = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -108,7 +109,9 @@ def pasted(host: standin.Host, tab: str, text: str) -> standin.Result:
 
 @pytest.fixture(scope="module")
 def host():
-    with standin.webui("sd1") as made:
+    """Its upper band begins between two passes of some jobs, so that the preset has another T1 and T2 for each."""
+    with standin.webui("sd1") as made, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules["lib_fewstep.highres.methods.hidiffusion"]._LARGE_SIDE, "SD1", 13)
         yield made
 
 
@@ -123,3 +126,16 @@ def test_the_same_image(host, job):
         again = pasted(host, tab, text)
         assert again.images[0].tobytes() == image.tobytes(), text
     assert not host.errors
+
+
+@pytest.mark.parametrize("given", [{"window_attention": False}, {"t1": 0.6}, {"t2": 0.3}, {"by_size": "T2", "t1": 0.5}])
+def test_thresholds_that_the_preset_sets_by_the_size_of_each_pass(host, given):
+    width, height = SIZES[0]
+    request = {
+        **{"prompt": "a cat", "width": width, "height": height, "steps": 4, "seed": 1, "sampler_name": "Euler"},
+        **{"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.9},
+        "alwayson_scripts": {"HiDiffusion": {"args": [{"preset": "Paper", **given}]}},
+    }
+    result = host.api.txt2img(request)
+    assert "HiDiffusion by size: " in result.infotexts[0]
+    assert pasted(host, "txt2img", result.infotexts[0]).images[0].tobytes() == result.images[0].tobytes()

@@ -68,6 +68,15 @@ class HiDiffusionSettings:
         high=1.0,
         step=0.01,
     )
+    by_size: str = option(
+        "None",
+        "By size",
+        "For passes of different sizes: which of T1 and T2 get the preset's value for the size of each pass. What is "
+        "set for them is then not used.",
+        "HiDiffusion by size",
+        choices=("None", "T1", "T2", "T1 and T2"),
+        added=True,
+    )
 
 
 def strided(h: Tensor) -> Tensor:
@@ -195,7 +204,7 @@ class HiDiffusion(Method[HiDiffusionSettings]):
 
     def resolved(self, given: Mapping[str, Any], target: Target) -> HiDiffusionSettings:
         """Aggressive only where that mode exists, windows only where no rival works on the same tokens."""
-        values = super().resolved(given, target)
+        values = super().resolved(_without_those_by_size(given), target)
         return replace(
             values,
             aggressive=values.aggressive and _has_aggressive_mode(target),
@@ -216,6 +225,7 @@ class HiDiffusion(Method[HiDiffusionSettings]):
         self, given: Mapping[str, Any], values: HiDiffusionSettings, target: Target, steps: tuple[Parts, ...]
     ) -> Iterable[Sentence]:
         """Thresholds without effect, and windows that yield."""
+        given = _without_those_by_size(given)
         if values.raunet:
             yield from _idle_thresholds(given, values, target, steps)
         else:
@@ -226,6 +236,11 @@ class HiDiffusion(Method[HiDiffusionSettings]):
             yield Sentence(
                 "window attention is off, because {rival} works on the same blocks", rival=target.hints.rival
             )
+
+
+def _without_those_by_size(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    by_size = given.get("by_size", "")
+    return {name: value for name, value in given.items() if name.upper() not in by_size}
 
 
 def _is_large(target: Target) -> bool:

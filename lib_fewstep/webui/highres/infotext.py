@@ -12,6 +12,9 @@ from lib_fewstep.webui.common.infotext import pasted_value, pasting
 from lib_fewstep.webui.highres.kohya_infotext import as_own_parameters
 
 _OPTIONS = options_of(HighResSettings)
+_BY_SIZE = {"t1": "T1", "t2": "T2"}
+"""The values of a preset that depend on the size of a pass, and what `by_size` calls them."""
+
 _MARK = _OPTIONS["method"].infotext
 """The key that is always there when the method ran."""
 
@@ -43,20 +46,13 @@ def used_in_both(given: HighResSettings, first: HighResSettings, second: HighRes
     """What two passes have used, such that it means the same for both again when it is pasted.
 
     Where they differ, it is what was given. Of what was left to the preset, a switch is on: the pass that had to leave
-    it off (aggressive mode at a large size, windows beside HyperTile) will do so again. A number is the second pass's.
+    it off (aggressive mode at a large size, windows beside HyperTile) will do so again. T1 and T2 are by size.
     """
-    differing = [name for name in _OPTIONS if getattr(first, name) != getattr(second, name)]
-    values = {name: getattr(given, name) for name in differing}
-    switches = {name: True for name in differing if isinstance(getattr(second, name), bool)}
-    return replace(second, **switches | {name: value for name, value in values.items() if value is not None})
-
-
-def lost_in_both(given: HighResSettings, first: HighResSettings, second: HighResSettings) -> list[str]:
-    """The labels of numbers that an infotext of two passes cannot tell of both."""
-    if not (_has_own_values(given) and second.raunet):
-        return []
-    used = used_in_both(given, first, second)
-    return [_OPTIONS[name].label for name in ("t1", "t2") if getattr(used, name) != getattr(first, name)]
+    differing = {name: getattr(given, name) for name in _OPTIONS if getattr(first, name) != getattr(second, name)}
+    left = [name for name, value in differing.items() if value is None]
+    switches = {name: True for name in left if isinstance(getattr(second, name), bool)}
+    by_size = [label for name, label in _BY_SIZE.items() if name in left or label in given.by_size]
+    return replace(second, **differing | switches | {"by_size": " and ".join(by_size) or "None"})
 
 
 def _has_own_values(settings: HighResSettings) -> bool:

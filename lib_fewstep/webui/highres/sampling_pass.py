@@ -19,7 +19,7 @@ from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.common.request import Request
 from lib_fewstep.webui.highres import foreign_error
-from lib_fewstep.webui.highres.infotext import infotext, lost_in_both, used_in_both
+from lib_fewstep.webui.highres.infotext import infotext, used_in_both
 
 
 @dataclasses.dataclass
@@ -137,7 +137,8 @@ class SamplingPass(AroundPass):
         if session is not None:
             session.__exit__(None, None, None)
             if session.used is not None:
-                self._keep(session.used)
+                first = self._request.used or session.used
+                self._request.used = used_in_both(self._settings, first, session.used)
                 self._request.acted |= {host.job.pass_of(self._p)}
                 before = state.find(self._p, Effect)
                 passes = (*(before.active_steps if before else ()), session.active_steps)
@@ -145,18 +146,6 @@ class SamplingPass(AroundPass):
             self._log(session)
         if self._request.settings is not None:
             self._write_infotext()
-
-    def _keep(self, used: HighResSettings) -> None:
-        """What a pass has used, for the infotext, which has one value for both passes."""
-        first = self._request.used or used
-        lost = lost_in_both(self._settings, first, used)
-        if lost:
-            log.warning(
-                "HiDiffusion: the preset has set another %s for this pass than for the one before, and the infotext "
-                "has only this one: give it yourself, and both passes have the same.",
-                " and ".join(lost),
-            )
-        self._request.used = used_in_both(self._settings, first, used)
 
     def _log(self, session: HighResSession) -> None:
         """What a session is to do at each size, once, and again where notes have come since."""
