@@ -132,8 +132,16 @@ def test_the_same_image(host, job):
 def test_thresholds_that_the_preset_sets_by_the_size_of_each_pass(host, given):
     width, height = SIZES[0]
     request = {
-        **{"prompt": "a cat", "width": width, "height": height, "steps": 4, "seed": 1, "sampler_name": "Euler"},
-        **{"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.9},
+        "prompt": "a cat",
+        "width": width,
+        "height": height,
+        "steps": 4,
+        "seed": 1,
+        "sampler_name": "Euler",
+        "enable_hr": True,
+        "hr_scale": 1.5,
+        "hr_upscaler": "Latent",
+        "denoising_strength": 0.9,
         "alwayson_scripts": {"HiDiffusion": {"args": [{"preset": "Paper", **given}]}},
     }
     result = host.api.txt2img(request)
