@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from copy import copy
 
@@ -61,6 +62,14 @@ class TestKeysOfOneImage:
         ui = {"HiDiffusion": True, "fewstep_hires_txt2img_preset": "Paper"}
         cells = sd1.xyz({"[HiDiffusion] RAU-Net": "False, True"}, ui=ui, **LARGE)
         assert ["HiDiffusion RAU-Net: False" in cell.infotexts[0] for cell in cells] == [True, False]
+
+    @pytest.mark.parametrize("more", [{}, HIRES])
+    def test_the_schedule_of_one_cell_is_not_in_the_next(self, sd1, more):
+        """A sampler with a schedule of its own, then one without."""
+        cells = sd1.xyz({"Sampler": ["TCD", "Euler", "LCM (reference grid)", "Heun"]}, **(LARGE | more))
+        found = [re.search(r"Schedule type: ([^,]*)", cell.infotexts[0]) for cell in cells]
+        assert [match and match[1] for match in found] == ["LCM grid", "Automatic", "LCM grid", "Automatic"]
+        assert not any("Hires schedule type" in cell.infotexts[0] for cell in cells)
 
     def test_a_copy_before_hires_of_a_later_batch(self, sd1):
         """Only the hires pass acts, so no copy of a first pass has keys."""

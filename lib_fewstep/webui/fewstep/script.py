@@ -39,6 +39,7 @@ class FewStepScript(SettingsScript):
     def process(self, p: Processing, *args: Any) -> None:
         """Read the arguments, and say what will go wrong."""
         super().process(p, *args)
+        host.job.forget_schedule(p)
         request = request_of(p)
         if request.refusal is None:
             _advise(p, request.settings)

@@ -51,6 +51,15 @@ def hires_sampler(p: Processing) -> str | None:
     return p.hr_sampler_name if has_hires(p) else None
 
 
+def forget_schedule(p: Processing) -> None:
+    """Take the schedule of an earlier cell out of the infotext's parameters, which the cells of a plot share.
+
+    The host writes it while it samples, but not where it is Automatic and the sampler has none of its own.
+    """
+    p.extra_generation_params.pop("Schedule type", None)
+    p.extra_generation_params.pop("Hires schedule type", None)
+
+
 def img2img_steps(steps: int, denoise: float) -> int:
     """How many of the page's steps an img2img pass executes."""
     page = SimpleNamespace(steps=steps, denoising_strength=denoise)
