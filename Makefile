@@ -43,7 +43,7 @@ bench: $(VENV)/test.done
 	$(RUN) -m bench --out bench/report.json
 
 test: $(VENV)/test.done
-	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED) $(TESTS)
+	env -u WEBUI_URL $(RUN) -m pytest -n 2 --dist worksteal --randomly-seed=$(SEED) $(TESTS)
 
 host-python:
 	@test "$$($(HOST_PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 10))' 2>/dev/null)" = True || { echo "The tests on the WebUI's own stack need a Python 3.10, on PATH or under pyenv, or its path in HOST_PYTHON."; exit 2; }
@@ -56,7 +56,7 @@ test-host: host-python
 	$(ON_HOST) test TESTS='$(HOST_TESTS)'
 
 coverage: $(VENV)/test.done
-	env -u WEBUI_URL $(RUN) -m pytest -n 2 --randomly-seed=$(SEED) --cov
+	env -u WEBUI_URL $(RUN) -m pytest -n 2 --dist worksteal --randomly-seed=$(SEED) --cov
 
 mutants: $(VENV)/mutants.done
 	rm -rf mutants
