@@ -19,7 +19,7 @@ from tests.browser.conftest import FLAGS, WINDOW, executable
 from tests.browser.page import WebUI
 from tests.browser.place import Running
 from tests.live.client import URL, encoded, infotexts, pictures, post, settle_noise
-from tests.webui.test_pasting import PICTURE, jobs
+from tests.webui.test_pasting import PICTURE, jobs, off_by
 
 JOBS = int(os.environ.get("JOBS", "20"))
 
@@ -69,7 +69,9 @@ def pasted(browser: Browser, tab: str, text: str, picture: Path) -> Any:
 )
 @given(job=jobs())
 def test_the_same_image(browser, picture, job):
+    """Not of an img2img batch: the WebUI encodes its picture once for each image, each time with other noise."""
     tab, request = job
+    assume(tab == "txt2img" or "batch_size" not in request)
     if "init_images" in request:
         request["init_images"] = [encoded(np.asarray(PICTURE))]
     settle_noise()
@@ -77,4 +79,4 @@ def test_the_same_image(browser, picture, job):
     assert answer.status_code in (200, 422), answer.text
     assume(answer.status_code == 200)
     for image, text in zip(pictures(answer), infotexts(answer), strict=True):
-        assert np.array_equal(pasted(browser, tab, text, picture), image), text
+        assert off_by(request, pasted(browser, tab, text, picture), image) == 0, text
