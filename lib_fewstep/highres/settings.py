@@ -80,18 +80,30 @@ def _method_fields(method: Method[Any]) -> Iterator[tuple[str, Any, Any]]:
     return _fields(method.own, method.name)
 
 
-_FIRST, _SECOND, *_LATER = METHODS
-_OLDEST = (*_fields(_Choice), *_method_fields(_FIRST), *_fields(_Limits), *_method_fields(_SECOND))
+def _place(field: tuple[str, Any, Any]) -> int:
+    """Of one field in the list of all settings: a method that came after the first two is behind them."""
+    described = option_of(field[2])
+    return max(described.added, int(described.group in _LATER))
+
+
+_FIRST, *_OTHERS = METHODS
+_LATER = {method.name for method in METHODS[2:]}
+_ALL = sorted(
+    (
+        *_fields(_Choice),
+        *_method_fields(_FIRST),
+        *_fields(_Limits),
+        *(field for method in _OTHERS for field in _method_fields(method)),
+    ),
+    key=_place,
+)
 _Fields: Any = make_dataclass(
     "_Fields",
-    [
-        *sorted(_OLDEST, key=lambda field: option_of(field[-1]).added),
-        *(field for method in _LATER for field in _method_fields(method)),
-    ],
+    _ALL,
     namespace={"__post_init__": check},
     frozen=True,
 )
-AXES = ("method", "preset", *_FIRST.axes, "passes", *(name for method in (_SECOND, *_LATER) for name in method.axes))
+AXES = ("method", "preset", *_FIRST.axes, "passes", *(name for method in _OTHERS for name in method.axes))
 """The settings that are axes of the X/Y/Z plot, in their order."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -91,7 +92,8 @@ def jobs(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     request["denoising_strength"] = draw(st.sampled_from([0.4, 0.7, 0.9]))
     if kind == "img2img":
         return "img2img", request | {"init_images": [PICTURE]}
-    second = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent"}
+    second = {"enable_hr": True, "hr_upscaler": "Latent"}
+    second |= draw(st.sampled_from([{"hr_scale": 1.5}, {"hr_scale": 1.5}, {"hr_resize_x": 64, "hr_resize_y": 64}]))
     other = draw(st.sampled_from([None, "Euler", "Euler CFG++"]))
     if other is not None:  # with its own schedule: the WebUI loses one that is the first sampler's own
         second |= {"hr_sampler_name": other, "hr_scheduler": "SGM Uniform"}
@@ -194,4 +196,28 @@ def test_thresholds_that_the_preset_sets_by_the_size_of_each_pass(host, given):
     }
     result = host.api.txt2img(request)
     assert "HiDiffusion by size: " in result.infotexts[0]
+    assert not re.search(r"HiDiffusion T[12]: ", result.infotexts[0]) or given.keys() & {"t1", "t2"}
+    assert pasted(host, "txt2img", result.infotexts[0]).images[0].tobytes() == result.images[0].tobytes()
+
+
+@pytest.mark.parametrize("given", [{"preset": "Paper", "window_attention": False}, {"preset": "Auto", "t1": 0.6}])
+def test_a_hires_pass_in_which_the_method_did_nothing(host, given):
+    """It has no step left of the preset's T1, or is no larger than the model was trained for."""
+    request = {
+        "prompt": "a cat",
+        "width": 112,
+        "height": 112,
+        "steps": 4,
+        "seed": 1,
+        "sampler_name": "Euler",
+        "enable_hr": True,
+        "hr_resize_x": 80,
+        "hr_resize_y": 80,
+        "hr_second_pass_steps": 2,
+        "hr_upscaler": "Latent",
+        "denoising_strength": 0.9,
+        "alwayson_scripts": {"HiDiffusion": {"args": [{"trained_size": 64, **given}]}},
+    }
+    result = host.api.txt2img(request)
+    assert "HiDiffusion passes: First" in result.infotexts[0]
     assert pasted(host, "txt2img", result.infotexts[0]).images[0].tobytes() == result.images[0].tobytes()

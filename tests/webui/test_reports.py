@@ -12,6 +12,7 @@ import torch
 from lib_fewstep.webui.highres.foreign_error import sentence_on
 from tests.webui import standin
 from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, made, off, refused, same, settings_of, timesteps
+from tests.webui.standin import api
 from tests.webui.test_pasting import pasted
 
 PAPER = {"enabled": True, "preset": "Paper"}
@@ -70,6 +71,20 @@ class TestKeysOfOneImage:
         found = [re.search(r"Schedule type: ([^,]*)", cell.infotexts[0]) for cell in cells]
         assert [match and match[1] for match in found] == ["LCM grid", "Automatic", "LCM grid", "Automatic"]
         assert not any("Hires schedule type" in cell.infotexts[0] for cell in cells)
+
+    def test_the_hires_sampler_of_one_cell_is_not_in_the_next(self, sd1):
+        """As a plot does it: copies of one job, which share the infotext's parameters."""
+        job, found = sd1.job("txt2img", **(LARGE | HIRES)), []
+        api.start_job(job)
+        for sampler in ("Heun", "Euler", "DPM++ 2M"):
+            cell = copy(job)
+            cell.hr_sampler_name = sampler
+            match = re.search(
+                r"Hires sampler: ([^,]*)", sys.modules["modules.processing"].process_images(cell).infotexts[0]
+            )
+            found.append(match and match[1])
+        api.end_job(job)
+        assert found == ["Heun", None, "DPM++ 2M"]
 
     def test_a_copy_before_hires_of_a_later_batch(self, sd1):
         """Only the hires pass acts, so no copy of a first pass has keys."""

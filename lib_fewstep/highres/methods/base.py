@@ -132,7 +132,7 @@ class Method(ABC, Generic[V]):
     """What it does, in one clause, for the page."""
     own: type[V]
     """Its own settings, a frozen dataclass of `option` and `preset_option`. Each name, label and infotext key must be
-    new among all methods. A setting that comes later is `added`: they may be sent as a list."""
+    new among all methods. Settings may be sent as a list: one that comes later has the next number as `added`."""
     axes: ClassVar[tuple[str, ...]] = ()
     """Which of them are axes of the X/Y/Z plot."""
     parts: ClassVar[tuple[type[Part], ...]]

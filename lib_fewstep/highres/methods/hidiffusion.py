@@ -69,13 +69,13 @@ class HiDiffusionSettings:
         step=0.01,
     )
     by_size: str = option(
-        "None",
+        "Off",
         "By size",
-        "For passes of different sizes: which of T1 and T2 get the preset's value for the size of each pass. What is "
-        "set for them is then not used.",
+        "For passes of different sizes: which of T1 and T2 have the value that Auto and Paper use for each pass's own "
+        "size. What is set for them is then not used.",
         "HiDiffusion by size",
-        choices=("None", "T1", "T2", "T1 and T2"),
-        added=True,
+        choices=("Off", "T1", "T2", "T1 and T2"),
+        added=1,
     )
 
 
@@ -225,9 +225,11 @@ class HiDiffusion(Method[HiDiffusionSettings]):
         self, given: Mapping[str, Any], values: HiDiffusionSettings, target: Target, steps: tuple[Parts, ...]
     ) -> Iterable[Sentence]:
         """Thresholds without effect, and windows that yield."""
-        given = _without_those_by_size(given)
         if values.raunet:
-            yield from _idle_thresholds(given, values, target, steps)
+            yield from _idle_thresholds(_without_those_by_size(given), values, target, steps)
+            by_size = [name for name in given if name not in _without_those_by_size(given)]
+            if by_size:
+                yield Sentence("not used because of by_size: {names}", names=", ".join(by_size))
         else:
             idle = [name for name in ("t1", "t2", "aggressive") if given.get(name)]
             if idle:

@@ -20,21 +20,21 @@ _MARK = _OPTIONS["method"].infotext
 
 
 def infotext(
-    settings: HighResSettings, resolved: HighResSettings | None = None, *, only_hires: bool = False
+    settings: HighResSettings, resolved: HighResSettings | None = None, *, only: str | None = None
 ) -> dict[str, str]:
     """What the infotext says of enabled settings: the method, and whatever is not at its default.
 
     Where values of a method were given, the preset is called Manual, because the page reads such values under it
     alone, and they are those of `resolved`: what the pass really used in the place of None. Manual acts at any size, so
-    where Auto has acted in the hires pass alone (`only_hires`), the passes are named, too.
+    where one of two passes has acted, `only` names it, and so does the infotext.
     """
     defaults = HighResSettings()
     own = _own_names(settings)
     common = [name for name, option in _OPTIONS.items() if not option.group and name != "enabled"]
     manual = settings.preset == "Manual" or _has_own_values(settings)
     values = {name: getattr(settings, name) for name in common} | ({"preset": "Manual"} if manual else {})
-    if manual and only_hires:
-        values["passes"] = "Hires"
+    if manual and only:
+        values["passes"] = only
     parameters = {name: value for name, value in values.items() if name == "method" or value != getattr(defaults, name)}
     if manual:
         fields, used = page_fields(HighResSettings), {name: getattr(resolved or settings, name) for name in own}
@@ -46,13 +46,16 @@ def used_in_both(given: HighResSettings, first: HighResSettings, second: HighRes
     """What two passes have used, such that it means the same for both again when it is pasted.
 
     Where they differ, it is what was given. Of what was left to the preset, a switch is on: the pass that had to leave
-    it off (aggressive mode at a large size, windows beside HyperTile) will do so again. T1 and T2 are by size.
+    it off (aggressive mode at a large size, windows beside HyperTile) will do so again. T1 and T2 that were left to the
+    preset are by size, and have no value.
     """
     differing = {name: getattr(given, name) for name in _OPTIONS if getattr(first, name) != getattr(second, name)}
     left = [name for name, value in differing.items() if value is None]
     switches = {name: True for name in left if isinstance(getattr(second, name), bool)}
-    by_size = [label for name, label in _BY_SIZE.items() if name in left or label in given.by_size]
-    return replace(second, **differing | switches | {"by_size": " and ".join(by_size) or "None"})
+    differing_sizes = left if second.raunet else ()
+    by_size = {name: label for name, label in _BY_SIZE.items() if name in differing_sizes or label in given.by_size}
+    values = differing | switches | dict.fromkeys(by_size)
+    return replace(second, **values, by_size=" and ".join(by_size.values()) or "Off")
 
 
 def _has_own_values(settings: HighResSettings) -> bool:

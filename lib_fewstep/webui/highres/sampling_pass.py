@@ -159,8 +159,12 @@ class SamplingPass(AroundPass):
         parameters = self._p.extra_generation_params
         forget(HighResSettings, parameters)
         if self._request.used is not None:
-            only_hires = self._request.acted == {"hires"}
-            parameters.update(infotext(self._settings, self._request.used, only_hires=only_hires))
+            parameters.update(infotext(self._settings, self._request.used, only=self._only_pass()))
+
+    def _only_pass(self) -> str | None:
+        """That of two passes in which alone the method has acted."""
+        both = host.job.pass_of(self._p) == "hires"
+        return next(iter(self._request.acted)).capitalize() if both and len(self._request.acted) == 1 else None
 
     @property
     def _settings(self) -> HighResSettings:

@@ -19,6 +19,12 @@ from lib_fewstep.highres import Pass
 from lib_fewstep.webui.common.host.protocols import Img2Img, Processing, Txt2Img
 
 _TIMESTEP_FAMILY = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
+_SAMPLED_WITH = (
+    *("Schedule type", "Hires schedule type", "Hires sampler"),
+    *("Schedule min sigma", "Schedule max sigma", "Schedule rho"),
+)
+"""Keys of an infotext that the host writes at or after the start of a job."""
+
 _EXTRA_NETWORK = re.compile(r"<\w+:[^>]*>")
 _LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
 
@@ -52,12 +58,12 @@ def hires_sampler(p: Processing) -> str | None:
 
 
 def forget_schedule(p: Processing) -> None:
-    """Take the schedule of an earlier cell out of the infotext's parameters, which the cells of a plot share.
+    """Take what an earlier cell was sampled with out of the infotext's parameters, which the cells of a plot share.
 
-    The host writes it while it samples, but not where it is Automatic and the sampler has none of its own.
+    The host writes these only where they differ from what is usual.
     """
-    p.extra_generation_params.pop("Schedule type", None)
-    p.extra_generation_params.pop("Hires schedule type", None)
+    for key in _SAMPLED_WITH:
+        p.extra_generation_params.pop(key, None)
 
 
 def img2img_steps(steps: int, denoise: float) -> int:
