@@ -30,8 +30,8 @@ class Option:
     On the page: `manual` is what a setting whose default is None shows first; `blank` what stands for the default
     where the default itself cannot be shown (0 on a slider, an empty text). `on_page` is False for what the API alone
     has. `parts` is the class of a setting that is made of several; with `switch` a checkbox of its own switches it on,
-    else any of its parts does. A list of settings has them by `added`: a setting that comes
-    after a release takes the next number, and its place is behind all others.
+    else any of its parts does. A list of settings has them by `added`: a setting that comes after a release takes the
+    next number, and its place is behind all others.
     """
 
     label: str

@@ -23,6 +23,14 @@ def ui(**changes):
     return [changes.get(name, value) for name, value in zip(OPTIONS, UI, strict=True)]
 
 
+def check_pasting(settings, schedules):
+    """The infotext of two passes, whose schedules `schedules` makes of settings, gives both again."""
+    first, second = schedules(settings)
+    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
+    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
+    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+
+
 def test_the_uis_values_are_off_and_else_the_defaults():
     assert highres_settings(UI) == HighResSettings(enabled=False)
     assert highres_settings([]) == HighResSettings(enabled=False)
@@ -125,10 +133,7 @@ def test_what_the_ui_has_set_makes_the_schedules_of_both_passes_when_pasted(valu
     def schedules(settings):
         return [make_schedule(settings, topology, size, 50, hint) for size, hint in zip(sizes, hints, strict=True)]
 
-    first, second = schedules(settings)
-    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
-    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
-    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+    check_pasting(settings, schedules)
 
 
 @pytest.mark.parametrize("given", [{"t1": 0.4, "t2": 0.1}, {"t1": 0.6, "t2": 0}, {"t1": 0.4, "t2": 0, "raunet": False}])
@@ -144,10 +149,7 @@ def test_switches_that_were_left_to_the_preset_are_those_of_both_passes_when_pas
             for size, hint in zip(((64, 64), (512, 512)), hints, strict=True)
         ]
 
-    first, second = schedules(settings)
-    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
-    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
-    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+    check_pasting(settings, schedules)
 
 
 @pytest.mark.parametrize(
@@ -169,10 +171,7 @@ def test_thresholds_that_the_preset_sets_by_size_are_those_of_both_passes_when_p
     def schedules(settings):
         return [make_schedule(settings, topology, size, 50, ModelHints()) for size in sizes]
 
-    first, second = schedules(settings)
-    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
-    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
-    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+    check_pasting(settings, schedules)
 
 
 def test_thresholds_by_size_of_a_first_pass_with_controlnet():
@@ -188,9 +187,7 @@ def test_thresholds_by_size_of_a_first_pass_with_controlnet():
 
     first, second = schedules(settings)
     assert first.steps != second.steps
-    parameters = infotext(settings, used_in_both(settings, first.settings, second.settings))
-    restored = highres_settings([pasted(name, parameters) for name in OPTIONS])
-    assert [schedule.steps for schedule in schedules(restored)] == [first.steps, second.steps]
+    check_pasting(settings, schedules)
 
 
 HOSTILE = [

@@ -178,46 +178,35 @@ def test_the_same_image_from_each_cell_of_a_plot(host, job, axes):
             assert off_by(request, pasted(host, tab, text).images[0], image) == 0, text
 
 
-@pytest.mark.parametrize("given", [{"window_attention": False}, {"t1": 0.6}, {"t2": 0.3}, {"by_size": "T2", "t1": 0.5}])
-def test_thresholds_that_the_preset_sets_by_the_size_of_each_pass(host, given):
-    width, height = SIZES[0]
+def check_two_passes(host, found, given, **fields):
+    """A job with these settings and a hires pass has `found` in its infotext, which gives the same image again."""
     request = {
         "prompt": "a cat",
-        "width": width,
-        "height": height,
         "steps": 4,
         "seed": 1,
         "sampler_name": "Euler",
         "enable_hr": True,
-        "hr_scale": 1.5,
         "hr_upscaler": "Latent",
         "denoising_strength": 0.9,
-        "alwayson_scripts": {"HiDiffusion": {"args": [{"preset": "Paper", **given}]}},
+        **fields,
+        "alwayson_scripts": {"HiDiffusion": {"args": [given]}},
     }
     result = host.api.txt2img(request)
-    assert "HiDiffusion by size: " in result.infotexts[0]
-    assert not re.search(r"HiDiffusion T[12]: ", result.infotexts[0]) or given.keys() & {"t1", "t2"}
+    assert found in result.infotexts[0]
     assert pasted(host, "txt2img", result.infotexts[0]).images[0].tobytes() == result.images[0].tobytes()
+    return result.infotexts[0]
+
+
+@pytest.mark.parametrize("given", [{"window_attention": False}, {"t1": 0.6}, {"t2": 0.3}, {"by_size": "T2", "t1": 0.5}])
+def test_thresholds_that_the_preset_sets_by_the_size_of_each_pass(host, given):
+    width, height = SIZES[0]
+    own = {"preset": "Paper", **given}
+    text = check_two_passes(host, "HiDiffusion by size: ", own, width=width, height=height, hr_scale=1.5)
+    assert not re.search(r"HiDiffusion T[12]: ", text) or given.keys() & {"t1", "t2"}
 
 
 @pytest.mark.parametrize("given", [{"preset": "Paper", "window_attention": False}, {"preset": "Auto", "t1": 0.6}])
 def test_a_hires_pass_in_which_the_method_did_nothing(host, given):
     """It has no step left of the preset's T1, or is no larger than the model was trained for."""
-    request = {
-        "prompt": "a cat",
-        "width": 112,
-        "height": 112,
-        "steps": 4,
-        "seed": 1,
-        "sampler_name": "Euler",
-        "enable_hr": True,
-        "hr_resize_x": 80,
-        "hr_resize_y": 80,
-        "hr_second_pass_steps": 2,
-        "hr_upscaler": "Latent",
-        "denoising_strength": 0.9,
-        "alwayson_scripts": {"HiDiffusion": {"args": [{"trained_size": 64, **given}]}},
-    }
-    result = host.api.txt2img(request)
-    assert "HiDiffusion passes: First" in result.infotexts[0]
-    assert pasted(host, "txt2img", result.infotexts[0]).images[0].tobytes() == result.images[0].tobytes()
+    sizes = {"width": 112, "height": 112, "hr_resize_x": 80, "hr_resize_y": 80, "hr_second_pass_steps": 2}
+    check_two_passes(host, "HiDiffusion passes: First", {"trained_size": 64, **given}, **sizes)

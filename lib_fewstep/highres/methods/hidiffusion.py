@@ -226,8 +226,9 @@ class HiDiffusion(Method[HiDiffusionSettings]):
     ) -> Iterable[Sentence]:
         """Thresholds without effect, and windows that yield."""
         if values.raunet:
-            yield from _idle_thresholds(_without_those_by_size(given), values, target, steps)
-            by_size = [name for name in given if name not in _without_those_by_size(given)]
+            used = _without_those_by_size(given)
+            yield from _idle_thresholds(used, values, target, steps)
+            by_size = [name for name in given if name not in used]
             if by_size:
                 yield Sentence("not used because of by_size: {names}", names=", ".join(by_size))
         else:
