@@ -52,8 +52,8 @@ class _Limits:
     trained_size: int | None = option(
         None,
         "Trained size",
-        "Side in pixels of the images that the model was trained on. On the page, 0 means the usual size for this "
-        "kind of model.",
+        "Side in pixels of the images that the model was trained on. On the page, 0 means what the checkpoint's header "
+        "says, else the usual size for this kind of model.",
         "HiDiffusion trained size",
         low=64,
         high=8192,

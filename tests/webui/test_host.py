@@ -16,7 +16,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler"}
 
 
-def hints_for(model, tab="txt2img", *, name=None, units=None, title="ControlNet", hr=False, **fields):
+def hints_for(model, tab="txt2img", *, name=None, header=None, units=None, title="ControlNet", hr=False, **fields):
     with standin.webui(model, SCRIPTS) as host:
         p = host.job(tab, **BASE, **fields)
         if units is not None:
@@ -28,6 +28,8 @@ def hints_for(model, tab="txt2img", *, name=None, units=None, title="ControlNet"
             p.is_hr_pass = True
         if name is not None:
             host.shared.sd_model.sd_checkpoint_info = SimpleNamespace(name=name)
+        if header is not None:
+            host.shared.sd_model.sd_checkpoint_info.metadata = header
         return sys.modules["lib_fewstep.webui.common.host.model"].model_hints(p)
 
 
@@ -38,6 +40,32 @@ def test_a_plain_model_in_the_first_pass():
 def test_sd2_with_v_prediction_is_trained_at_768():
     assert hints_for("sd2-v").trained_size == 768
     assert hints_for("sd2").trained_size is None
+
+
+@pytest.mark.parametrize(
+    ("said", "trained"),
+    [
+        ("128x128", 128),
+        ("1024x1024", 1024),
+        (" 768 x 768 ", 768),
+        ("1152x896", 1016),
+        ("832x1216", 1006),
+        ("64x64", 64),
+        ("32x32", None),
+        ("1024", None),
+        ("about 1024x1024", None),
+        ("99999x99999", None),
+        ("", None),
+        (1024, None),
+    ],
+)
+def test_the_size_in_a_header(said, trained):
+    assert hints_for("sdxl", header={"modelspec.resolution": said}).trained_size == trained
+
+
+def test_a_header_without_a_size_leaves_the_usual_one():
+    assert hints_for("sd2-v", header={"modelspec.title": "A model"}).trained_size == 768
+    assert hints_for("sd2-v", header={"modelspec.resolution": "512x512"}).trained_size == 512
 
 
 @pytest.mark.parametrize(

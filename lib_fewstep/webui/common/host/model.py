@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from modules import sd_models, sd_unet, shared
@@ -14,6 +17,8 @@ from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.common.host import job
 from lib_fewstep.webui.common.host.protocols import Processing
 
+_RESOLUTION = re.compile(r"\s*(\d{2,4})\s*x\s*(\d{2,4})\s*")
+_SMALLEST_TRAINED_SIZE = 64
 _SD2_V_PREDICTION_SIZE = 768
 _SDXL_TURBO = re.compile(r"(sd[-_ ]?xl|stable-diffusion-xl)[-_ ]?turbo", re.IGNORECASE)
 
@@ -44,14 +49,18 @@ def model_hints(p: Processing) -> ModelHints:
 
 
 def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False, rival: str | None = None) -> ModelHints:
-    """What the loaded model's name and type tell, for a kind of pass. Raises UnsupportedModel where none is loaded."""
+    """What the loaded model's header, name and type tell, for a kind of pass.
+
+    Raises UnsupportedModel where none is loaded.
+    """
     model = sd_models.model_data.sd_model
     if model is None:
         raise UnsupportedModel("No model is loaded.")
     name = model.sd_checkpoint_info.name
     v_prediction = getattr(model, "is_sd2", False) and model.parameterization == "v"
+    usual = _SD2_V_PREDICTION_SIZE if v_prediction else None
     return ModelHints(
-        trained_size=_SD2_V_PREDICTION_SIZE if v_prediction else None,
+        trained_size=trained_size(getattr(model.sd_checkpoint_info, "metadata", {})) or usual,
         turbo=_SDXL_TURBO.search(name) is not None,
         playground="playground" in name.lower(),
         controlnet=controlnet,
@@ -59,6 +68,16 @@ def hints_of(kind: Pass, denoise: float, *, controlnet: bool = False, rival: str
         denoise=min(max(denoise, 0.0), 1.0),
         rival=rival,
     )
+
+
+def trained_size(header: Mapping[str, Any]) -> int | None:
+    """The side in pixels of a square as large as `modelspec.resolution` (width x height), or None if there is none.
+
+    The key is that of the Stability AI model metadata standard. What is no size, or below 64x64, is no hint.
+    """
+    said = _RESOLUTION.fullmatch(str(header.get("modelspec.resolution", "")))
+    side = round(math.prod(map(int, said.groups())) ** 0.5) if said else 0
+    return side if side >= _SMALLEST_TRAINED_SIZE else None
 
 
 def competing_attention(p: Processing) -> str | None:
