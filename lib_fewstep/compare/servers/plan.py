@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from lib_fewstep.compare.prompts import MOST_SEED, Prompt, read_prompts
 from lib_fewstep.compare.servers.survey import Survey

@@ -1,0 +1,1 @@
+"""The embedded checkpoints in the WebUI's layout, and their parts without a WebUI."""

@@ -1,0 +1,1 @@
+"""Drawn pictures, and what is seen in a picture by its pixels alone."""

@@ -1,0 +1,123 @@
+"""What is seen in a picture, by its pixels alone: how many things, and of which kind and colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from demo.pictures.scenes import KINDS, LARGEST_TILT, OUTLINE_WIDTH, PALETTE, FloatArray, Scene, coverage
+
+BoolArray = npt.NDArray[np.bool_]
+
+UNKNOWN = "unknown"
+SMALLEST_AREA = 0.006
+"""Share of the picture below which a region is a speck and not a thing."""
+
+SMALLEST_FIT = 0.72
+"""Least overlap (common area over joint area) with a kind's silhouette; the nearest two kinds have 0.7."""
+
+STRONGEST_BACKGROUND, DARK = 0.40, 0.33
+"""Chroma (largest minus smallest channel) up to which a pixel may be background, and the level below which not."""
+
+LARGEST_HUE_ERROR = 22
+SMALLEST_COLOURED_SHARE = 0.2
+GRID, MARGIN = 48, 2.6
+TILTS = (-LARGEST_TILT, -LARGEST_TILT / 2, 0.0, LARGEST_TILT / 2, LARGEST_TILT)
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One thing: `area` is its share of the picture, `fit` its overlap with the silhouette of its kind."""
+
+    kind: str
+    colour: str
+    area: float
+    fit: float
+
+
+def judge(picture: FloatArray) -> list[Seen]:
+    """The things in a picture (height, width, 3) with values from 0 to 1, the largest first."""
+    labels, count = ndimage.label(things(picture))
+    regions = [labels == number for number in range(1, count + 1)]
+    seen = [_describe(picture, region) for region in regions if region.mean() >= SMALLEST_AREA]
+    return sorted(seen, key=lambda one: one.area, reverse=True)
+
+
+def is_exact(seen: Sequence[Seen], kind: str, colour: str) -> bool:
+    """Whether exactly one thing is seen, of that kind and colour."""
+    return [(one.kind, one.colour) for one in seen] == [(kind, colour)]
+
+
+def things(picture: FloatArray) -> BoolArray:
+    """Which pixels (height, width) belong to things: strongly coloured or dark, without specks and holes."""
+    side = min(picture.shape[:2])
+    smooth = ndimage.gaussian_filter(picture, (side / 160, side / 160, 0))
+    marked = (_chroma(smooth) > STRONGEST_BACKGROUND) | (smooth.mean(axis=-1) < DARK)
+    opened = ndimage.binary_opening(marked, iterations=max(1, round(side / 64)))
+    filled: BoolArray = ndimage.binary_fill_holes(opened)
+    return filled
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """The 95% interval of a share, by Wilson's score."""
+    share, weight = hits / count, NORMAL_95**2 / count
+    centre = (share + weight / 2) / (1 + weight)
+    spread = NORMAL_95 / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+def _describe(picture: FloatArray, region: BoolArray) -> Seen:
+    normal = _normal(region)
+    fits = {kind: max(_overlap(normal, ideal) for ideal in _silhouettes(kind)) for kind in KINDS}
+    best = max(fits, key=fits.__getitem__)
+    kind = best if fits[best] >= SMALLEST_FIT else UNKNOWN
+    return Seen(kind, _colour(picture[region]), float(region.mean()), fits[best])
+
+
+def _normal(region: BoolArray) -> BoolArray:
+    """A region on a small grid, centred and with a standard area."""
+    places = np.argwhere(region)
+    steps = ((np.arange(GRID) + 0.5) / GRID - 0.5) * MARGIN * len(places) ** 0.5
+    y, x = np.meshgrid(*(centre + steps for centre in places.mean(axis=0)), indexing="ij")
+    inside: BoolArray = ndimage.map_coordinates(region.astype(np.float32), [y, x], order=1) > 0.5
+    return inside
+
+
+@cache
+def _silhouettes(kind: str) -> list[BoolArray]:
+    scenes = [Scene(kind, "red", 0.6, tilt=tilt, mirrored=mirrored) for tilt in TILTS for mirrored in (False, True)]
+    whole = KINDS[kind].whole
+    return [_normal(coverage(scene, whole, 192, 192, grown=OUTLINE_WIDTH) > 0.5) for scene in scenes]
+
+
+def _overlap(a: BoolArray, b: BoolArray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def _colour(pixels: FloatArray) -> str:
+    """The name of the hue that the strongly coloured ones of some pixels (n, 3) have in the middle."""
+    strong = pixels[_chroma(pixels) > STRONGEST_BACKGROUND]
+    if len(strong) < SMALLEST_COLOURED_SHARE * len(pixels):
+        return UNKNOWN
+    hue = _hue(np.median(strong, axis=0))
+    errors = {name: abs((hue - _hue(np.asarray(colour)) + 180) % 360 - 180) for name, colour in PALETTE.items()}
+    nearest = min(errors, key=errors.__getitem__)
+    return nearest if errors[nearest] <= LARGEST_HUE_ERROR else UNKNOWN
+
+
+def _chroma(pixels: FloatArray) -> FloatArray:
+    chroma: FloatArray = pixels.max(axis=-1) - pixels.min(axis=-1)
+    return chroma
+
+
+def _hue(colour: FloatArray) -> float:
+    """The angle of a colour (3,) on the colour circle, in degrees; red is 0."""
+    red, green, blue = colour
+    return float(np.degrees(np.arctan2(math.sqrt(3) * (green - blue), 2 * red - green - blue)) % 360)

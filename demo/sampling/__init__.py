@@ -1,0 +1,1 @@
+"""Sampling of the embedded checkpoints without a WebUI."""

@@ -1,0 +1,118 @@
+"""Pictures of the embedded checkpoints: any sampler of k-diffusion's form, with guidance and a method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from demo.model.autoencoder import PIXELS_PER_LATENT
+from demo.model.checkpoint import TRAINED_SIZE, MiniModel
+from demo.sampling.denoiser import GuidedDenoiser, training_sigmas
+from demo.sampling.samplers import sample_euler
+from lib_fewstep.compare.meter import Meter
+from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints, Report
+from lib_fewstep.sampling import trailing_timesteps
+
+HINTS = ModelHints(trained_size=TRAINED_SIZE)
+STEPS = 20
+GUIDANCE = 4.0
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+Sampler = Callable[..., Tensor]
+"""What k-diffusion's samplers are: called with the denoiser, the start, the noise levels and `disable`; those that
+add noise take a `noise_sampler` too."""
+
+
+@dataclass
+class Generation:
+    """Latents (n, 4, h / 8, w / 8), what their sampling cost, and the method's report (None = plain)."""
+
+    latents: Tensor
+    evaluations: int
+    meter: Meter
+    report: Report | None = None
+
+
+def seeded_noise(seeds: Sequence[int], size: Size) -> Callable[..., Tensor]:
+    """Draws unit noise for pictures of `size`, each one's from its own seed: batches equal singles."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    shape = (4, *(side // PIXELS_PER_LATENT for side in size))
+    return lambda *_: torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+
+def trailing_sigmas(steps: int) -> Tensor:
+    """The noise levels of a run over trailing timesteps, and 0: (steps + 1,), in float32, as k-diffusion needs them."""
+    sigmas = training_sigmas()[trailing_timesteps(steps)].float()
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+@torch.inference_mode()
+def generate(
+    model: MiniModel,
+    prompts: list[str],
+    seeds: list[int],
+    size: Size = (TRAINED_SIZE, TRAINED_SIZE),
+    settings: HighResSettings | None = None,
+    *,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+    sampler: Sampler = sample_euler,
+    sigmas: Tensor | None = None,
+    start: Tensor | None = None,
+) -> Generation:
+    """Sample one picture of `size` per prompt and seed; `settings` None is the plain model.
+
+    `guidance` is what the denoiser guides with, lambda for a CFG++ sampler. `sigmas` are Trailing's for `steps` unless
+    they are given, `start` is noise of the first level unless it is given. A sampler that adds noise gets each
+    picture's from that picture's seed. Raises ValueError for unlike numbers of prompts and seeds, and what
+    `HighResSession` raises for settings that cannot work.
+    """
+    if len(prompts) != len(seeds):
+        raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
+    sigmas = trailing_sigmas(steps) if sigmas is None else sigmas
+    noise, meter = seeded_noise(seeds, size), Meter(torch.device("cpu"))
+    first = noise() * float(sigmas[0])
+    adds_noise = "noise_sampler" in inspect.signature(sampler).parameters
+    latent_size = (size[0] // PIXELS_PER_LATENT, size[1] // PIXELS_PER_LATENT)
+    hires = (
+        None
+        if settings is None
+        else HighResSession(model.unet, settings, latent_size=latent_size, steps=len(sigmas) - 1, hints=HINTS)
+    )
+    with hires or nullcontext() as session:
+        guided = GuidedDenoiser(model.unet, conditioning(model, prompts, size), guidance, sigmas, session)
+        meter.start(model.unet)
+        try:
+            more: dict[str, Any] = {"noise_sampler": noise} if adds_noise else {}
+            latents = sampler(guided, first if start is None else start, sigmas, disable=True, **more)
+        finally:
+            meter.stop()
+    return Generation(latents, guided.evaluations, meter, None if session is None else session.report)
+
+
+def conditioning(model: MiniModel, prompts: list[str], size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the UNet gets for prompts, and for prompts and as many empty ones.
+
+    To SDXL's it says the size as the WebUI does: the picture is uncut, and as large as it is made.
+    """
+    sizes = torch.tensor([[*size, 0, 0, *size]] * len(prompts))
+    both = model.conditioning([*prompts, *[""] * len(prompts)], torch.cat([sizes, sizes]))
+    return model.conditioning(prompts, sizes), both
+
+
+@torch.inference_mode()
+def decoded(model: MiniModel, latents: Tensor) -> npt.NDArray[np.float32]:
+    """The pictures (n, h, w, 3) of latents, values about from 0 to 1, not clipped."""
+    pictures = [model.autoencoder.decode(latent[None] / model.layout.scale_factor) for latent in latents]
+    found: npt.NDArray[np.float32] = ((torch.cat(pictures) + 1) / 2).permute(0, 2, 3, 1).numpy()
+    return found

@@ -1,0 +1,1 @@
+"""Training of the embedded checkpoints on drawn pictures, on the CPU."""

@@ -1,0 +1,48 @@
+"""What the training's commands have in common: where they keep their states, the seed, and shorter trials."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from demo.model.layouts import LAYOUTS, Layout
+from demo.training.loop import Plan
+
+STATES = Path("demo/out/training")
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line; `steps` None is the plan's number."""
+
+    layout: Layout
+    seed: int
+    steps: int | None
+    states: Path
+    kind: str = ""
+
+    def shortened(self, plan: Plan) -> Plan:
+        """The plan, with the command line's number of steps."""
+        return plan if self.steps is None else replace(plan, steps=self.steps)
+
+    def state(self, name: str) -> Path:
+        """The file that keeps the state of a training."""
+        self.states.mkdir(parents=True, exist_ok=True)
+        return self.states / f"{name}.pt"
+
+
+def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str] = ()) -> Command:
+    """Read the command line, with a layout and a kind of LoRA where there are several."""
+    parser = argparse.ArgumentParser(description=description)
+    if layouts:
+        parser.add_argument("layout", choices=list(LAYOUTS), help="which checkpoint")
+    if kinds:
+        parser.add_argument("kind", choices=kinds, help="which LoRA")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, pictures and noise (default: 0)")
+    parser.add_argument("--steps", type=int, help="for a shorter trial (default: the plan's)")
+    parser.add_argument("--states", type=Path, default=STATES, help=f"folder of the states (default: {STATES})")
+    given = parser.parse_args()
+    layout, kind = LAYOUTS[getattr(given, "layout", "sd15")], getattr(given, "kind", "")
+    return Command(layout, given.seed, given.steps, given.states, kind)

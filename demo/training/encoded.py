@@ -1,0 +1,112 @@
+"""The pictures that a UNet learns from: drawn, cut, and encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from demo.model.autoencoder import Autoencoder
+from demo.pictures.scenes import TRAINED_SIDE, Picture, Scene, draw, random_scene
+
+PICTURES = 10_000
+CHUNK = 16
+TARGETS = ((128, 128), (112, 144), (144, 112))
+TARGET_SHARES = (0.7, 0.15, 0.15)
+RESOLUTIONS = (48, 64, 96, 128, 256)
+RESOLUTION_SHARES = (0.05, 0.1, 0.1, 0.55, 0.2)
+"""Shorter sides at which the originals are drawn, before they are brought to the trained size."""
+
+CUT_SHARE = 0.3
+LARGEST_CUT = 32
+
+Sizes = tuple[int, int, int, int, int, int]
+"""Original height and width, the cut's top and left, target height and width."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture as training shows it."""
+
+    picture: Picture
+    prompt: str
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Pictures of one target size: prompts, sizes (n, 6), and their latents' means and deviations (n, 4, h, w)."""
+
+    prompts: list[str]
+    sizes: Tensor
+    means: Tensor
+    deviations: Tensor
+
+
+def show(rng: np.random.Generator, *, sized: bool) -> Shown:
+    """A random scene; `sized` is the way of SDXL: of any original size, and cut to one of three shapes."""
+    scene = random_scene(rng)
+    if not sized:
+        return Shown(draw(scene), scene.prompt, (TRAINED_SIDE, TRAINED_SIDE, 0, 0, TRAINED_SIDE, TRAINED_SIDE))
+    target = TARGETS[rng.choice(len(TARGETS), p=TARGET_SHARES)]
+    resolution = int(rng.choice(RESOLUTIONS, p=RESOLUTION_SHARES))
+    return _cut(scene, target, resolution, _surplus(rng), rng)
+
+
+def _surplus(rng: np.random.Generator) -> tuple[int, int]:
+    """By how much a picture is higher and wider than its target; most are not."""
+    if rng.random() >= CUT_SHARE:
+        return 0, 0
+    more = int(rng.integers(8, LARGEST_CUT + 1))
+    return (more, 0) if rng.random() < 0.5 else (0, more)
+
+
+def _cut(
+    scene: Scene, target: tuple[int, int], resolution: int, surplus: tuple[int, int], rng: np.random.Generator
+) -> Shown:
+    """A scene drawn at its resolution, brought to the target's scale, and cut to the target."""
+    height, width = (side + more for side, more in zip(target, surplus, strict=True))
+    original = tuple(round(side * resolution / min(height, width)) for side in (height, width))
+    drawn = Image.fromarray((draw(scene, *original) * 255).round().astype(np.uint8))
+    whole = np.asarray(drawn.resize((width, height), Image.Resampling.BICUBIC), np.float32) / 255
+    top, left = (int(rng.integers(0, more + 1)) for more in surplus)
+    cut = whole[top : top + target[0], left : left + target[1]]
+    return Shown(cut, scene.prompt, (original[0], original[1], top, left, *target))
+
+
+def encoded(autoencoder: Autoencoder, seed: int, kept: Path, *, sized: bool, count: int = PICTURES) -> list[Encoded]:
+    """Random scenes as latents, by target size; `kept` keeps them for the next time."""
+    if kept.is_file():
+        return [Encoded(**saved) for saved in torch.load(kept, weights_only=True)]
+    rng = np.random.default_rng(seed)
+    groups: dict[tuple[int, ...], list[Shown]] = {}
+    for shown in tqdm((show(rng, sized=sized) for _ in range(count)), total=count, desc="drawing", unit="picture"):
+        groups.setdefault(shown.sizes[4:], []).append(shown)
+    found = [_encode(autoencoder, group) for _, group in sorted(groups.items())]
+    torch.save([vars(one) for one in found], kept)
+    return found
+
+
+@torch.no_grad()
+def _encode(autoencoder: Autoencoder, group: list[Shown]) -> Encoded:
+    moments: list[Any] = [autoencoder.moments(as_tensor(chunk)) for chunk in _chunks(group)]
+    means, log_variances = (torch.cat(parts) for parts in zip(*moments, strict=True))
+    sizes = torch.tensor([shown.sizes for shown in group])
+    return Encoded([shown.prompt for shown in group], sizes, means, (log_variances / 2).exp())
+
+
+def as_tensor(group: Sequence[Shown]) -> Tensor:
+    """Pictures (n, 3, h, w) with values from -1 to 1."""
+    return torch.from_numpy(np.stack([shown.picture for shown in group])).permute(0, 3, 1, 2) * 2 - 1
+
+
+def _chunks(group: list[Shown]) -> Iterator[list[Shown]]:
+    for start in tqdm(range(0, len(group), CHUNK), desc="encoding", unit="batch"):
+        yield group[start : start + CHUNK]

@@ -1,0 +1,102 @@
+"""`python -m demo.training.unet sd15` (or sdxl): text encoder and UNet, on the pictures of the trained autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from demo.model import checkpoint
+from demo.model.checkpoint import MiniModel
+from demo.model.text import TextEncoder
+from demo.model.unet import alphas_cumprod
+from demo.pictures.scenes import KINDS, PALETTE, Scene, random_scene
+from demo.training.autoencoder import train_autoencoder
+from demo.training.command import parse
+from demo.training.encoded import Encoded, encoded
+from demo.training.loop import Loss, Plan, train
+
+PLAN = Plan(steps=8000, rate=5e-4)
+BATCH = 16
+DROPPED_PROMPTS = 0.12
+READING_STEPS, READING_BATCH, READING_RATE = 400, 32, 1e-3
+
+
+def main() -> None:
+    """Read the command line, train, and write the checkpoint."""
+    command = parse(__doc__, layouts=True)
+    layout = command.layout
+    model = checkpoint.build(layout, command.seed)
+    model.autoencoder.load_state_dict(train_autoencoder(command).state_dict())
+    pictures = encoded(model.autoencoder, command.seed, command.state(f"latents-{layout.name}"), sized=layout.sized)
+    state = command.state(layout.name)
+    if not state.is_file():
+        learn_to_read(model.text, command.seed)
+    networks = nn.ModuleList([model.unet, model.text])
+    plan = command.shortened(PLAN)
+    average = train(networks, _loss(model, pictures), plan, command.seed, state)
+    networks.load_state_dict(average.state_dict())
+    metadata = {"fewstep.steps": str(plan.steps), "fewstep.seed": str(command.seed)}
+    checkpoint.save(model, layout.path, metadata)
+
+
+def learn_to_read(text: TextEncoder, seed: int) -> None:
+    """Teach the text encoder its words first: kind, colour and background are read off the mean of its vectors."""
+    torch.manual_seed(seed)
+    heads = nn.ModuleList(nn.Linear(text.width, len(names)) for names in _ANSWERS)
+    optimizer = torch.optim.AdamW([*text.parameters(), *heads.parameters()], READING_RATE)
+    for step in tqdm(range(READING_STEPS), desc="reading", unit="step", mininterval=1.0):
+        rng = np.random.default_rng([seed, step])
+        scenes = [random_scene(rng) for _ in range(READING_BATCH)]
+        vectors = text([scene.prompt for scene in scenes]).mean(dim=1)
+        answers = zip(heads, _right_answers(scenes), strict=True)
+        loss = torch.stack([functional.cross_entropy(head(vectors), right) for head, right in answers]).sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+_ANSWERS = (list(KINDS), list(PALETTE), ["", *PALETTE])
+
+
+def _right_answers(scenes: Sequence[Scene]) -> list[Tensor]:
+    asked = zip(*((scene.kind, scene.colour, scene.background) for scene in scenes), strict=True)
+    return [torch.tensor([names.index(word) for word in words]) for names, words in zip(_ANSWERS, asked, strict=True)]
+
+
+def _loss(model: MiniModel, pictures: list[Encoded]) -> Loss:
+    """Mean squared error of the predicted noise."""
+    kept = alphas_cumprod().float()
+    shares = np.array([len(group.prompts) for group in pictures]) / sum(len(group.prompts) for group in pictures)
+
+    def loss(_: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        group = pictures[rng.choice(len(pictures), p=shares)]
+        latents, prompts, sizes = batch(group, rng)
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
+        times = torch.from_numpy(rng.integers(0, len(kept), BATCH))
+        share = kept[times][:, None, None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            noised = share.sqrt() * latents + (1 - share).sqrt() * noise
+            predicted = model.unet(noised, times, **model.conditioning(prompts, sizes))
+        found = functional.mse_loss(predicted.float(), noise)
+        return found, {"loss": found.item()}
+
+    return loss
+
+
+def batch(group: Encoded, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor]:
+    """Latents (16, 4, h, w) drawn from the pictures' distributions, prompts of which some are empty, and sizes."""
+    picked = rng.integers(0, len(group.prompts), BATCH)
+    noise = torch.from_numpy(rng.standard_normal((BATCH, *group.means.shape[1:]), dtype=np.float32))
+    latents = group.means[picked] + group.deviations[picked] * noise
+    dropped = rng.random(BATCH) < DROPPED_PROMPTS
+    prompts = ["" if drop else group.prompts[index] for index, drop in zip(picked, dropped, strict=True)]
+    return latents, prompts, group.sizes[picked]
+
+
+if __name__ == "__main__":
+    main()
