@@ -20,7 +20,7 @@ from bench.samplers import measure_samplers, sampler_picture, sampler_table
 from bench.speed import measure, twins_of, work_of
 from bench.table import size_table
 from bench.unets import LAYOUTS, random_weights
-from demo.host import prepare_host
+from demo.model.host import prepare_host
 
 SIZES = {"cpu": {"SD1.5": (512, 1024, 1536, 2048), "SDXL": (1024, 1536, 2048)}}
 SIZES["cuda"] = {"SD1.5": (512, 1024, 2048), "SDXL": (1024, 2048, 4096)}

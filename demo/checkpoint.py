@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from demo.host import prepare_host
+from demo.model.host import prepare_host
 from demo.text import CONTEXT_WIDTH, TextEncoder
 
 UNET_PREFIX = "model.diffusion_model."

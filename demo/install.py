@@ -7,14 +7,15 @@ them removes it again.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from demo.model.layouts import FOLDER, LAYOUTS, TEXT_FOLDER
+from demo.model.layouts import LAYOUTS, LORAS, TEXT_FOLDER
 
 NAME = "fewstep-mini"
-TEXT_NAME = TEXT_FOLDER.name
 YAML_TEXT_ENCODER = "version: mini-clip"
 """What stands for the text encoder's folder in the YAML files of this project."""
 
@@ -39,32 +40,35 @@ def install(webui: Path) -> list[Path]:
     """Copy the checkpoints, their YAML files, the text encoder's folder and the LoRAs; what was put where.
 
     The YAML files name the text encoder's folder by its full path, so that the WebUI looks for nothing on the network.
-    Raises FileNotFoundError, with a sentence, for a folder that is no WebUI, and where a weight is missing here.
+    Raises FileNotFoundError, with a sentence, for a folder that is no WebUI, and where a weight is missing here; then
+    nothing is copied.
     """
     webui = webui.resolve()
     if not (webui / "launch.py").is_file():
         raise FileNotFoundError(f"{webui} has no launch.py: give the folder of the WebUI")
-    checkpoints, loras = (webui / "models" / kind / NAME for kind in ("Stable-diffusion", "Lora"))
-    text = checkpoints / TEXT_NAME
+    weights = [layout.path for layout in LAYOUTS.values()]
+    loras = [layout.lora_path(kind) for layout in LAYOUTS.values() for kind in LORAS]
+    for path in (*weights, *loras):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: clone the project again, or make it with: make train")
+    models = webui / "models"
+    text = models / "Stable-diffusion" / NAME / TEXT_FOLDER.name
     shutil.copytree(TEXT_FOLDER, text, dirs_exist_ok=True)
-    loras.mkdir(parents=True, exist_ok=True)
-    installed = [text]
-    for layout in LAYOUTS.values():
-        installed.append(_copied(layout.path, checkpoints))
-        config = checkpoints / layout.config_path.name
-        told = layout.config_path.read_text(encoding="utf-8").replace(
-            YAML_TEXT_ENCODER, f"version: '{text.as_posix()}'"
-        )
-        config.write_text(told, encoding="utf-8")
-        installed.append(config)
-        installed += [_copied(path, loras) for path in sorted(FOLDER.glob(f"mini-{layout.name}-*.safetensors"))]
-    return installed
+    configs = [_configured(layout.config_path, text) for layout in LAYOUTS.values()]
+    return [text, *configs, *_copied(weights, text.parent), *_copied(loras, models / "Lora" / NAME)]
 
 
-def _copied(path: Path, folder: Path) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: clone the project again, or make it with: make train")
-    return Path(shutil.copy(path, folder))
+def _configured(config: Path, text: Path) -> Path:
+    """Write a YAML file beside the text encoder's folder, which it names."""
+    told = config.read_text(encoding="utf-8").replace(YAML_TEXT_ENCODER, f"version: {json.dumps(text.as_posix())}")
+    place = text.parent / config.name
+    place.write_text(told, encoding="utf-8")
+    return place
+
+
+def _copied(paths: Sequence[Path], folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(path, folder)) for path in paths]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 if "WEBUI_DIR" not in os.environ:  # a real WebUI, which the contract starts, brings an ldm of its own
     from ldm.modules.attention import CrossAttention
 
-    from demo.host import sdp_attention
+    from demo.model.host import sdp_attention
 
     CrossAttention.forward = sdp_attention  # ldm's own takes several times as long on the CPU
 settings.register_profile(

@@ -15,7 +15,7 @@ from ldm.modules.diffusionmodules import openaimodel
 from ldm.modules.diffusionmodules.util import GroupNorm32
 from torch import Tensor, nn
 
-from demo.host import HostTorch, sdp_attention
+from demo.model.host import HostTorch, sdp_attention
 
 CONTEXT_WIDTH = 64
 LATENT_CHANNELS = 4

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import Any
 
-from ldm.modules.diffusionmodules.model import Decoder, Encoder
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
+from demo.model.quiet import quiet
+
+with quiet():
+    from ldm.modules.diffusionmodules.model import Decoder, Encoder
+
 PIXELS_PER_LATENT = 8
+
+
+def as_tensor(pictures: npt.NDArray[np.float32]) -> Tensor:
+    """Pictures (n, h, w, 3) with values from 0 to 1, as the autoencoder takes them: (n, 3, h, w) from -1 to 1."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2) * 2 - 1
 
 
 class Autoencoder(nn.Module):
@@ -19,7 +29,7 @@ class Autoencoder(nn.Module):
         """Untrained weights, from torch's global random state; `layout` is the YAML's `ddconfig`."""
         super().__init__()
         known = {name: value for name, value in layout.items() if name != "attn_type"}
-        with contextlib.redirect_stdout(io.StringIO()):  # the classes print
+        with quiet():
             self.encoder, self.decoder = Encoder(**known), Decoder(**known)
         channels = layout["z_channels"]
         self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)

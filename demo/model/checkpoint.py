@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from demo.model.autoencoder import Autoencoder
 from demo.model.layouts import Layout
+from demo.model.lora import apply_low_rank
 from demo.model.text import TextEncoder
 from demo.model.unet import build_unet, embedded_sizes
 
@@ -95,20 +96,23 @@ def save(model: MiniModel, path: Path, metadata: dict[str, str]) -> None:
     save_file(weights, path, metadata=header | metadata)
 
 
-def load(layout: Layout, path: Path | None = None) -> MiniModel:
-    """The model in float32, ready to sample.
+def load(layout: Layout, lora: str = "") -> MiniModel:
+    """The model in float32, ready to sample, with the LoRA of a kind ("lcm", "tcd") if there is to be one.
 
     Raises FileNotFoundError, naming the command that makes the file, if it does not exist.
     """
-    path = path or layout.path
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; make it with: make train")
+    path = layout.path
+    for needed in (path, layout.lora_path(lora)) if lora else (path,):
+        if not needed.is_file():
+            raise FileNotFoundError(f"{needed} does not exist; make it with: make train")
     with safe_open(path, framework="pt") as file:
         weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     model = build(layout)
     for prefix, part in model.parts().items():
         part.load_state_dict(_below(prefix, weights))
         part.eval().requires_grad_(False)
+    if lora:
+        apply_low_rank(model.unet, layout.lora_path(lora), sized=layout.sized)
     return model
 
 

@@ -14,6 +14,10 @@ TEXT_FOLDER = FOLDER / "clip"
 """Tokenizer and configuration of the text encoder, in the form of transformers."""
 
 
+LORAS = ("lcm", "tcd")
+"""Kinds of few-step LoRAs that each checkpoint has."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """One checkpoint: its name, and where each network's keys are in its file."""
@@ -29,6 +33,10 @@ class Layout:
     def path(self) -> Path:
         """The safetensors file."""
         return FOLDER / f"mini-{self.name}.safetensors"
+
+    def lora_path(self, kind: str) -> Path:
+        """The LoRA of a kind for this checkpoint."""
+        return FOLDER / f"mini-{self.name}-{kind}.safetensors"
 
     @property
     def config_path(self) -> Path:

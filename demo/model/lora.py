@@ -30,7 +30,7 @@ class LowRank(nn.Module):
         super().__init__()
         self.down = nn.Parameter(torch.empty(rank, *weight.shape[1:]))
         self.up = nn.Parameter(torch.zeros(len(weight), rank))
-        nn.init.normal_(self.down, std=rank**-0.5)
+        nn.init.normal_(self.down, std=weight[0].numel() ** -0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
         """The changed weight."""
@@ -48,7 +48,7 @@ def changeable(unet: nn.Module) -> Iterator[tuple[str, Any]]:
     """Name and module of each layer in residual blocks and transformers."""
     for name, module in unet.named_modules():
         found = _BLOCK.fullmatch(name)
-        if found and isinstance(module, (nn.Linear, nn.Conv2d)) and found[4] not in ("weight", "conv", "op", "0"):
+        if found and isinstance(module, (nn.Linear, nn.Conv2d)) and found[4] not in ("conv", "op", "0"):
             yield name, module
 
 

@@ -10,7 +10,8 @@ from ldm.modules.diffusionmodules.openaimodel import UNetModel
 from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch import Tensor, nn
 
-from demo.host import prepare_host
+from demo.model.host import prepare_host
+from demo.model.quiet import quiet
 
 SIZES = 6
 """SDXL is told the original height and width, the crop's top and left, and the target height and width."""
@@ -22,14 +23,11 @@ def build_unet(layout: dict[str, Any]) -> nn.Module:
     known = {name: value for name, value in layout.items() if name not in _SGM_ONLY}
     sized = layout.get("num_classes") == "sequential"
     if sized:
-        contexts = [layout["context_dim"]] * layout["transformer_depth"]
-        known |= {"image_size": None, "num_classes": "continuous", "context_dim": contexts}
-    unet: nn.Module = UNetModel(**known)
+        known |= {"image_size": None, "num_classes": "continuous"}
+    with quiet():
+        unet: nn.Module = UNetModel(**known)
     if sized:
         unet.label_emb = _size_embedding(layout)
-    for module in unet.modules():
-        if isinstance(getattr(module, "checkpoint", None), bool):
-            vars(module)["checkpoint"] = False
     return unet
 
 

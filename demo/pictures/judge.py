@@ -22,8 +22,11 @@ SMALLEST_AREA = 0.006
 SMALLEST_FIT = 0.72
 """Least overlap (common area over joint area) with a kind's silhouette; the nearest two kinds have 0.7."""
 
-STRONGEST_BACKGROUND, DARK = 0.40, 0.33
-"""Chroma (largest minus smallest channel) up to which a pixel may be background, and the level below which not."""
+LARGEST_DIFFERENCE = 0.25
+"""Of a channel from the background's middle, up to which a pixel may be background: its slope takes 0.1 of it."""
+
+COLOURED = 0.40
+"""Chroma (largest minus smallest channel) of a pixel whose hue counts."""
 
 LARGEST_HUE_ERROR = 22
 SMALLEST_COLOURED_SHARE = 0.2
@@ -55,12 +58,24 @@ def is_exact(seen: Sequence[Seen], kind: str, colour: str) -> bool:
     return [(one.kind, one.colour) for one in seen] == [(kind, colour)]
 
 
+def likeness(picture: FloatArray, kind: str, colour: str) -> float:
+    """How near a picture is to one thing of a kind and colour, from 0 to 1.
+
+    It is the overlap of all that is no background, in one piece or in several, with the nearest silhouette of the kind,
+    and 0 where the colour of that is another.
+    """
+    region = things(picture)
+    if not region.any() or _colour(picture[region]) != colour:
+        return 0.0
+    return _fit(_normal(region), kind)
+
+
 def things(picture: FloatArray) -> BoolArray:
-    """Which pixels (height, width) belong to things: strongly coloured or dark, without specks and holes."""
+    """Which pixels (height, width) belong to things: unlike the background, without specks and holes."""
     side = min(picture.shape[:2])
     smooth = ndimage.gaussian_filter(picture, (side / 160, side / 160, 0))
-    marked = (_chroma(smooth) > STRONGEST_BACKGROUND) | (smooth.mean(axis=-1) < DARK)
-    opened = ndimage.binary_opening(marked, iterations=max(1, round(side / 64)))
+    apart = np.abs(smooth - _background(smooth)).max(axis=-1)
+    opened = ndimage.binary_opening(apart > LARGEST_DIFFERENCE, iterations=max(1, round(side / 64)))
     filled: BoolArray = ndimage.binary_fill_holes(opened)
     return filled
 
@@ -75,7 +90,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 
 def _describe(picture: FloatArray, region: BoolArray) -> Seen:
     normal = _normal(region)
-    fits = {kind: max(_overlap(normal, ideal) for ideal in _silhouettes(kind)) for kind in KINDS}
+    fits = {kind: _fit(normal, kind) for kind in KINDS}
     best = max(fits, key=fits.__getitem__)
     kind = best if fits[best] >= SMALLEST_FIT else UNKNOWN
     return Seen(kind, _colour(picture[region]), float(region.mean()), fits[best])
@@ -88,6 +103,10 @@ def _normal(region: BoolArray) -> BoolArray:
     y, x = np.meshgrid(*(centre + steps for centre in places.mean(axis=0)), indexing="ij")
     inside: BoolArray = ndimage.map_coordinates(region.astype(np.float32), [y, x], order=1) > 0.5
     return inside
+
+
+def _fit(normal: BoolArray, kind: str) -> float:
+    return max(_overlap(normal, ideal) for ideal in _silhouettes(kind))
 
 
 @cache
@@ -103,13 +122,20 @@ def _overlap(a: BoolArray, b: BoolArray) -> float:
 
 def _colour(pixels: FloatArray) -> str:
     """The name of the hue that the strongly coloured ones of some pixels (n, 3) have in the middle."""
-    strong = pixels[_chroma(pixels) > STRONGEST_BACKGROUND]
+    strong = pixels[_chroma(pixels) > COLOURED]
     if len(strong) < SMALLEST_COLOURED_SHARE * len(pixels):
         return UNKNOWN
     hue = _hue(np.median(strong, axis=0))
     errors = {name: abs((hue - _hue(np.asarray(colour)) + 180) % 360 - 180) for name, colour in PALETTE.items()}
     nearest = min(errors, key=errors.__getitem__)
     return nearest if errors[nearest] <= LARGEST_HUE_ERROR else UNKNOWN
+
+
+def _background(picture: FloatArray) -> FloatArray:
+    """The middle colour of the picture's edges, (3,)."""
+    edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
+    middle: FloatArray = np.median(np.concatenate(edges), axis=0)
+    return middle
 
 
 def _chroma(pixels: FloatArray) -> FloatArray:

@@ -47,6 +47,8 @@ class GuidedDenoiser:
     levels.
     """
 
+    uncond_is_image = True
+
     def __init__(
         self,
         unet: nn.Module,

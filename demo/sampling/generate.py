@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from demo.model.autoencoder import PIXELS_PER_LATENT
+from demo.model.autoencoder import PIXELS_PER_LATENT, as_tensor
 from demo.model.checkpoint import TRAINED_SIZE, MiniModel
 from demo.sampling.denoiser import GuidedDenoiser, training_sigmas
 from demo.sampling.samplers import sample_euler
@@ -108,6 +108,13 @@ def conditioning(model: MiniModel, prompts: list[str], size: Size) -> tuple[dict
     sizes = torch.tensor([[*size, 0, 0, *size]] * len(prompts))
     both = model.conditioning([*prompts, *[""] * len(prompts)], torch.cat([sizes, sizes]))
     return model.conditioning(prompts, sizes), both
+
+
+@torch.inference_mode()
+def encoded(model: MiniModel, pictures: npt.NDArray[np.float32]) -> Tensor:
+    """The latents of pictures (n, h, w, 3) with values from 0 to 1."""
+    mean, _ = model.autoencoder.moments(as_tensor(pictures))
+    return mean * model.layout.scale_factor
 
 
 @torch.inference_mode()

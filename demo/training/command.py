@@ -1,4 +1,4 @@
-"""What the training's commands have in common: where they keep their states, the seed, and shorter trials."""
+"""What the training's commands have in common: the seed, where states and weights are, and shorter trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demo.model.layouts import LAYOUTS, Layout
+from demo.model.layouts import FOLDER, LAYOUTS, Layout
 from demo.training.loop import Plan
 
 STATES = Path("demo/out/training")
@@ -15,12 +15,14 @@ STATES = Path("demo/out/training")
 
 @dataclass(frozen=True)
 class Command:
-    """The command line; `steps` None is the plan's number."""
+    """The command line; `steps` None is the plan's number, `pictures` None that of each training."""
 
     layout: Layout
     seed: int
     steps: int | None
+    pictures: int | None
     states: Path
+    out: Path
     kind: str = ""
 
     def shortened(self, plan: Plan) -> Plan:
@@ -28,9 +30,11 @@ class Command:
         return plan if self.steps is None else replace(plan, steps=self.steps)
 
     def state(self, name: str) -> Path:
-        """The file that keeps the state of a training."""
-        self.states.mkdir(parents=True, exist_ok=True)
-        return self.states / f"{name}.pt"
+        """The file that keeps the state of a training; each seed and each trial has a folder of its own."""
+        trial = "" if self.steps is None and self.pictures is None else f"-{self.steps}-{self.pictures}"
+        folder = self.states / f"seed-{self.seed}{trial}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.pt"
 
 
 def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str] = ()) -> Command:
@@ -42,7 +46,9 @@ def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str
         parser.add_argument("kind", choices=kinds, help="which LoRA")
     parser.add_argument("--seed", type=int, default=0, help="of weights, pictures and noise (default: 0)")
     parser.add_argument("--steps", type=int, help="for a shorter trial (default: the plan's)")
+    parser.add_argument("--pictures", type=int, help="drawn pictures, fewer for a trial (default: the training's)")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the weights (default: demo/checkpoint)")
     parser.add_argument("--states", type=Path, default=STATES, help=f"folder of the states (default: {STATES})")
     given = parser.parse_args()
     layout, kind = LAYOUTS[getattr(given, "layout", "sd15")], getattr(given, "kind", "")
-    return Command(layout, given.seed, given.steps, given.states, kind)
+    return Command(layout, given.seed, given.steps, given.pictures, given.states, given.out, kind)

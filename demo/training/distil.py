@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from demo.model import checkpoint
 from demo.model.checkpoint import MiniModel
-from demo.model.layouts import FOLDER
+from demo.model.layouts import LORAS
 from demo.model.lora import add_low_rank, save_low_rank
 from demo.model.unet import alphas_cumprod
+from demo.training.attention import quick_backwards
 from demo.training.command import Command, parse
-from demo.training.encoded import Encoded, encoded
+from demo.training.encoded import Encoded, encoded, picked
 from demo.training.loop import Plan, train
 from demo.training.unet import BATCH, batch
 
@@ -37,7 +38,7 @@ BOUNDARY, TIMESTEP_SCALE = 0.5, 10.0
 
 def main() -> None:
     """Read the command line, train, and write the LoRA."""
-    command = parse(__doc__, layouts=True, kinds=("lcm", "tcd"))
+    command = parse(__doc__, layouts=True, kinds=LORAS)
     distil(command)
 
 
@@ -45,14 +46,15 @@ def distil(command: Command) -> None:
     """Train a LoRA of the command's kind and write it beside its checkpoint."""
     layout = command.layout
     model = checkpoint.load(layout)
-    pictures = encoded(model.autoencoder, command.seed, command.state(f"latents-{layout.name}"), sized=layout.sized)
+    pictures = encoded(model.autoencoder, command)
     student = copy.deepcopy(model.unet)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(command.seed)
         add_low_rank(student, RANK)
     loss = Lesson(model, student, pictures, tcd=command.kind == "tcd").loss
     name = f"{layout.name}-{command.kind}"
-    average = train(student, loss, command.shortened(PLAN), command.seed, command.state(name))
+    with quick_backwards():
+        average = train(student, loss, command.shortened(PLAN), command.seed, command.state(name))
     metadata = {
         "ss_base_model_version": "sdxl_base_v1-0" if layout.sized else "sd_v1",
         "ss_network_module": "networks.lora",
@@ -61,7 +63,7 @@ def distil(command: Command) -> None:
         "modelspec.title": f"{layout.title} {command.kind.upper()} LoRA",
         "modelspec.license": checkpoint.LICENCE,
     }
-    save_low_rank(average, FOLDER / f"mini-{name}.safetensors", metadata, sized=layout.sized)
+    save_low_rank(average, command.out / layout.lora_path(command.kind).name, metadata, sized=layout.sized)
 
 
 @dataclass
@@ -73,10 +75,9 @@ class Lesson:
     pictures: list[Encoded]
     tcd: bool
 
-    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, _: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Pseudo-Huber distance of the student's answer here from its answer one teacher's step further on."""
-        group = self.pictures[step % len(self.pictures)]
-        latents, prompts, sizes = batch(group, rng)
+        latents, prompts, sizes = batch(picked(self.pictures, rng), rng)
         noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
         grid = np.arange(1, TEACHER_STEPS + 1) * (1000 // TEACHER_STEPS) - 1
         here = torch.from_numpy(grid[rng.integers(0, TEACHER_STEPS, BATCH)])
@@ -84,7 +85,7 @@ class Lesson:
         goal = torch.from_numpy(rng.integers(0, there.numpy() + 1)) if self.tcd else torch.zeros_like(here)
         signal, level = _scales(here)
         noised = signal * latents + level * noise
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):  # the cache would lose gradients
             given = self.model.conditioning(prompts, sizes)
             with torch.no_grad():
                 further = self._teacher_step(noised, here, there, prompts, sizes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.model.autoencoder import Autoencoder
+from demo.model.autoencoder import Autoencoder, as_tensor
 from demo.pictures.scenes import TRAINED_SIDE, Picture, Scene, draw, random_scene
+from demo.training.command import Command
+from demo.training.loop import keep
 
 PICTURES = 10_000
 CHUNK = 16
-TARGETS = ((128, 128), (112, 144), (144, 112))
+TARGETS = ((128, 128), (96, 160), (160, 96))
 TARGET_SHARES = (0.7, 0.15, 0.15)
 RESOLUTIONS = (48, 64, 96, 128, 256)
 RESOLUTION_SHARES = (0.05, 0.1, 0.1, 0.55, 0.2)
@@ -81,30 +82,33 @@ def _cut(
     return Shown(cut, scene.prompt, (original[0], original[1], top, left, *target))
 
 
-def encoded(autoencoder: Autoencoder, seed: int, kept: Path, *, sized: bool, count: int = PICTURES) -> list[Encoded]:
-    """Random scenes as latents, by target size; `kept` keeps them for the next time."""
+def encoded(autoencoder: Autoencoder, command: Command) -> list[Encoded]:
+    """Random scenes as latents, by target size; they are kept beside the states for the next time."""
+    kept, sized = command.state(f"latents-{command.layout.name}"), command.layout.sized
     if kept.is_file():
         return [Encoded(**saved) for saved in torch.load(kept, weights_only=True)]
-    rng = np.random.default_rng(seed)
+    rng, count = np.random.default_rng(command.seed), command.pictures or PICTURES
     groups: dict[tuple[int, ...], list[Shown]] = {}
     for shown in tqdm((show(rng, sized=sized) for _ in range(count)), total=count, desc="drawing", unit="picture"):
         groups.setdefault(shown.sizes[4:], []).append(shown)
     found = [_encode(autoencoder, group) for _, group in sorted(groups.items())]
-    torch.save([vars(one) for one in found], kept)
+    keep([vars(one) for one in found], kept)
     return found
 
 
 @torch.no_grad()
 def _encode(autoencoder: Autoencoder, group: list[Shown]) -> Encoded:
-    moments: list[Any] = [autoencoder.moments(as_tensor(chunk)) for chunk in _chunks(group)]
+    pictures = (as_tensor(np.stack([shown.picture for shown in chunk])) for chunk in _chunks(group))
+    moments: list[Any] = [autoencoder.moments(chunk) for chunk in pictures]
     means, log_variances = (torch.cat(parts) for parts in zip(*moments, strict=True))
     sizes = torch.tensor([shown.sizes for shown in group])
     return Encoded([shown.prompt for shown in group], sizes, means, (log_variances / 2).exp())
 
 
-def as_tensor(group: Sequence[Shown]) -> Tensor:
-    """Pictures (n, 3, h, w) with values from -1 to 1."""
-    return torch.from_numpy(np.stack([shown.picture for shown in group])).permute(0, 3, 1, 2) * 2 - 1
+def picked(pictures: Sequence[Encoded], rng: np.random.Generator) -> Encoded:
+    """The pictures of one target size, each size as often as it has pictures."""
+    counts = np.array([len(group.prompts) for group in pictures])
+    return pictures[rng.choice(len(pictures), p=counts / counts.sum())]
 
 
 def _chunks(group: list[Shown]) -> Iterator[list[Shown]]:

@@ -86,11 +86,15 @@ def _follow(average: nn.Module, networks: nn.Module, memory: float) -> None:
 
 
 def _save(state: Path, networks: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, done: int) -> None:
-    """Write beside the old state first, so that a stop in the middle leaves one of the two whole."""
-    fresh = state.with_suffix(".fresh")
     parts: dict[str, Any] = {"networks": networks, "average": average, "optimizer": optimizer}
-    torch.save({name: part.state_dict() for name, part in parts.items()} | {"done": done}, fresh)
-    fresh.replace(state)
+    keep({name: part.state_dict() for name, part in parts.items()} | {"done": done}, state)
+
+
+def keep(content: Any, path: Path) -> None:
+    """Save with torch, beside an old file first, so that a stop in the middle leaves one of the two whole."""
+    fresh = path.with_suffix(".fresh")
+    torch.save(content, fresh)
+    fresh.replace(path)
 
 
 def _resume(state: Path, networks: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -15,12 +15,13 @@ from demo.model.checkpoint import MiniModel
 from demo.model.text import TextEncoder
 from demo.model.unet import alphas_cumprod
 from demo.pictures.scenes import KINDS, PALETTE, Scene, random_scene
+from demo.training.attention import quick_backwards
 from demo.training.autoencoder import train_autoencoder
 from demo.training.command import parse
-from demo.training.encoded import Encoded, encoded
+from demo.training.encoded import Encoded, encoded, picked
 from demo.training.loop import Loss, Plan, train
 
-PLAN = Plan(steps=8000, rate=5e-4)
+PLANS = {"sd15": Plan(steps=5000, rate=5e-4), "sdxl": Plan(steps=4500, rate=5e-4)}
 BATCH = 16
 DROPPED_PROMPTS = 0.12
 READING_STEPS, READING_BATCH, READING_RATE = 400, 32, 1e-3
@@ -32,22 +33,24 @@ def main() -> None:
     layout = command.layout
     model = checkpoint.build(layout, command.seed)
     model.autoencoder.load_state_dict(train_autoencoder(command).state_dict())
-    pictures = encoded(model.autoencoder, command.seed, command.state(f"latents-{layout.name}"), sized=layout.sized)
+    pictures = encoded(model.autoencoder, command)
     state = command.state(layout.name)
     if not state.is_file():
         learn_to_read(model.text, command.seed)
     networks = nn.ModuleList([model.unet, model.text])
-    plan = command.shortened(PLAN)
-    average = train(networks, _loss(model, pictures), plan, command.seed, state)
+    plan = command.shortened(PLANS[layout.name])
+    with quick_backwards():
+        average = train(networks, _loss(model, pictures), plan, command.seed, state)
     networks.load_state_dict(average.state_dict())
     metadata = {"fewstep.steps": str(plan.steps), "fewstep.seed": str(command.seed)}
-    checkpoint.save(model, layout.path, metadata)
+    checkpoint.save(model, command.out / layout.path.name, metadata)
 
 
 def learn_to_read(text: TextEncoder, seed: int) -> None:
     """Teach the text encoder its words first: kind, colour and background are read off the mean of its vectors."""
-    torch.manual_seed(seed)
-    heads = nn.ModuleList(nn.Linear(text.width, len(names)) for names in _ANSWERS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = nn.ModuleList(nn.Linear(text.width, len(names)) for names in _ANSWERS)
     optimizer = torch.optim.AdamW([*text.parameters(), *heads.parameters()], READING_RATE)
     for step in tqdm(range(READING_STEPS), desc="reading", unit="step", mininterval=1.0):
         rng = np.random.default_rng([seed, step])
@@ -71,11 +74,9 @@ def _right_answers(scenes: Sequence[Scene]) -> list[Tensor]:
 def _loss(model: MiniModel, pictures: list[Encoded]) -> Loss:
     """Mean squared error of the predicted noise."""
     kept = alphas_cumprod().float()
-    shares = np.array([len(group.prompts) for group in pictures]) / sum(len(group.prompts) for group in pictures)
 
     def loss(_: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        group = pictures[rng.choice(len(pictures), p=shares)]
-        latents, prompts, sizes = batch(group, rng)
+        latents, prompts, sizes = batch(picked(pictures, rng), rng)
         noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
         times = torch.from_numpy(rng.integers(0, len(kept), BATCH))
         share = kept[times][:, None, None, None]

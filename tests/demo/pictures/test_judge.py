@@ -9,24 +9,22 @@ from scipy import ndimage
 from demo.pictures.judge import is_exact, judge, wilson
 from demo.pictures.scenes import KINDS, PALETTE, Scene, all_kinds, draw, random_scene
 
-SIZES = [(128, 128), (256, 256), (128, 224), (224, 128)]
-
 
 def seen_as_drawn(scene, picture):
     return is_exact(judge(picture), scene.kind, scene.colour)
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("noise", "blur"), [(0.0, 0.0), (0.04, 0.0), (0.0, 1.5), (0.04, 1.0)])
+@pytest.mark.parametrize("size", [(128, 128), (256, 256), (192, 320)])
 def test_drawn_scenes_are_recognised(size, noise, blur):
-    """Also with noise and blur, at least 98% of 100."""
+    """Also with noise and blur: at least 49 of 50, so that the judge is wrong in 2% at most."""
     rng = np.random.default_rng(1)
     right = 0
-    for _ in range(100):
+    for _ in range(50):
         scene = random_scene(rng)
         picture = ndimage.gaussian_filter(draw(scene, *size), (blur, blur, 0))
         right += seen_as_drawn(scene, picture + noise * rng.standard_normal(picture.shape))
-    assert right >= 98
+    assert right >= 49
 
 
 def test_every_kind_in_every_colour_is_recognised_on_every_background():

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import ldm.modules.attention as ldm_attention
-import ldm.modules.diffusionmodules.openaimodel as ldm_unet
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from demo.model.quiet import quiet
+
+with quiet():
+    import ldm.modules.attention as ldm_attention
+    import ldm.modules.diffusionmodules.openaimodel as ldm_unet
 
 
 class HostTorch:

@@ -1,0 +1,86 @@
+"""Every training's command, with few steps and pictures: weights that can be loaded, and states to go on from."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from demo.model.layouts import LAYOUTS
+from demo.training import distil, unet
+from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, show
+
+TRIAL = ["--steps", "2", "--pictures", "24"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command in a folder of its own; what it wrote."""
+    monkeypatch.setattr(unet, "READING_STEPS", 2)
+
+    def called(name, *words):
+        places = ["--states", str(tmp_path / "states"), "--out", str(tmp_path / "out")]
+        monkeypatch.setattr("sys.argv", [name, *words, *TRIAL, *places])
+        importlib.import_module(f"demo.training.{name}").main()
+        return {path.name for path in (tmp_path / "out").glob("*")}
+
+    called.states = tmp_path / "states"
+    return called
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_a_checkpoint(run, layout, tmp_path):
+    assert run("unet", layout) == {f"mini-{layout}.safetensors"}
+    assert {path.name for path in run.states.rglob("*.pt")} == {
+        "autoencoder.pt",
+        f"latents-{layout}.pt",
+        f"{layout}.pt",
+    }
+    with safe_open(tmp_path / "out" / f"mini-{layout}.safetensors", framework="pt") as file:
+        assert file.metadata()["fewstep.steps"] == "2"
+        assert all(bool(torch.isfinite(file.get_tensor(key)).all()) for key in file.keys())  # noqa: SIM118
+
+
+def test_a_trial_leaves_the_real_training_alone(run):
+    """Its states are in a folder of their own, so that a training never goes on from other pictures."""
+    run("autoencoder")
+    assert [path.name for path in run.states.iterdir()] == ["seed-0-2-24"]
+
+
+def test_the_autoencoder_alone(run):
+    assert run("autoencoder") == set()
+    assert [path.name for path in run.states.rglob("*.pt")] == ["autoencoder.pt"]
+
+
+def test_pictures_as_sdxl_is_shown_them():
+    rng = np.random.default_rng(0)
+    shown = [show(rng, sized=True) for _ in range(200)]
+    for one in shown:
+        height, width, top, left, *target = one.sizes
+        assert tuple(target) in TARGETS
+        assert one.picture.shape == (*target, 3)
+        assert min(height, width) in RESOLUTIONS
+        assert min(top, left) == 0
+        assert max(top, left) <= LARGEST_CUT
+    assert {one.sizes[4:] for one in shown} == set(TARGETS)
+    assert any(one.sizes[2] for one in shown)
+    assert any(one.sizes[3] for one in shown)
+
+
+def test_pictures_as_sd15_is_shown_them():
+    one = show(np.random.default_rng(0), sized=False)
+    assert one.picture.shape == (128, 128, 3)
+    assert one.sizes == (128, 128, 0, 0, 128, 128)
+
+
+def test_a_teachers_step_along_its_own_noise_is_exact():
+    """From the latents and the true noise, DDIM's step gives the true noisy latents of the other timestep."""
+    latents, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    here, there = torch.tensor([999, 499]), torch.tensor([979, 0])
+    noised = [signal * latents + level * noise for signal, level in map(distil._scales, (here, there))]
+    torch.testing.assert_close(distil._moved(noised[0], noise, here, there), noised[1], rtol=1e-3, atol=1e-3)
+    image = distil._moved(noised[0], noise, here, there, to_image=True)
+    torch.testing.assert_close(image, latents, rtol=1e-3, atol=1e-3)
