@@ -18,9 +18,10 @@ from bench.sampler_list import GUIDED, Entry, grid, of_kind, sampled, strength
 from bench.sampler_report import Point, Section
 from demo.checkpoint import MiniModel
 from demo.compare import Task, tasks_for
-from demo.denoiser import GuidedDenoiser, NoiseLevels
+from demo.denoiser import GuidedDenoiser
 from demo.generate import seeded_noise
 from demo.guidance import CFG
+from demo.sampling.denoiser import NoiseLevels
 from demo.scenes import LARGEST_OFFSET, TRAINED_SIDE, WIDTH_RANGE, Scene, decode, draw, random_scene
 
 FLOW_IMAGES, SCENE_IMAGES = 8, 18

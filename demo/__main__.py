@@ -12,6 +12,7 @@ from demo.compare import Task, run_columns, tasks_for
 from demo.few_step import IMAGES, draw_few_step_curves, draw_few_step_grid, means, run_few_step
 from demo.guidance import run_guidance
 from demo.guidance_picture import draw_guidance
+from demo.numbers import positive
 from demo.picture import draw_comparison
 from lib_fewstep.compare.table import tabulate, write_csv
 
@@ -70,13 +71,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--grid", type=Path, help="where the picture of their images goes (default: none)")
     parser.add_argument("--checkpoint", type=Path, default=checkpoint.DEFAULT_PATH, help="safetensors file")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1. Raises argparse.ArgumentTypeError otherwise."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

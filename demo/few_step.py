@@ -10,9 +10,11 @@ from tqdm import tqdm
 
 from demo.checkpoint import MiniModel
 from demo.compare import Task
-from demo.generate import GUIDANCE, Sampler, generate, sample_dpmpp_2m, sample_euler, trailing_sigmas
+from demo.generate import GUIDANCE, generate
 from demo.guidance import CFG
 from demo.picture import rgb_picture, save
+from demo.sampling.denoiser import trailing_sigmas
+from demo.sampling.samplers import Sampler, sample_dpmpp_2m, sample_euler
 from lib_fewstep.compare.curves import draw_curves
 from lib_fewstep.compare.grid import counted, draw_grid
 from lib_fewstep.compare.outcome import Outcome

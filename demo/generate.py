@@ -6,28 +6,22 @@ import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from demo.checkpoint import MiniModel
 from demo.denoiser import GuidedDenoiser
+from demo.sampling.denoiser import trailing_sigmas
+from demo.sampling.samplers import Sampler, sample_euler
 from demo.scenes import TRAINED_SIDE
-from demo.schedule import training_sigmas
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints, Report
-from lib_fewstep.sampling import trailing_timesteps
-from lib_fewstep.sampling.steps import Callback, Run
 
 PIXELS_PER_LATENT = 8
 HINTS = ModelHints(trained_size=TRAINED_SIDE * PIXELS_PER_LATENT)
 STEPS = 20
 GUIDANCE = 4.0
-
-Sampler = Callable[..., Tensor]
-"""What k-diffusion's samplers are: called with the denoiser, the start, the noise levels and `disable`; those that
-add noise take a `noise_sampler` too."""
 
 
 @dataclass
@@ -44,55 +38,6 @@ def seeded_noise(seeds: list[int], size: tuple[int, int]) -> Callable[..., Tenso
     """Draws unit noise (len(seeds), 4, height, width), each image's from its own seed: batches equal singles."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return lambda *_: torch.stack([torch.randn(4, *size, generator=generator) for generator in generators])
-
-
-def trailing_sigmas(steps: int) -> Tensor:
-    """The noise levels of a run over trailing timesteps, and 0: (steps + 1,), in float32, as k-diffusion needs them."""
-    sigmas = training_sigmas()[trailing_timesteps(steps)].float()
-    return torch.cat([sigmas, sigmas.new_zeros(1)])
-
-
-def sample_euler(
-    model: Any,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any] | None = None,
-    callback: Callback | None = None,
-    disable: bool | None = None,  # noqa: FBT001
-) -> Tensor:
-    """k-diffusion's Euler sampler, without its churn."""
-    run = Run(model, x, sigmas, extra_args, callback, disable)
-    for step in run.steps():
-        denoised = run.denoised(x, step.sigma)
-        run.report(step, x, denoised)
-        x = denoised + step.ratio * (x - denoised)
-    return x
-
-
-def sample_dpmpp_2m(
-    model: Any,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any] | None = None,
-    callback: Callback | None = None,
-    disable: bool | None = None,  # noqa: FBT001
-) -> Tensor:
-    """DPM-Solver++ (2M) of Lu et al., arXiv 2211.01095: Euler's step towards an image that is carried on.
-
-    It lies on the line in -log(sigma) through the last two, in the middle of the step. First and last step have none.
-    """
-    run = Run(model, x, sigmas, extra_args, callback, disable)
-    previous: tuple[float, Tensor] | None = None
-    for step in run.steps():
-        denoised = run.denoised(x, step.sigma)
-        run.report(step, x, denoised)
-        image = denoised
-        if previous is not None and not step.last:
-            h_previous, denoised_previous = previous
-            image = denoised + step.h / (2 * h_previous) * (denoised - denoised_previous)
-        x = image + step.ratio * (x - image)
-        previous = step.h, denoised
-    return x
 
 
 @torch.inference_mode()

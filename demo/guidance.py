@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 from demo.checkpoint import MiniModel
 from demo.compare import Image, Task, chunks, judged
-from demo.generate import Sampler, generate, sample_euler, trailing_sigmas
+from demo.generate import generate
+from demo.sampling.denoiser import trailing_sigmas
+from demo.sampling.samplers import Sampler, sample_euler
 from demo.scenes import BoolArray, FloatArray, unclipped_rgb
 from lib_fewstep.sampling import calibrated, sample_euler_cfgpp
 

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from demo.scenes import COLOUR_SCALE, MASK_OFF, MASK_ON, PALETTE, SHAPES, BoolArray, FloatArray, decode, inside
 
@@ -69,15 +69,6 @@ def judge(latent: FloatArray) -> list[Seen]:
 def is_exact(seen: list[Seen], shape: str, colour: str) -> bool:
     """Whether there is exactly one object and it has this shape and colour."""
     return len(seen) == 1 and (seen[0].shape, seen[0].colour) == (shape, colour)
-
-
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a share of `hits` in `total`.
-
-    Raises ValueError unless 0 <= hits <= total and total > 0.
-    """
-    interval = stats.binomtest(hits, total).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def _enlarge(latent: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

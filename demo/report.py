@@ -10,7 +10,7 @@ from demo.columns import chosen_settings
 from demo.compare import Result
 from demo.generate import GUIDANCE, STEPS
 from demo.guidance import CFG, Difference, Pair
-from demo.judge import wilson
+from demo.pictures.judge import wilson
 
 
 def as_dict(results: list[Result], pairs: list[Pair], checkpoint: dict[str, str]) -> dict[str, Any]:

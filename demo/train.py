@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from demo import checkpoint, scenes
-from demo.schedule import TRAIN_STEPS, alphas_cumprod
+from demo.model.unet import alphas_cumprod
 
 BATCH = 16
 PEAK_RATE = 4e-4
@@ -34,12 +34,12 @@ Batch = tuple[Tensor, Tensor, Tensor, list[str]]
 
 def batches(seed: int, size: int) -> Iterator[Batch]:
     """Endless training batches: clean latents, noise (size, 4, 16, 16), timesteps (size,) and prompts."""
-    rng = np.random.default_rng(seed)
+    rng, timesteps = np.random.default_rng(seed), len(alphas_cumprod())
     while True:
         drawn = [scenes.random_scene(rng) for _ in range(size)]
         clean = np.stack([scenes.draw(scene) for scene in drawn]) + scenes.random_shifts(rng, size)
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
-        times = torch.from_numpy(rng.integers(0, TRAIN_STEPS, size=size))
+        times = torch.from_numpy(rng.integers(0, timesteps, size=size))
         dropped = rng.random(size) < DROPPED_PROMPTS
         prompts = ["" if drop else scene.prompt for scene, drop in zip(drawn, dropped, strict=True)]
         yield torch.from_numpy(clean), torch.from_numpy(noise), times, prompts

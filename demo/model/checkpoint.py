@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.model.autoencoder import Autoencoder
+from demo.model.files import save_half
 from demo.model.layouts import Layout
 from demo.model.lora import apply_low_rank
 from demo.model.text import TextEncoder
 from demo.model.unet import build_unet, embedded_sizes
+from demo.pictures.scenes import TRAINED_SIDE
 
 LARGEST_FILE = 30 * 10**6
-TRAINED_SIZE = 128
 LICENCE = "MIT"
 TEXT_ENCODER_MARK = "conditioner.embedders.1.model.ln_final.weight"
 """By this key WebUI 1.10 knows that a checkpoint of SDXL's layout brings its text encoder, and looks for no other."""
@@ -74,26 +74,20 @@ def save(model: MiniModel, path: Path, metadata: dict[str, str]) -> None:
     """
     layout = model.layout
     weights = {
-        prefix + key: value.to(torch.float16).contiguous()
-        for prefix, part in model.parts().items()
-        for key, value in part.state_dict().items()
+        prefix + key: value for prefix, part in model.parts().items() for key, value in part.state_dict().items()
     }
     if layout.sized:
-        weights[TEXT_ENCODER_MARK] = torch.ones(1, dtype=torch.float16)
-    size = sum(value.numel() * value.element_size() for value in weights.values())
-    if size > LARGEST_FILE:
-        raise ValueError(f"the checkpoint would take {size} bytes, allowed are {LARGEST_FILE}")
+        weights[TEXT_ENCODER_MARK] = torch.ones(1)
     header = {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": layout.architecture,
         "modelspec.implementation": "sgm" if layout.sized else "ldm",
         "modelspec.title": layout.title,
-        "modelspec.resolution": f"{TRAINED_SIZE}x{TRAINED_SIZE}",
+        "modelspec.resolution": f"{TRAINED_SIDE}x{TRAINED_SIDE}",
         "modelspec.prediction_type": "epsilon",
         "modelspec.license": LICENCE,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, metadata=header | metadata)
+    save_half(weights, path, header | metadata, LARGEST_FILE)
 
 
 def load(layout: Layout, lora: str = "") -> MiniModel:

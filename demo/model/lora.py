@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from demo.model.files import save_half
 
 LARGEST_FILE = 4 * 10**6
 _BLOCK = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.(?:(\d+)\.)?(.+)")
@@ -88,12 +90,7 @@ def save_low_rank(unet: nn.Module, path: Path, metadata: dict[str, str], *, size
         weights[f"{key}.lora_down.weight"] = change.down
         weights[f"{key}.lora_up.weight"] = change.up.view(*change.up.shape, *spatial)
         weights[f"{key}.alpha"] = torch.tensor(float(rank))
-    half = {key: value.detach().to(torch.float16).contiguous() for key, value in weights.items()}
-    size = sum(value.numel() * value.element_size() for value in half.values())
-    if size > LARGEST_FILE:
-        raise ValueError(f"the LoRA would take {size} bytes, allowed are {LARGEST_FILE}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(half, path, metadata=metadata)
+    save_half(weights, path, metadata, LARGEST_FILE)
 
 
 @torch.no_grad()

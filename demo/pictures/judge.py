@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from demo.pictures.scenes import KINDS, LARGEST_TILT, OUTLINE_WIDTH, PALETTE, FloatArray, Scene, coverage
 
@@ -32,7 +32,6 @@ LARGEST_HUE_ERROR = 22
 SMALLEST_COLOURED_SHARE = 0.2
 GRID, MARGIN = 48, 2.6
 TILTS = (-LARGEST_TILT, -LARGEST_TILT / 2, 0.0, LARGEST_TILT / 2, LARGEST_TILT)
-NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,6 @@ def is_exact(seen: Sequence[Seen], kind: str, colour: str) -> bool:
     return [(one.kind, one.colour) for one in seen] == [(kind, colour)]
 
 
-def likeness(picture: FloatArray, kind: str, colour: str) -> float:
-    """How near a picture is to one thing of a kind and colour, from 0 to 1.
-
-    It is the overlap of all that is no background, in one piece or in several, with the nearest silhouette of the kind,
-    and 0 where the colour of that is another.
-    """
-    region = things(picture)
-    if not region.any() or _colour(picture[region]) != colour:
-        return 0.0
-    return _fit(_normal(region), kind)
-
-
 def things(picture: FloatArray) -> BoolArray:
     """Which pixels (height, width) belong to things: unlike the background, without specks and holes."""
     side = min(picture.shape[:2])
@@ -80,12 +67,13 @@ def things(picture: FloatArray) -> BoolArray:
     return filled
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95% interval of a share, by Wilson's score."""
-    share, weight = hits / count, NORMAL_95**2 / count
-    centre = (share + weight / 2) / (1 + weight)
-    spread = NORMAL_95 / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    return max(0.0, centre - spread), min(1.0, centre + spread)
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share of `hits` in `total`.
+
+    Raises ValueError unless 0 <= hits <= total and total > 0.
+    """
+    interval = stats.binomtest(hits, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _describe(picture: FloatArray, region: BoolArray) -> Seen:

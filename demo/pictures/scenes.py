@@ -194,6 +194,11 @@ def draw(scene: Scene, height: int = TRAINED_SIDE, width: int = TRAINED_SIDE) ->
     return drawn
 
 
+def as_bytes(picture: Picture) -> npt.NDArray[np.uint8]:
+    """A picture with whole values from 0 to 255."""
+    return (picture * 255).round().astype(np.uint8)
+
+
 def _places(height: int, width: int) -> tuple[FloatArray, FloatArray]:
     """Where each pixel is, (height, width, 1), from the centre, in sides of the frame."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)[..., None]

@@ -14,23 +14,19 @@ import torch
 from torch import Tensor
 
 from demo.model.autoencoder import PIXELS_PER_LATENT, as_tensor
-from demo.model.checkpoint import TRAINED_SIZE, MiniModel
-from demo.sampling.denoiser import GuidedDenoiser, training_sigmas
-from demo.sampling.samplers import sample_euler
+from demo.model.checkpoint import MiniModel
+from demo.pictures.scenes import TRAINED_SIDE
+from demo.sampling.denoiser import GuidedDenoiser, trailing_sigmas
+from demo.sampling.samplers import Sampler, sample_euler
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints, Report
-from lib_fewstep.sampling import trailing_timesteps
 
-HINTS = ModelHints(trained_size=TRAINED_SIZE)
+HINTS = ModelHints(trained_size=TRAINED_SIDE)
 STEPS = 20
 GUIDANCE = 4.0
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-
-Sampler = Callable[..., Tensor]
-"""What k-diffusion's samplers are: called with the denoiser, the start, the noise levels and `disable`; those that
-add noise take a `noise_sampler` too."""
 
 
 @dataclass
@@ -50,18 +46,12 @@ def seeded_noise(seeds: Sequence[int], size: Size) -> Callable[..., Tensor]:
     return lambda *_: torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
-def trailing_sigmas(steps: int) -> Tensor:
-    """The noise levels of a run over trailing timesteps, and 0: (steps + 1,), in float32, as k-diffusion needs them."""
-    sigmas = training_sigmas()[trailing_timesteps(steps)].float()
-    return torch.cat([sigmas, sigmas.new_zeros(1)])
-
-
 @torch.inference_mode()
 def generate(
     model: MiniModel,
     prompts: list[str],
     seeds: list[int],
-    size: Size = (TRAINED_SIZE, TRAINED_SIZE),
+    size: Size = (TRAINED_SIDE, TRAINED_SIDE),
     settings: HighResSettings | None = None,
     *,
     steps: int = STEPS,

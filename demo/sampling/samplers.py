@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from lib_fewstep.sampling.steps import Callback, Run
+
+Sampler = Callable[..., Tensor]
+"""What k-diffusion's samplers are: called with the denoiser, the start, the noise levels and `disable`; those that
+add noise take a `noise_sampler` too."""
 
 
 def sample_euler(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from demo.model.autoencoder import Autoencoder
 from demo.model.layouts import LAYOUTS
-from demo.pictures.scenes import draw, random_scene
+from demo.pictures.scenes import as_bytes, draw, random_scene
 from demo.training.command import Command, parse
 from demo.training.loop import Loss, Plan, train
 
@@ -80,7 +80,7 @@ def bank(seed: int, count: int) -> Bank:
     drawn = []
     for _ in range(count):
         side = int(rng.choice(SIDES))
-        drawn.append((draw(random_scene(rng), side, side) * 255).round().astype(np.uint8))
+        drawn.append(as_bytes(draw(random_scene(rng), side, side)))
     return drawn
 
 

@@ -19,6 +19,7 @@ from demo.model.checkpoint import MiniModel
 from demo.model.layouts import LORAS
 from demo.model.lora import add_low_rank, save_low_rank
 from demo.model.unet import alphas_cumprod
+from demo.sampling.generate import GUIDANCE
 from demo.training.attention import quick_backwards
 from demo.training.command import Command, parse
 from demo.training.encoded import Encoded, encoded, picked
@@ -27,9 +28,6 @@ from demo.training.unet import BATCH, batch
 
 PLAN = Plan(steps=2000, rate=1e-3, warm_up=100, memory=0.99, weight_decay=0.0)
 RANK = 12
-GUIDANCE = 4.0
-"""What the teacher guides with, which the student then does without guidance."""
-
 TEACHER_STEPS = 50
 HUBER = 0.03
 BOUNDARY, TIMESTEP_SCALE = 0.5, 10.0

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.model.autoencoder import Autoencoder, as_tensor
-from demo.pictures.scenes import TRAINED_SIDE, Picture, Scene, draw, random_scene
+from demo.pictures.scenes import TRAINED_SIDE, Picture, Scene, as_bytes, draw, random_scene
 from demo.training.command import Command
 from demo.training.loop import keep
 
@@ -75,7 +75,7 @@ def _cut(
     """A scene drawn at its resolution, brought to the target's scale, and cut to the target."""
     height, width = (side + more for side, more in zip(target, surplus, strict=True))
     original = tuple(round(side * resolution / min(height, width)) for side in (height, width))
-    drawn = Image.fromarray((draw(scene, *original) * 255).round().astype(np.uint8))
+    drawn = Image.fromarray(as_bytes(draw(scene, *original)))
     whole = np.asarray(drawn.resize((width, height), Image.Resampling.BICUBIC), np.float32) / 255
     top, left = (int(rng.integers(0, more + 1)) for more in surplus)
     cut = whole[top : top + target[0], left : left + target[1]]

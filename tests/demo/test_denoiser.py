@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demo.denoiser import GuidedDenoiser, NoiseLevels
-from demo.generate import generate, trailing_sigmas
-from demo.schedule import training_sigmas
+from demo.denoiser import GuidedDenoiser
+from demo.generate import generate
+from demo.sampling.denoiser import NoiseLevels, trailing_sigmas, training_sigmas
 from lib_fewstep.sampling import sample_dpmpp_2s_ancestral_cfgpp, sigmas_at
 
 

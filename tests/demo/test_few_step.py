@@ -17,8 +17,9 @@ from demo import __main__ as command
 from demo import few_step
 from demo.compare import tasks_for
 from demo.few_step import CFGPP, NOISY, SAMPLERS, SETTINGS, batches, means, run_batch, run_few_step, strength_of
-from demo.generate import generate, sample_dpmpp_2m, sample_euler, seeded_noise
+from demo.generate import generate, seeded_noise
 from demo.picture import rgb_picture
+from demo.sampling.samplers import sample_dpmpp_2m, sample_euler
 from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.compare.settings import Cell, cells
 from lib_fewstep.compare.table import mean_curves, tabulate

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from demo.judge import is_exact, judge, wilson
+from demo.judge import is_exact, judge
+from demo.pictures.judge import wilson
 from demo.scenes import Scene, all_kinds, draw, random_scene, random_shifts
 
 

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 
-from demo.schedule import training_sigmas
+from demo.sampling.denoiser import training_sigmas
 from lib_fewstep import sampling
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
 from lib_fewstep.highres.methods.base import Target

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from demo.schedule import training_sigmas
+from demo.sampling.denoiser import training_sigmas
 from lib_fewstep.options import page_fields
 from tests.models import describe
 from tests.webui import standin
