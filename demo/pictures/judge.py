@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, stats
 
-from demo.pictures.scenes import KINDS, LARGEST_TILT, OUTLINE_WIDTH, PALETTE, FloatArray, Scene, coverage
+from demo.pictures.scenes import KINDS, OUTLINE_WIDTH, PALETTE, FloatArray, Scene, coverage
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -19,8 +19,8 @@ UNKNOWN = "unknown"
 SMALLEST_AREA = 0.006
 """Share of the picture below which a region is a speck and not a thing."""
 
-SMALLEST_FIT = 0.72
-"""Least overlap (common area over joint area) with a kind's silhouette; the nearest two kinds have 0.7."""
+SMALLEST_FIT = 0.80
+"""Least overlap (common over joint area) with a kind's silhouette: drawn things have 0.92, the nearest kinds 0.78."""
 
 LARGEST_DIFFERENCE = 0.25
 """Of a channel from the background's middle, up to which a pixel may be background: its slope takes 0.1 of it."""
@@ -31,7 +31,8 @@ COLOURED = 0.40
 LARGEST_HUE_ERROR = 22
 SMALLEST_COLOURED_SHARE = 0.2
 GRID, MARGIN = 48, 2.6
-TILTS = (-LARGEST_TILT, -LARGEST_TILT / 2, 0.0, LARGEST_TILT / 2, LARGEST_TILT)
+TILTS = (-24.0, -16.0, -8.0, 0.0, 8.0, 16.0, 24.0)
+"""In degrees; a star remains a star when it is tilted more than those that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ class Seen:
 
 def judge(picture: FloatArray) -> list[Seen]:
     """The things in a picture (height, width, 3) with values from 0 to 1, the largest first."""
-    labels, count = ndimage.label(things(picture))
-    regions = [labels == number for number in range(1, count + 1)]
-    seen = [_describe(picture, region) for region in regions if region.mean() >= SMALLEST_AREA]
+    seen = [_describe(picture, region) for region in _regions(picture)]
     return sorted(seen, key=lambda one: one.area, reverse=True)
 
 
@@ -65,6 +64,12 @@ def things(picture: FloatArray) -> BoolArray:
     opened = ndimage.binary_opening(apart > LARGEST_DIFFERENCE, iterations=max(1, round(side / 64)))
     filled: BoolArray = ndimage.binary_fill_holes(opened)
     return filled
+
+
+def _regions(picture: FloatArray) -> list[BoolArray]:
+    labels, count = ndimage.label(things(picture))
+    regions = [labels == number for number in range(1, count + 1)]
+    return [region for region in regions if region.mean() >= SMALLEST_AREA]
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:

@@ -32,8 +32,12 @@ GREY = (0.72, 0.72, 0.74)
 PALE, PALE_LEVEL = 0.30, 0.88
 """How much of its colour a background has, and the level of the white that it is mixed with."""
 
-WIDTH_RANGE = (0.46, 0.60)
-LARGEST_OFFSET = 0.10
+WIDTH_RANGE = (0.40, 0.72)
+"""Before a kind's scale. Things are as often small as large, so that a model knows them at several scales."""
+
+LARGEST_OFFSET, ROOM = 0.10, 0.03
+"""A thing is at most so far from the centre, and keeps so much room to the frame's edge."""
+
 LARGEST_TILT = 8.0
 NAMED_BACKGROUNDS = 0.6
 SHADING, HIGHLIGHT, BACKGROUND_SLOPE = 0.28, 0.10, 0.10
@@ -156,13 +160,16 @@ def all_kinds() -> list[tuple[str, str]]:
 def random_scene(rng: np.random.Generator, of: tuple[str, str] | None = None) -> Scene:
     """A scene drawn from `rng`, also its (kind, colour) where `of` is None."""
     kind, colour = of or (str(rng.choice(list(KINDS))), str(rng.choice(list(PALETTE))))
-    offset_x, offset_y = rng.uniform(-LARGEST_OFFSET, LARGEST_OFFSET, 2)
+    smallest, largest = WIDTH_RANGE
+    width = smallest * (largest / smallest) ** float(rng.random())
+    reach = min(LARGEST_OFFSET, max(0.0, 0.5 - ROOM - width * KINDS[kind].scale / 2))
+    offset_x, offset_y = rng.uniform(-reach, reach, 2)
     others = [name for name in PALETTE if name != colour]
     background = str(rng.choice(others)) if rng.random() < NAMED_BACKGROUNDS else ""
     return Scene(
         kind,
         colour,
-        width=float(rng.uniform(*WIDTH_RANGE)),
+        width=width,
         offset_x=float(offset_x),
         offset_y=float(offset_y),
         background=background,

@@ -18,7 +18,7 @@ from demo.pictures.scenes import as_bytes, draw, random_scene
 from demo.training.command import Command, parse
 from demo.training.loop import Loss, Plan, train
 
-PLAN = Plan(steps=7000, rate=5e-4, memory=0.998, weight_decay=0.0)
+PLAN = Plan(steps=4500, rate=5e-4, memory=0.998, weight_decay=0.0)
 SIDES = (128, 160, 192, 256)
 PICTURES = 2000
 PIECES, PIECE = 8, 64

@@ -26,7 +26,7 @@ from demo.training.encoded import Encoded, encoded, picked
 from demo.training.loop import Plan, train
 from demo.training.unet import BATCH, batch
 
-PLAN = Plan(steps=2000, rate=1e-3, warm_up=100, memory=0.99, weight_decay=0.0)
+PLAN = Plan(steps=600, rate=1e-3, warm_up=50, memory=0.99, weight_decay=0.0)
 RANK = 12
 TEACHER_STEPS = 50
 HUBER = 0.03

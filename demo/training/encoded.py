@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ RESOLUTION_SHARES = (0.05, 0.1, 0.1, 0.55, 0.2)
 
 CUT_SHARE = 0.3
 LARGEST_CUT = 32
+CLOSE_UPS, CLOSE_UP_SIDES = 4000, (160, 288)
+"""Pieces of the trained size from drawings whose sides lie between these."""
 
 Sizes = tuple[int, int, int, int, int, int]
 """Original height and width, the cut's top and left, target height and width."""
@@ -61,6 +64,15 @@ def show(rng: np.random.Generator, *, sized: bool) -> Shown:
     return _cut(scene, target, resolution, _surplus(rng), rng)
 
 
+def close_up(rng: np.random.Generator, *, sized: bool) -> Shown:
+    """A piece of a larger drawing. SDXL is told where it is from; SD1.5 is not, as with photographs."""
+    scene, side = random_scene(rng), int(rng.integers(*CLOSE_UP_SIDES, endpoint=True))
+    top, left = (int(place) for place in rng.integers(0, side - TRAINED_SIDE + 1, 2))
+    cut = draw(scene, side, side)[top : top + TRAINED_SIDE, left : left + TRAINED_SIDE]
+    sizes = (side, side, top, left) if sized else (TRAINED_SIDE, TRAINED_SIDE, 0, 0)
+    return Shown(cut, scene.prompt, (*sizes, TRAINED_SIDE, TRAINED_SIDE))
+
+
 def _surplus(rng: np.random.Generator) -> tuple[int, int]:
     """By how much a picture is higher and wider than its target; most are not."""
     if rng.random() >= CUT_SHARE:
@@ -84,12 +96,24 @@ def _cut(
 
 def encoded(autoencoder: Autoencoder, command: Command) -> list[Encoded]:
     """Random scenes as latents, by target size; they are kept beside the states for the next time."""
-    kept, sized = command.state(f"latents-{command.layout.name}"), command.layout.sized
+    count = command.pictures or PICTURES
+    return _encoded(autoencoder, command, show, count, command.state(f"latents-{command.layout.name}"))
+
+
+def encoded_close_ups(autoencoder: Autoencoder, command: Command) -> list[Encoded]:
+    """Pieces of larger drawings, in the same way."""
+    count = command.pictures or CLOSE_UPS
+    return _encoded(autoencoder, command, close_up, count, command.state(f"close-ups-{command.layout.name}"))
+
+
+def _encoded(
+    autoencoder: Autoencoder, command: Command, make: Callable[..., Shown], count: int, kept: Path
+) -> list[Encoded]:
     if kept.is_file():
         return [Encoded(**saved) for saved in torch.load(kept, weights_only=True)]
-    rng, count = np.random.default_rng(command.seed), command.pictures or PICTURES
+    rng, sized = np.random.default_rng(command.seed), command.layout.sized
     groups: dict[tuple[int, ...], list[Shown]] = {}
-    for shown in tqdm((show(rng, sized=sized) for _ in range(count)), total=count, desc="drawing", unit="picture"):
+    for shown in tqdm((make(rng, sized=sized) for _ in range(count)), total=count, desc="drawing", unit="picture"):
         groups.setdefault(shown.sizes[4:], []).append(shown)
     found = [_encode(autoencoder, group) for _, group in sorted(groups.items())]
     keep([vars(one) for one in found], kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from safetensors import safe_open
 
 from demo.model.layouts import LAYOUTS
 from demo.training import distil, unet
-from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, show
+from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, Encoded, close_up, show
 
 TRIAL = ["--steps", "2", "--pictures", "24"]
 
@@ -38,9 +39,11 @@ def test_a_checkpoint(run, layout, tmp_path):
         "autoencoder.pt",
         f"latents-{layout}.pt",
         f"{layout}.pt",
+        f"close-ups-{layout}.pt",
+        f"{layout}-close-ups.pt",
     }
     with safe_open(tmp_path / "out" / f"mini-{layout}.safetensors", framework="pt") as file:
-        assert file.metadata()["fewstep.steps"] == "2"
+        assert file.metadata()["fewstep.steps"] == "2+2"
         assert all(bool(torch.isfinite(file.get_tensor(key)).all()) for key in file.keys())  # noqa: SIM118
 
 
@@ -68,6 +71,38 @@ def test_pictures_as_sdxl_is_shown_them():
     assert {one.sizes[4:] for one in shown} == set(TARGETS)
     assert any(one.sizes[2] for one in shown)
     assert any(one.sizes[3] for one in shown)
+
+
+@pytest.mark.parametrize("sized", [False, True])
+def test_close_ups_are_pieces_of_larger_drawings(sized):
+    rng = np.random.default_rng(0)
+    shown = [close_up(rng, sized=sized) for _ in range(50)]
+    assert all(one.picture.shape == (128, 128, 3) for one in shown)
+    assert all(one.sizes[4:] == (128, 128) for one in shown)
+    for one in shown:
+        height, width, top, left = one.sizes[:4]
+        assert top + 128 <= height
+        assert left + 128 <= width
+    assert (max(one.sizes[0] for one in shown) > 250) == sized
+
+
+def test_close_ups_are_shown_below_their_timestep(monkeypatch):
+    """Where every batch is of close-ups, no timestep is above it; where none is, there are all."""
+    seen = []
+
+    class Unet(torch.nn.Module):
+        def forward(self, x, times, **_):
+            seen.extend(times.tolist())
+            return x
+
+    group = Encoded(["a red house"] * 4, torch.zeros(4, 6), torch.zeros(4, 4, 16, 16), torch.ones(4, 4, 16, 16))
+    model = SimpleNamespace(unet=Unet(), conditioning=lambda prompts, sizes: {})
+    monkeypatch.setattr(unet, "CLOSE_UP_SHARE", 1.0)
+    for close_ups, highest in (([group], unet.CLOSE_UPS_BELOW), ([], 1000)):
+        seen.clear()
+        for step in range(50):
+            unet._loss(model, [group], close_ups)(step, np.random.default_rng(step))
+        assert 0.97 * highest < max(seen) < highest
 
 
 def test_pictures_as_sd15_is_shown_them():
