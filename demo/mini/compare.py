@@ -1,0 +1,185 @@
+"""Makes the same pictures, by prompt and seed, in every way, and judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from tqdm import tqdm
+
+from demo.mini.ways import Way
+from demo.model import checkpoint
+from demo.model.checkpoint import MiniModel
+from demo.model.layouts import Layout
+from demo.pictures.judge import BoolArray, Seen, is_exact, judge, wilson
+from demo.pictures.scenes import PALETTE, Picture, all_kinds, as_bytes, prompt_for
+from demo.sampling.generate import Generation, decoded, generate
+from demo.sampling.named import SAMPLERS, schedule, strength
+from lib_fewstep.highres import Report
+
+CHUNK = 6
+"""Pictures made at once. Ways take turns chunk by chunk, so that their seconds are measured alike."""
+
+WARM_UP_STEPS = 2
+WHITE = 255
+KIND_STRIDE = 7
+"""Shares no factor with the number of kinds: neighbours differ in kind and colour, and all get a turn."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one picture is asked to show; `background` "" is none."""
+
+    kind: str
+    colour: str
+    background: str
+    seed: int
+
+    @property
+    def prompt(self) -> str:
+        """The words of the prompt."""
+        return prompt_for(self.kind, self.colour, self.background)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture (h, w, 3) with values from 0 to 1, what is seen in it, and whether that was asked for."""
+
+    picture: Picture
+    seen: list[Seen]
+    right: bool
+
+    @property
+    def is_clipped(self) -> BoolArray:
+        """Which values (h, w, 3) are the screen's darkest or brightest, as 0.2% of those of drawn pictures are."""
+        levels = as_bytes(self.picture)
+        clipped: BoolArray = (levels == 0) | (levels == WHITE)
+        return clipped
+
+    @property
+    def clipped(self) -> float:
+        """Share of the values that are clipped."""
+        return float(self.is_clipped.mean())
+
+
+class Judged:
+    """The shares of pictures, which are in the order of their tasks."""
+
+    images: list[Image]
+
+    @property
+    def hits(self) -> int:
+        """Number of pictures that show what was asked for."""
+        return sum(image.right for image in self.images)
+
+    @property
+    def share(self) -> float:
+        """Share of pictures that show what was asked for."""
+        return self.hits / len(self.images)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The share's 95% interval."""
+        return wilson(self.hits, len(self.images))
+
+    @property
+    def clipped(self) -> float:
+        """Mean share of clipped colours."""
+        return float(np.mean([image.clipped for image in self.images]))
+
+
+@dataclass
+class Result(Judged):
+    """What came of one way, and what it cost: seconds in the UNet, in a WebUI those of the requests."""
+
+    way: Way
+    images: list[Image] = field(default_factory=list)
+    seconds: float = 0.0
+    report: Report | None = None
+
+
+def tasks_for(count: int, first_seed: int = 0) -> list[Task]:
+    """The first `count` tasks: all kinds and colours in turn, half of each kind on a coloured background."""
+    kinds, colours = all_kinds(), list(PALETTE)
+    tasks = []
+    for index in range(count):
+        kind, colour = kinds[index * KIND_STRIDE % len(kinds)]
+        others = [name for name in colours if name != colour]
+        background = others[index // 2 % len(others)] if (index + index // 12) % 2 else ""
+        tasks.append(Task(kind, colour, background, first_seed + index))
+    return tasks
+
+
+def run(layout: Layout, ways: Sequence[Way], tasks: list[Task], *, chunk: int = CHUNK) -> list[Result]:
+    """Make and judge every task in every way, after a short run of each that is not counted."""
+    for way in ways:
+        make(layout, way, tasks[:chunk], steps=min(WARM_UP_STEPS, way.steps))
+    results = [Result(way) for way in ways]
+    total = len(tasks) * sum(way.steps for way in ways)
+    with tqdm(total=total, unit="step", mininterval=1.0) as progress:
+        for group in chunks(tasks, chunk):
+            for result in results:
+                progress.set_description(f"{layout.title}: {result.way.title}", refresh=False)
+                add(result, layout, group, make(layout, result.way, group))
+                progress.update(len(group) * result.way.steps)
+    return results
+
+
+def chunks(tasks: list[Task], size: int) -> Iterator[list[Task]]:
+    """The tasks in groups of `size`."""
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
+
+
+@lru_cache
+def loaded(layout: Layout, lora: str = "") -> MiniModel:
+    """A checkpoint, kept once it is loaded, with the LoRA of a kind."""
+    return checkpoint.load(layout, lora)
+
+
+def make(layout: Layout, way: Way, tasks: Sequence[Task], steps: int | None = None) -> Generation:
+    """The latents of some tasks; `steps` other than the way's are for a warm-up."""
+    prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
+    sigmas = schedule(way.schedule, steps or way.steps)
+    return generate(
+        loaded(layout, way.lora),
+        prompts,
+        seeds,
+        way.size,
+        way.method,
+        guidance=strength(way.sampler, way.cfg, sigmas),
+        sampler=SAMPLERS[way.sampler],
+        sigmas=sigmas,
+    )
+
+
+def add(result: Result, layout: Layout, tasks: Sequence[Task], made: Generation) -> None:
+    """Judge the pictures of some tasks, and add them and what they cost to a way's result."""
+    pictures = decoded(loaded(layout), made.latents)
+    result.images += [judged(task, picture) for task, picture in zip(tasks, pictures, strict=True)]
+    result.seconds += made.meter.unet_seconds
+    result.report = made.report
+
+
+def judged(task: Task, picture: Picture) -> Image:
+    """A task's picture as a screen shows it, and what is seen in it."""
+    shown = np.clip(picture, 0, 1)
+    seen = judge(shown)
+    return Image(shown, seen, is_exact(seen, task.kind, task.colour))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences and its standard error (None for fewer than two pairs)."""
+
+    mean: float
+    standard_error: float | None
+
+
+def difference(before: Sequence[float], after: Sequence[float]) -> Difference:
+    """How much larger the second of paired values are."""
+    each = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    error = float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else None
+    return Difference(float(each.mean()), error)
