@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from demo.few_step import means
 from demo.mini import report
 from demo.mini.compare import Result, Task, run, tasks_for
 from demo.mini.drawings import draw_edits, draw_few_steps, draw_guidance, draw_sizes
 from demo.mini.edit import SHORT_WAYS, WAYS, edits_for, run_edits
-from demo.mini.few_step import IMAGES, draw_few_step_curves, draw_few_step_grid, means, run_few_step
+from demo.mini.few_step import IMAGES, draw_few_step_curves, draw_few_step_grid, run_few_step
 from demo.mini.ways import FEW_STEPS, GUIDED, PAIRS, SIZES
 from demo.model.layouts import LAYOUTS
 from demo.numbers import positive
@@ -51,10 +52,8 @@ def measure(tasks: list[Task], folder: Path, *, full: bool = False) -> dict[str,
     for layout in LAYOUTS.values():
         title = layout.title
         sizes[title], few[title] = run(layout, SIZES, tasks), run(layout, FEW_STEPS, tasks)
-        guided[title], edited[title] = (
-            run(layout, GUIDED, tasks),
-            run_edits(layout, edits, WAYS if full else SHORT_WAYS),
-        )
+        guided[title] = run(layout, GUIDED, tasks)
+        edited[title] = run_edits(layout, edits, WAYS if full else SHORT_WAYS)
         results = [*sizes[title], *few[title], *guided[title]]
         figures[layout.name] = {
             "ways": report.of_results(results),

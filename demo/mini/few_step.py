@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from demo.few_step import batches
 from demo.mini.compare import Task, loaded
 from demo.mini.sheet import on_screen
 from demo.mini.ways import BURNING_CFG
@@ -19,7 +20,6 @@ from lib_fewstep.compare.grid import counted, draw_grid
 from lib_fewstep.compare.outcome import Outcome
 from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.compare.settings import NO_METHOD, Cell, ComparisonSettings, cells
-from lib_fewstep.compare.table import CURVE, mean_curves
 
 SCHEDULE = "Trailing"
 IMAGES = 3
@@ -58,14 +58,6 @@ def run_few_step(layout: Layout, tasks: Sequence[Task], settings: ComparisonSett
     return [outcomes[cell] for cell in wanted]
 
 
-def batches(wanted: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells that differ in prompt and seed alone, together; those of the fewest steps first."""
-    groups: dict[tuple[object, ...], list[Cell]] = {}
-    for cell in wanted:
-        groups.setdefault(tuple(getattr(cell, name) for name in (*CURVE, "reference")), []).append(cell)
-    return sorted(groups.values(), key=lambda batch: batch[0].steps)
-
-
 def run_batch(layout: Layout, batch: Sequence[Cell]) -> list[Outcome]:
     """Make a batch at once; each picture has its evaluations and its share of the seconds."""
     model, one = loaded(layout), batch[0]
@@ -79,12 +71,6 @@ def run_batch(layout: Layout, batch: Sequence[Cell]) -> list[Outcome]:
         Outcome(cell, on_screen(picture), made.evaluations, seconds, details=dict(details))
         for cell, picture in zip(batch, decoded(model, made.latents), strict=True)
     ]
-
-
-def means(frame: pd.DataFrame) -> str:
-    """The mean PSNR for people: a line for each CFG and sampler, a column for each number of steps."""
-    columns = mean_curves(frame).pivot_table("psnr", ["cfg", "sampler"], "steps", sort=False)
-    return f"PSNR in dB, means of the same prompts and seeds\n{columns.to_string(float_format='{:.1f}'.format)}"
 
 
 def draw_few_step_curves(frame: pd.DataFrame, path: Path) -> None:
