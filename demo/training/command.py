@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo.model.layouts import FOLDER, LAYOUTS, Layout
+from demo.numbers import positive
 from demo.training.loop import Plan
 
 STATES = Path("demo/out/training")
@@ -45,8 +46,8 @@ def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str
     if kinds:
         parser.add_argument("kind", choices=kinds, help="which LoRA")
     parser.add_argument("--seed", type=int, default=0, help="of weights, pictures and noise (default: 0)")
-    parser.add_argument("--steps", type=int, help="for a shorter trial (default: the plan's)")
-    parser.add_argument("--pictures", type=int, help="drawn pictures, fewer for a trial (default: the training's)")
+    parser.add_argument("--steps", type=positive, help="for a shorter trial (default: the plan's)")
+    parser.add_argument("--pictures", type=positive, help="drawn pictures, fewer for a trial (default: the training's)")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the weights (default: demo/checkpoint)")
     parser.add_argument("--states", type=Path, default=STATES, help=f"folder of the states (default: {STATES})")
     given = parser.parse_args()

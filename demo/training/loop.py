@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,12 @@ def train(networks: nn.Module, loss: Loss, plan: Plan, seed: int, state: Path) -
     """Train the networks in place, and return the average of their weights over the last steps.
 
     Every step draws from a generator of its own, by `seed` and its number. `state` keeps everything that the next step
-    needs; if it is there, training goes on from it.
+    needs; if it is there, training goes on from it. Raises ValueError if it is of another plan.
     """
     average = copy.deepcopy(networks).requires_grad_(False)
     weights = [weight for weight in networks.parameters() if weight.requires_grad]
     optimizer = _adamw(weights, plan)
-    done = _resume(state, networks, average, optimizer) if state.is_file() else 0
+    done = _resume(state, plan, networks, average, optimizer) if state.is_file() else 0
     shown: dict[str, list[float]] = {}
     with tqdm(total=plan.steps, initial=done, unit="step", mininterval=1.0) as progress:
         for step in range(done, plan.steps):
@@ -67,7 +67,7 @@ def train(networks: nn.Module, loss: Loss, plan: Plan, seed: int, state: Path) -
                 progress.set_postfix({name: f"{np.mean(values):.4f}" for name, values in shown.items()})
                 shown.clear()
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == plan.steps:
-                _save(state, networks, average, optimizer, step + 1)
+                _save(state, plan, networks, average, optimizer, step + 1)
     return average
 
 
@@ -85,9 +85,16 @@ def _follow(average: nn.Module, networks: nn.Module, memory: float) -> None:
     torch._foreach_lerp_(list(average.parameters()), list(networks.parameters()), 1 - memory)
 
 
-def _save(state: Path, networks: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, done: int) -> None:
+def _save(
+    state: Path,
+    plan: Plan,
+    networks: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    done: int,
+) -> None:
     parts: dict[str, Any] = {"networks": networks, "average": average, "optimizer": optimizer}
-    keep({name: part.state_dict() for name, part in parts.items()} | {"done": done}, state)
+    keep({name: part.state_dict() for name, part in parts.items()} | {"plan": asdict(plan), "done": done}, state)
 
 
 def keep(content: Any, path: Path) -> None:
@@ -97,9 +104,11 @@ def keep(content: Any, path: Path) -> None:
     fresh.replace(path)
 
 
-def _resume(state: Path, networks: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(state: Path, plan: Plan, networks: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Take up a saved state; the number of steps that were done."""
     saved = torch.load(state, weights_only=True)
+    if saved["plan"] != asdict(plan):
+        raise ValueError(f"{state} is of another plan ({saved['plan']}): delete it to train anew")
     networks.load_state_dict(saved["networks"])
     average.load_state_dict(saved["average"])
     optimizer.load_state_dict(saved["optimizer"])

@@ -21,10 +21,13 @@ from demo.training.command import parse
 from demo.training.encoded import Encoded, encoded, encoded_close_ups, picked
 from demo.training.loop import Loss, Plan, train
 
-PLANS = {"sd15": Plan(steps=5000, rate=5e-4), "sdxl": Plan(steps=6500, rate=5e-4)}
-CLOSE_UP_PLAN = Plan(steps=2000, rate=3e-4, warm_up=100, memory=0.998)
+PLANS = {"sd15": Plan(steps=5000, rate=5e-4), "sdxl": Plan(steps=2500, rate=5e-4)}
+CLOSE_UP_PLANS = {
+    "sd15": (Plan(steps=5000, rate=4e-4),),
+    "sdxl": (Plan(steps=4000, rate=5e-4), Plan(steps=4500, rate=4e-4)),
+}
 CLOSE_UP_SHARE, CLOSE_UPS_BELOW = 0.4, 650
-"""Share of the second stage's batches that are pieces of larger drawings, and the timestep below which they are.
+"""Share of the later stages' batches that are pieces of larger drawings, and the timestep below which they are.
 
 Photographs have edges and surfaces of every size, drawings of whole things have not. Without close-ups the UNet does
 not know the details of a thing twice as large, and takes it apart as soon as a method for large images leaves it alone.
@@ -51,11 +54,14 @@ def main() -> None:
     with quick_backwards():
         average = train(networks, _loss(model, pictures), plan, command.seed, state)
         networks.load_state_dict(average.state_dict())
-        close_ups = encoded_close_ups(model.autoencoder, command)
-        second, state = command.shortened(CLOSE_UP_PLAN), command.state(f"{layout.name}-close-ups")
-        average = train(networks, _loss(model, pictures, close_ups), second, command.seed + 1, state)
-    networks.load_state_dict(average.state_dict())
-    metadata = {"fewstep.steps": f"{plan.steps}+{second.steps}", "fewstep.seed": str(command.seed)}
+        loss = _loss(model, pictures, encoded_close_ups(model.autoencoder, command))
+        further = [command.shortened(one) for one in CLOSE_UP_PLANS[layout.name]]
+        for number, one in enumerate(further, start=1):
+            state = command.state(f"{layout.name}-close-ups-{number}")
+            average = train(networks, loss, one, command.seed + number, state)
+            networks.load_state_dict(average.state_dict())
+    steps = "+".join(str(one.steps) for one in (plan, *further))
+    metadata = {"fewstep.steps": steps, "fewstep.seed": str(command.seed)}
     checkpoint.save(model, command.out / layout.path.name, metadata)
 
 
@@ -105,12 +111,12 @@ def _loss(model: MiniModel, pictures: list[Encoded], close_ups: Sequence[Encoded
 
 def batch(group: Encoded, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor]:
     """Latents (16, 4, h, w) drawn from the pictures' distributions, prompts of which some are empty, and sizes."""
-    picked = rng.integers(0, len(group.prompts), BATCH)
+    chosen = rng.integers(0, len(group.prompts), BATCH)
     noise = torch.from_numpy(rng.standard_normal((BATCH, *group.means.shape[1:]), dtype=np.float32))
-    latents = group.means[picked] + group.deviations[picked] * noise
+    latents = group.means[chosen] + group.deviations[chosen] * noise
     dropped = rng.random(BATCH) < DROPPED_PROMPTS
-    prompts = ["" if drop else group.prompts[index] for index, drop in zip(picked, dropped, strict=True)]
-    return latents, prompts, group.sizes[picked]
+    prompts = ["" if drop else group.prompts[index] for index, drop in zip(chosen, dropped, strict=True)]
+    return latents, prompts, group.sizes[chosen]
 
 
 if __name__ == "__main__":

@@ -40,10 +40,10 @@ def test_a_checkpoint(run, layout, tmp_path):
         f"latents-{layout}.pt",
         f"{layout}.pt",
         f"close-ups-{layout}.pt",
-        f"{layout}-close-ups.pt",
+        *(f"{layout}-close-ups-{number}.pt" for number, _ in enumerate(unet.CLOSE_UP_PLANS[layout], start=1)),
     }
     with safe_open(tmp_path / "out" / f"mini-{layout}.safetensors", framework="pt") as file:
-        assert file.metadata()["fewstep.steps"] == "2+2"
+        assert file.metadata()["fewstep.steps"] == "+".join(["2"] * (1 + len(unet.CLOSE_UP_PLANS[layout])))
         assert all(bool(torch.isfinite(file.get_tensor(key)).all()) for key in file.keys())  # noqa: SIM118
 
 

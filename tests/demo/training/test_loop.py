@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,3 +78,10 @@ def test_the_rate_rises_and_falls():
     assert plan.rate_at(99) == pytest.approx(1, abs=0.03)
     assert plan.rate_at(500) == pytest.approx(0.5)
     assert plan.rate_at(999) < 1e-5
+
+
+def test_a_state_of_another_plan_is_refused(tmp_path):
+    first = network()
+    train(first, lesson(first), PLAN, 1, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt is of another plan .*delete it"):
+        train(first, lesson(first), replace(PLAN, steps=50), 1, tmp_path / "state.pt")
