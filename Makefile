@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 SEED ?= 1
 #   TESTS   folders or files of tests, and options of pytest; all tests if it is empty
 TESTS ?=
+#   IMAGES  pictures of each way in make live-quality
+IMAGES ?= 64
 VENV := .venv
 RUN := $(VENV)/bin/python
 #   WEBUI_DIR        a checkout of the WebUI 1.10.1 that has been started once, for make contract
@@ -26,18 +28,19 @@ export PYTHONDONTWRITEBYTECODE :=
 export PIP_COMPILE := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-neighbours live-servers links pins clean
+.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-neighbours live-servers live-quality links pins clean
 
 demo: $(VENV)/demo.done
-	$(RUN) -m demo --images 18 --out demo/out/report.json --picture demo/out/comparison.png \
-		--guidance-picture demo/out/guidance.png --curves demo/out/curves.png \
-		--comparison demo/out/comparison.csv --grid demo/out/grid.png
+	$(RUN) -m demo
 
 quality: $(VENV)/demo.done
-	$(RUN) -m demo --images 192 --out demo/out/quality.json
+	$(RUN) -m demo --images 64 --full --out demo/out/quality
 
+# One after the other; each goes on where it was stopped. SDXL's layout: python -m demo.training.unet sdxl
 train: $(VENV)/demo.done
-	$(RUN) -m demo.train --seed 0 --out demo/checkpoint/mini.safetensors
+	$(RUN) -m demo.training.unet sd15
+	$(RUN) -m demo.training.distil sd15 lcm
+	$(RUN) -m demo.training.distil sd15 tcd
 
 bench: $(VENV)/test.done
 	$(RUN) -m bench --out bench/report.json
@@ -96,6 +99,11 @@ live-neighbours: $(VENV)/test.done
 live-servers: $(VENV)/test.done
 	@test -n "$(WEBUI_URL)" -a -n "$(SECOND_URL)" -a -n "$(SECOND_PID)" || { echo "make live-servers needs WEBUI_URL, SECOND_URL and SECOND_PID, the process that it kills"; exit 2; }
 	WEBUI_URL=$(WEBUI_URL) SECOND_URL=$(SECOND_URL) SECOND_PID=$(SECOND_PID) $(RUN) -m pytest tests/live/test_servers.py
+
+# In a WebUI with the checkpoints that python -m demo.install puts there; IMAGES pictures of each way.
+live-quality: $(VENV)/demo.done
+	@test -n "$(WEBUI_URL)" || { echo "make live-quality needs WEBUI_URL, such as http://127.0.0.1:7860"; exit 2; }
+	$(RUN) -m demo.live $(WEBUI_URL) --images $(IMAGES)
 
 links: $(VENV)/test.done
 	$(RUN) -m tools.links

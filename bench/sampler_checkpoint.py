@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
-from itertools import product
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from bench.kdiffusion import sampling as theirs
 from bench.mixtures import karras
 from bench.sampler_list import GUIDED, Entry, grid, of_kind, sampled, strength
 from bench.sampler_report import Point, Section
-from demo.checkpoint import MiniModel
 from demo.compare import Task, tasks_for
-from demo.denoiser import GuidedDenoiser
-from demo.generate import seeded_noise
-from demo.guidance import CFG
-from demo.sampling.denoiser import NoiseLevels
-from demo.scenes import LARGEST_OFFSET, TRAINED_SIDE, WIDTH_RANGE, Scene, decode, draw, random_scene
+from demo.model.checkpoint import MiniModel
+from demo.pictures.judge import likeness
+from demo.pictures.scenes import draw, random_scene
+from demo.sampling.denoiser import GuidedDenoiser, NoiseLevels
+from demo.sampling.generate import conditioning, decoded, seeded_noise
+from demo.sampling.named import SCHEDULE
+from demo.ways import BURNING_CFG, NATIVE
 
-FLOW_IMAGES, SCENE_IMAGES = 8, 18
+FLOW_IMAGES, SHAPE_IMAGES = 8, 18
 FEW, MANY = 16, 32
 """Evaluations up to which distances from scenes, and ends of the flow, are measured."""
 
 REFERENCE_STEPS = 64
-SCHEDULE = "Trailing"
-SIZE = (TRAINED_SIDE, TRAINED_SIDE)
-WIDTHS, OFFSETS = 6, 9
 FLOW = f"root-mean-square distance of the end from that of Heun's method in {2 * REFERENCE_STEPS - 1} evaluations"
-SCENES = "root-mean-square distance of the image from the nearest scene of its prompt"
+SHAPES = "what the one thing lacks of its kind's silhouette; 1 for another colour or number of things"
 
 
 class Prompted:
@@ -44,14 +40,14 @@ class Prompted:
         self.inner_model = NoiseLevels()
         self.last_noise_uncond: Tensor | None = None
         self.evaluations = 0
-        self._unet, self._context = model.unet, model.text(prompts)
+        self._unet, (self._given, _) = model.unet, conditioning(model, prompts, NATIVE)
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
         """The image in `x` (n, 4, h, w) at the noise levels `sigma` (n,); it is the unconditional one too."""
         self.evaluations += 1
         level = sigma[:, None, None, None]
         times = self.inner_model.sigma_to_t(sigma).to(x)
-        image: Tensor = x - level * self._unet(x / (level**2 + 1).sqrt(), times, context=self._context)
+        image: Tensor = x - level * self._unet(x / (level**2 + 1).sqrt(), times, **self._given)
         self.last_noise_uncond = image
         return image
 
@@ -61,9 +57,9 @@ def checkpoint_sections(model: MiniModel, budgets: tuple[int, ...]) -> list[Call
     few = tuple(budget for budget in budgets if budget <= FEW)
     return [
         partial(_ends, model, tuple(budget for budget in budgets if budget <= MANY)),
-        partial(_scenes, model, of_kind("noisy"), SCHEDULE, few),
-        partial(_scenes, model, of_kind("consistency"), "timesteps of consistency models", few),
-        partial(_scenes, model, list(GUIDED), SCHEDULE, few, CFG),
+        partial(_shapes, model, of_kind("noisy"), SCHEDULE, few),
+        partial(_shapes, model, of_kind("consistency"), "timesteps of consistency models", few),
+        partial(_shapes, model, list(GUIDED), SCHEDULE, few, BURNING_CFG),
     ]
 
 
@@ -89,36 +85,29 @@ def _reference(model: MiniModel, tasks: list[Task], steps: int) -> Tensor:
     )
 
 
-def _scenes(
+def _shapes(
     model: MiniModel, entries: list[Entry], schedule: str, budgets: tuple[int, ...], cfg: float | None = None
 ) -> Section:
-    """How near the images are to what was asked for; the floor is what drawn scenes have."""
-    tasks = tasks_for(SCENE_IMAGES)
+    """How near the things are to what was asked for; the floor is what drawn ones have."""
+    tasks = tasks_for(SHAPE_IMAGES)
     rng = np.random.default_rng(0)
-    drawn = [draw(random_scene(rng, (task.shape, task.colour))) for task in tasks]
+    drawn = np.stack([draw(random_scene(rng, (task.kind, task.colour))) for task in tasks])
     guidance = "" if cfg is None else f", CFG {cfg:g}"
-    floor = from_scenes(torch.from_numpy(np.stack(drawn)), tasks)
-    section = Section(f"checkpoint, {schedule}{guidance}", SCENES, float(floor.mean()), cfg=cfg)
+    floor = from_shapes(drawn, tasks)
+    section = Section(f"checkpoint, {schedule}{guidance}", SHAPES, float(floor.mean()), cfg=cfg)
+
+    def off(found: Tensor) -> npt.NDArray[np.float64]:
+        return from_shapes(decoded(model, found), tasks)
+
     for entry in entries:
-        section.points[entry.name] = _points(entry, model, tasks, budgets, partial(from_scenes, tasks=tasks), cfg)
+        section.points[entry.name] = _points(entry, model, tasks, budgets, off, cfg)
     return section
 
 
-def from_scenes(latents: Tensor, tasks: list[Task]) -> npt.NDArray[np.float64]:
-    """Distance of each latent (n, 4, h, w) from the nearest scene of its task, whose widths and places are a grid."""
-    pairs = zip(latents.numpy(), tasks, strict=True)
-    each = [
-        ((scenes(task.shape, task.colour) - decode(latent)) ** 2).mean(axis=(1, 2, 3)).min() for latent, task in pairs
-    ]
-    return np.sqrt(np.array(each, dtype=np.float64))
-
-
-@cache
-def scenes(shape: str, colour: str) -> npt.NDArray[np.float64]:
-    """Scenes of a shape and colour over a grid of widths and places, (n, 4, h, w), as `decode` has them."""
-    offsets = np.linspace(-LARGEST_OFFSET, LARGEST_OFFSET, OFFSETS)
-    places = product(np.linspace(*WIDTH_RANGE, WIDTHS), offsets, offsets)
-    return np.stack([decode(draw(Scene(shape, colour, width, x, y))) for width, x, y in places])
+def from_shapes(pictures: npt.NDArray[np.float32], tasks: list[Task]) -> npt.NDArray[np.float64]:
+    """What the thing in each picture (n, h, w, 3) lacks of the silhouette of its task's kind, from 0 to 1."""
+    pairs = zip(np.clip(pictures, 0, 1), tasks, strict=True)
+    return np.array([1 - likeness(picture, task.kind, task.colour) for picture, task in pairs])
 
 
 def _points(
@@ -142,7 +131,7 @@ def _points(
 
 
 def _noise(tasks: list[Task]) -> Callable[..., Tensor]:
-    return seeded_noise([task.seed for task in tasks], SIZE)
+    return seeded_noise([task.seed for task in tasks], NATIVE)
 
 
 def _prompted(model: MiniModel, tasks: list[Task]) -> Prompted:
@@ -150,5 +139,5 @@ def _prompted(model: MiniModel, tasks: list[Task]) -> Prompted:
 
 
 def _guided(model: MiniModel, tasks: list[Task], scale: float, sigmas: Tensor) -> GuidedDenoiser:
-    context = model.text([*(task.prompt for task in tasks), *[""] * len(tasks)])
-    return GuidedDenoiser(model.unet, context, scale, sigmas)
+    given = conditioning(model, [task.prompt for task in tasks], NATIVE)
+    return GuidedDenoiser(model.unet, given, scale, sigmas)

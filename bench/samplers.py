@@ -2,8 +2,8 @@
 
 Samplers without noise are measured by where they end: on Gaussian mixtures against the exact flow, on the embedded
 checkpoint against very many evaluations. Samplers with noise end elsewhere by design. On mixtures their distribution is
-compared with the exact one; on the checkpoint, whose distribution only thousands of images would show, each image with
-the nearest scene of its prompt, which sees blur, noise and burnt colours but not a lack of variety.
+compared with the exact one; on the checkpoint, whose distribution only thousands of images would show, each thing with
+the silhouette of its kind, a measure that sees neither a lack of variety nor burnt colours.
 
 Without guidance a CFG++ sampler is its base, and its ratio is 1. With guidance both are run at the same strength, CFG
 as it is and lambda by `calibrated`, and are compared with the exact conditional distribution. Nothing converges to
@@ -27,7 +27,8 @@ from bench.sampler_list import BUDGETS
 from bench.sampler_mixtures import mixture_sections
 from bench.sampler_picture import sampler_picture
 from bench.sampler_report import Section, sampler_table
-from demo.checkpoint import load
+from demo.model import checkpoint as checkpoints
+from demo.model.layouts import LAYOUTS
 
 __all__ = ["measure_samplers", "sampler_picture", "sampler_table"]
 
@@ -40,7 +41,7 @@ def measure_samplers(
 ) -> dict[str, Any]:
     """Every section at these evaluations; `samples` is how many a seed has on mixtures."""
     started = time.perf_counter()
-    measures = checkpoint_sections(load()[0], budgets) if checkpoint else []
+    measures = checkpoint_sections(checkpoints.load(LAYOUTS["sd15"]), budgets) if checkpoint else []
     measures += mixture_sections(budgets, samples)
 
     def run(measure: Callable[[], Section]) -> dict[str, Any]:

@@ -1,75 +1,112 @@
-"""`python -m demo`: HiDiffusion and Deep Shrink above the trained size, CFG++ against CFG, samplers at few steps."""
+"""`python -m demo`: the embedded checkpoints above their trained size, in few steps, with CFG++, and edited.
+
+Everything goes into one folder: report.json with all figures, pictures, curves and their table.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from demo import checkpoint, report
-from demo.checkpoint import MiniModel
-from demo.compare import Task, run_columns, tasks_for
-from demo.few_step import IMAGES, draw_few_step_curves, draw_few_step_grid, means, run_few_step
-from demo.guidance import run_guidance
-from demo.guidance_picture import draw_guidance
+from demo import report
+from demo.compare import Result, Task, run, tasks_for
+from demo.drawings import draw_edits, draw_few_steps, draw_guidance, draw_sizes
+from demo.edit import SHORT_WAYS, WAYS, Edit, Edited, edits_for, run_edits
+from demo.few_step import IMAGES, SETTINGS, draw_few_step_curves, draw_few_step_grid, means, run_few_step
+from demo.model.layouts import EMBEDDED, Layout
 from demo.numbers import positive
-from demo.picture import draw_comparison
+from demo.ways import BURNING_STEPS, FEW_STEPS, GUIDED, PAIRS, SIZES
 from lib_fewstep.compare.table import tabulate, write_csv
 
-DEFAULT_REPORT = Path("demo/out/report.json")
+DEFAULT_FOLDER = Path("demo/out")
+IN_PICTURE = ("euler_4", "euler_8", "euler_cfgpp_4", "lcm_2", "lcm_4", "tcd_4")
+
+
+@dataclass
+class Counted:
+    """What came of every way on one checkpoint."""
+
+    sizes: list[Result]
+    few: list[Result]
+    guided: list[Result]
+    edited: list[Edited]
+
+    @property
+    def results(self) -> list[Result]:
+        """Those of every way to make a picture."""
+        return [*self.sizes, *self.few, *self.guided]
 
 
 def main() -> int:
-    """Read the command line, generate, judge, write report and picture; returns the exit status."""
+    """Read the command line, make, judge, write report and pictures; returns the exit status."""
     arguments = parse()
+    folder, tasks = arguments.out, tasks_for(arguments.images, arguments.seed)
+    edits = edits_for(arguments.images, arguments.seed)
     try:
-        model, metadata = checkpoint.load(arguments.checkpoint)
+        found = {layout.name: count(layout, tasks, edits, full=arguments.full) for layout in EMBEDDED.values()}
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
-    tasks = tasks_for(arguments.images, arguments.seed)
-    results, pairs = run_columns(model, tasks), run_guidance(model, tasks)
-    report.write(report.as_dict(results, pairs, metadata), arguments.out)
-    print(f"{report.table(results)}\n\n{report.guidance_table(pairs)}\n\nreport: {arguments.out}")
-    if arguments.picture is not None:
-        draw_comparison(results, tasks, arguments.picture)
-        print(f"picture: {arguments.picture}")
-    if arguments.guidance_picture is not None:
-        draw_guidance(pairs, tasks, arguments.guidance_picture)
-        print(f"picture: {arguments.guidance_picture}")
-    if arguments.curves or arguments.comparison or arguments.grid:
-        compare_samplers(model, tasks[:IMAGES], arguments)
+    figures = {name: figures_of(counted) for name, counted in found.items()}
+    report.write({"images": len(tasks)} | figures, folder / "report.json")
+    draw(found, tasks, edits, folder)
+    compare_samplers(tasks[:IMAGES], folder)
+    print(f"\nfigures and pictures: {folder}")
     return 0
 
 
-def compare_samplers(model: MiniModel, tasks: list[Task], arguments: argparse.Namespace) -> None:
-    """Run the samplers at few steps, and write what the command line asks for."""
-    outcomes = run_few_step(model, tasks)
+def count(layout: Layout, tasks: list[Task], edits: list[Edit], *, full: bool) -> Counted:
+    """Make and judge everything on one checkpoint, and print the tables; `full` has all ways to edit."""
+    sizes, few, guided = run(layout, SIZES, tasks), run(layout, FEW_STEPS, tasks), run(layout, GUIDED, tasks)
+    counted = Counted(sizes, few, guided, run_edits(layout, edits, WAYS if full else SHORT_WAYS))
+    print(f"\n{report.table(layout.title, counted.results)}\n\n{report.pair_table(counted.results, PAIRS)}\n")
+    print(f"{report.edit_table(layout.title, counted.edited)}\n")
+    return counted
+
+
+def figures_of(counted: Counted) -> dict[str, Any]:
+    """The figures of one checkpoint, for the report."""
+    return {
+        "ways": report.of_results(counted.results),
+        "pairs": report.of_pairs(counted.results, PAIRS),
+        "edits": report.of_edits(counted.edited),
+    }
+
+
+def draw(found: dict[str, Counted], tasks: list[Task], edits: list[Edit], folder: Path) -> None:
+    """Write the pictures of all checkpoints."""
+    titled = {EMBEDDED[name].title: counted for name, counted in found.items()}
+    draw_sizes({title: counted.sizes for title, counted in titled.items()}, tasks, folder / "comparison.png")
+    few = {title: [one for one in counted.few if one.way.key in IN_PICTURE] for title, counted in titled.items()}
+    draw_few_steps(few, tasks, folder / "few_steps.png")
+    guided = {
+        title: [one for one in counted.guided if one.way.steps in BURNING_STEPS] for title, counted in titled.items()
+    }
+    draw_guidance(guided, tasks, folder / "guidance.png")
+    edited = {title: [one for one in counted.edited if one.way in SHORT_WAYS] for title, counted in titled.items()}
+    draw_edits(edited, edits, folder / "edit.png")
+
+
+def compare_samplers(tasks: list[Task], folder: Path) -> None:
+    """Samplers at few steps against a reference: curves, grid and table."""
+    outcomes = run_few_step(next(iter(EMBEDDED.values())), tasks, SETTINGS)
     frame = tabulate(outcomes)
-    print(f"\n{means(frame)}\n")
-    if arguments.comparison is not None:
-        write_csv(frame, arguments.comparison)
-        print(f"table: {arguments.comparison}")
-    if arguments.curves is not None:
-        draw_few_step_curves(frame, arguments.curves)
-        print(f"picture: {arguments.curves}")
-    if arguments.grid is not None:
-        draw_few_step_grid(outcomes, arguments.grid)
-        print(f"picture: {arguments.grid}")
+    print(f"\n{means(frame)}")
+    write_csv(frame, folder / "samplers.csv")
+    draw_few_step_curves(frame, folder / "curves.png")
+    draw_few_step_grid(outcomes, folder / "grid.png")
 
 
 def parse() -> argparse.Namespace:
-    """The command line's arguments; a number of images below 1 ends in a usage error."""
+    """The command line's arguments; a number of pictures below 1 ends in a usage error."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--images", type=positive, default=24, help="images of each kind (default: 24)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first image (default: 0)")
-    parser.add_argument("--out", type=Path, default=DEFAULT_REPORT, help="where the figures go")
-    parser.add_argument("--picture", type=Path, help="where the picture of sizes goes (default: none)")
-    parser.add_argument("--guidance-picture", type=Path, help="where that of CFG and CFG++ goes (default: none)")
-    parser.add_argument("--curves", type=Path, help="where the picture of samplers at few steps goes (default: none)")
-    parser.add_argument("--comparison", type=Path, help="where their table goes, as CSV (default: none)")
-    parser.add_argument("--grid", type=Path, help="where the picture of their images goes (default: none)")
-    parser.add_argument("--checkpoint", type=Path, default=checkpoint.DEFAULT_PATH, help="safetensors file")
+    parser.add_argument("--images", type=positive, default=3, help="pictures of each way (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first picture (default: 0)")
+    parser.add_argument("--full", action="store_true", help="all ways to edit, too")
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help=f"folder (default: {DEFAULT_FOLDER})")
     return parser.parse_args()
 
 

@@ -1,116 +1,187 @@
-"""Generates the same prompts and seeds in every column and judges what comes out."""
+"""Makes the same pictures, by prompt and seed, in every way, and judges them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
-from demo.checkpoint import MiniModel
-from demo.columns import COLUMNS, Column
-from demo.generate import STEPS, Generation, generate
-from demo.judge import Seen, is_exact, judge
-from demo.scenes import all_kinds, prompt_for
+from demo.model import checkpoint
+from demo.model.checkpoint import MiniModel
+from demo.model.layouts import Layout
+from demo.pictures.judge import BoolArray, Seen, is_exact, judge, wilson
+from demo.pictures.scenes import PALETTE, Picture, all_kinds, as_bytes, prompt_for
+from demo.sampling.generate import Generation, decoded, generate
+from demo.sampling.named import SAMPLERS, schedule, strength
+from demo.ways import Way
 from lib_fewstep.highres import Report
 
+Asked = TypeVar("Asked")
 CHUNK = 6
-"""Images generated at once. Columns take turns chunk by chunk, so that their seconds are measured alike."""
+"""Pictures made at once. Ways take turns chunk by chunk, so that their seconds are measured alike."""
 
-WARM_UP_STEPS = 3
-KIND_STRIDE = 5
-"""Shares no factor with the number of kinds: neighbouring tasks differ in shape and colour, all kinds get a turn."""
+WARM_UP_STEPS = 2
+WHITE = 255
+KIND_STRIDE = 7
+"""Shares no factor with the number of kinds: neighbours differ in kind and colour, and all get a turn."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one row asks for."""
+    """What one picture is asked to show; `background` "" is none."""
 
-    shape: str
+    kind: str
     colour: str
+    background: str
     seed: int
 
     @property
     def prompt(self) -> str:
         """The words of the prompt."""
-        return prompt_for(self.shape, self.colour)
+        return prompt_for(self.kind, self.colour, self.background)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Image:
-    """A latent (4, height, width), what was seen in it, and whether that is what was asked for."""
+    """A picture (h, w, 3) with values from 0 to 1, what is seen in it, and whether that was asked for."""
 
-    latent: npt.NDArray[np.float32]
+    picture: Picture
     seen: list[Seen]
-    exact: bool
+    right: bool
+
+    @property
+    def is_clipped(self) -> BoolArray:
+        """Which values (h, w, 3) are the screen's darkest or brightest, as 0.2% of those of drawn pictures are."""
+        levels = as_bytes(self.picture)
+        clipped: BoolArray = (levels == 0) | (levels == WHITE)
+        return clipped
+
+    @property
+    def clipped(self) -> float:
+        """Share of the values that are clipped."""
+        return float(self.is_clipped.mean())
 
 
-@dataclass
-class Result:
-    """What came of one column: its images in the order of the tasks, and its cost."""
+class Judged:
+    """The shares of pictures, which are in the order of their tasks."""
 
-    column: Column
-    images: list[Image] = field(default_factory=list)
-    unet_seconds: float = 0.0
-    report: Report | None = None
+    images: list[Image]
 
     @property
     def hits(self) -> int:
-        """Number of images that show what was asked for."""
-        return sum(image.exact for image in self.images)
+        """Number of pictures that show what was asked for."""
+        return sum(image.right for image in self.images)
 
     @property
     def share(self) -> float:
-        """Share of images that show what was asked for."""
+        """Share of pictures that show what was asked for."""
         return self.hits / len(self.images)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The share's 95% interval."""
+        return wilson(self.hits, len(self.images))
 
-def tasks_for(images: int, first_seed: int = 0) -> list[Task]:
-    """The first `images` tasks: all shapes and colours in turn, a new seed each."""
-    kinds = all_kinds()
-    order = [kinds[index * KIND_STRIDE % len(kinds)] for index in range(images)]
-    return [Task(*kind, seed=first_seed + index) for index, kind in enumerate(order)]
+    @property
+    def clipped(self) -> float:
+        """Mean share of clipped colours."""
+        return float(np.mean([image.clipped for image in self.images]))
 
 
-def run_columns(model: MiniModel, tasks: list[Task]) -> list[Result]:
-    """Generate and judge every task in every column, after a short run of each that is not counted."""
-    for column in COLUMNS:
-        generate_chunk(model, column, tasks[:CHUNK], steps=WARM_UP_STEPS)
-    results = [Result(column) for column in COLUMNS]
-    with tqdm(total=len(tasks) * len(COLUMNS), unit="image", mininterval=1.0) as progress:
-        for chunk in chunks(tasks):
+@dataclass
+class Result(Judged):
+    """What came of one way, and what it cost: seconds in the UNet, in a WebUI those of the requests."""
+
+    way: Way
+    images: list[Image] = field(default_factory=list)
+    seconds: float = 0.0
+    report: Report | None = None
+
+
+def tasks_for(count: int, first_seed: int = 0) -> list[Task]:
+    """The first `count` tasks: all kinds and colours in turn, half of each kind on a coloured background."""
+    kinds, colours = all_kinds(), list(PALETTE)
+    tasks = []
+    for index in range(count):
+        kind, colour = kinds[index * KIND_STRIDE % len(kinds)]
+        others = [name for name in colours if name != colour]
+        background = others[index // 2 % len(others)] if (index + index // 12) % 2 else ""
+        tasks.append(Task(kind, colour, background, first_seed + index))
+    return tasks
+
+
+def run(layout: Layout, ways: Sequence[Way], tasks: list[Task], *, chunk: int = CHUNK) -> list[Result]:
+    """Make and judge every task in every way, after a short run of each that is not counted."""
+    for way in ways:
+        make(layout, way, tasks[:chunk], steps=min(WARM_UP_STEPS, way.steps))
+    results = [Result(way) for way in ways]
+    total = len(tasks) * sum(way.steps for way in ways)
+    with tqdm(total=total, unit="step", mininterval=1.0) as progress:
+        for group in chunks(tasks, chunk):
             for result in results:
-                add_chunk(result, chunk, generate_chunk(model, result.column, chunk))
-                progress.set_description(result.column.title, refresh=False)
-                progress.update(len(chunk))
+                progress.set_description(f"{layout.title}: {result.way.title}", refresh=False)
+                add(result, layout, group, make(layout, result.way, group))
+                progress.update(len(group) * result.way.steps)
     return results
 
 
-def chunks(tasks: list[Task], size: int = CHUNK) -> Iterator[list[Task]]:
-    """The tasks in groups of `size`."""
-    for start in range(0, len(tasks), size):
-        yield tasks[start : start + size]
+def chunks(asked: Sequence[Asked], size: int) -> Iterator[Sequence[Asked]]:
+    """What is asked for, in groups of `size`."""
+    for start in range(0, len(asked), size):
+        yield asked[start : start + size]
 
 
-def generate_chunk(model: MiniModel, column: Column, chunk: list[Task], steps: int = STEPS) -> Generation:
-    """Generate one column's images for a group of tasks."""
-    prompts, seeds = [task.prompt for task in chunk], [task.seed for task in chunk]
-    return generate(model, prompts, seeds, column.size, column.settings, steps=steps)
+@lru_cache
+def loaded(layout: Layout, lora: str = "") -> MiniModel:
+    """A checkpoint, kept once it is loaded, with the LoRA of a kind."""
+    return checkpoint.load(layout, lora)
 
 
-def add_chunk(result: Result, chunk: list[Task], generation: Generation) -> None:
-    """Judge the images of a group of tasks and add them, and what they cost, to the column's result."""
-    result.images += judged(chunk, generation)
-    result.unet_seconds += generation.meter.unet_seconds
-    result.report = generation.report
+def make(layout: Layout, way: Way, tasks: Sequence[Task], steps: int | None = None) -> Generation:
+    """The latents of some tasks; `steps` other than the way's are for a warm-up."""
+    prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
+    sigmas = schedule(way.schedule, steps or way.steps)
+    return generate(
+        loaded(layout, way.lora),
+        prompts,
+        seeds,
+        way.size,
+        way.method,
+        guidance=strength(way.sampler, way.cfg, sigmas),
+        sampler=SAMPLERS[way.sampler],
+        sigmas=sigmas,
+    )
 
 
-def judged(chunk: list[Task], generation: Generation) -> list[Image]:
-    """The images of a group of tasks, with what is seen in them."""
-    images = []
-    for task, latent in zip(chunk, generation.latents.numpy(), strict=True):
-        seen = judge(latent)
-        images.append(Image(latent, seen, is_exact(seen, task.shape, task.colour)))
-    return images
+def add(result: Result, layout: Layout, tasks: Sequence[Task], made: Generation) -> None:
+    """Judge the pictures of some tasks, and add them and what they cost to a way's result."""
+    pictures = decoded(loaded(layout), made.latents)
+    result.images += [judged(task, picture) for task, picture in zip(tasks, pictures, strict=True)]
+    result.seconds += made.meter.unet_seconds
+    result.report = made.report
+
+
+def judged(task: Task, picture: Picture) -> Image:
+    """A task's picture as a screen shows it, and what is seen in it."""
+    shown = np.clip(picture, 0, 1)
+    seen = judge(shown)
+    return Image(shown, seen, is_exact(seen, task.kind, task.colour))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences and its standard error (None for fewer than two pairs)."""
+
+    mean: float
+    standard_error: float | None
+
+
+def difference(before: Sequence[float], after: Sequence[float]) -> Difference:
+    """How much larger the second of paired values are."""
+    each = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    error = float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else None
+    return Difference(float(each.mean()), error)

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo.model.layouts import LAYOUTS, LORAS, TEXT_FOLDER
+from demo.model.files import existing
+from demo.model.layouts import EMBEDDED, LORAS, TEXT_FOLDER
 
 NAME = "fewstep-mini"
 YAML_TEXT_ENCODER = "version: mini-clip"
@@ -31,7 +32,7 @@ def main() -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
-    print("installed (press the refresh button beside the checkpoint to see them):")
+    print("installed; restart the WebUI to use them:")
     print("\n".join(f"  {path}" for path in installed))
     return 0
 
@@ -46,15 +47,12 @@ def install(webui: Path) -> list[Path]:
     webui = webui.resolve()
     if not (webui / "launch.py").is_file():
         raise FileNotFoundError(f"{webui} has no launch.py: give the folder of the WebUI")
-    weights = [layout.path for layout in LAYOUTS.values()]
-    loras = [layout.lora_path(kind) for layout in LAYOUTS.values() for kind in LORAS]
-    for path in (*weights, *loras):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: clone the project again, or make it with: make train")
+    weights = [existing(layout.path) for layout in EMBEDDED.values()]
+    loras = [existing(layout.lora_path(kind)) for layout in EMBEDDED.values() for kind in LORAS]
     models = webui / "models"
     text = models / "Stable-diffusion" / NAME / TEXT_FOLDER.name
     shutil.copytree(TEXT_FOLDER, text, dirs_exist_ok=True)
-    configs = [_configured(layout.config_path, text) for layout in LAYOUTS.values()]
+    configs = [_configured(layout.config_path, text) for layout in EMBEDDED.values()]
     return [text, *configs, *_copied(weights, text.parent), *_copied(loras, models / "Lora" / NAME)]
 
 

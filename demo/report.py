@@ -1,48 +1,64 @@
-"""The figures of a comparison: as JSON for programs, as a table for people."""
+"""The demo's figures: as JSON for programs, as tables for people."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from demo.columns import chosen_settings
-from demo.compare import Result
-from demo.generate import GUIDANCE, STEPS
-from demo.guidance import CFG, Difference, Pair
-from demo.pictures.judge import wilson
+import numpy as np
+
+from demo.compare import Difference, Judged, Result, difference
+from demo.edit import Edited
+from demo.ways import Way
 
 
-def as_dict(results: list[Result], pairs: list[Pair], checkpoint: dict[str, str]) -> dict[str, Any]:
-    """The report: shares with their 95% intervals, UNet seconds, settings and active steps, by column key.
-
-    "cfg" is the guidance of the columns; "guidance" holds the comparison of CFG with CFG++, which has its own.
-    """
+def of_results(results: Sequence[Result]) -> dict[str, Any]:
+    """By each way's key: settings, share of right pictures with its 95% interval, clipped colours, seconds."""
     return {
-        "images": len(results[0].images),
-        "exact": {result.column.key: round(result.share, 4) for result in results},
-        "interval": {result.column.key: _interval(result) for result in results},
-        "unet_seconds": {result.column.key: round(result.unet_seconds, 3) for result in results},
-        "thresholds": chosen_settings(),
-        "active_steps": {result.column.key: _active_steps(result) for result in results},
-        "size": {result.column.key: list(result.column.size) for result in results},
-        "steps": STEPS,
-        "cfg": GUIDANCE,
-        "guidance": {"cfg": CFG, "steps": {str(pair.steps): _guidance(pair) for pair in pairs}},
-        "checkpoint": checkpoint,
+        result.way.key: {
+            **_settings(result.way),
+            **_share(result),
+            "clipped": round(result.clipped, 5),
+            "seconds": round(result.seconds, 3),
+            "active_steps": [] if result.report is None else list(result.report.active_steps),
+            "each_right": [image.right for image in result.images],
+        }
+        for result in results
     }
 
 
-def _guidance(pair: Pair) -> dict[str, Any]:
-    """Both samplers' shares at one number of steps, and their paired differences, CFG++ minus CFG."""
-    figures: dict[str, Any] = {"lambda": round(pair.cfgpp.strength, 4)}
-    for key, guided in (("cfg", pair.cfg), ("cfgpp", pair.cfgpp)):
-        figures[key] = {"exact": round(guided.exact_share, 4), "out_of_range": round(guided.out_of_range_share, 6)}
-    for key, apart in (("exact", pair.exact_difference), ("out_of_range", pair.out_of_range_difference)):
-        error = apart.standard_error
-        figures[f"{key}_difference"] = round(apart.mean, 6)
-        figures[f"{key}_standard_error"] = None if error is None else round(error, 6)
-    return figures
+def of_pairs(results: Sequence[Result], keys: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """How much more the second way of each pair is right and clipped, over the same prompts and seeds, with errors."""
+    return {
+        f"{second.way.key} - {first.way.key}": {"right": asdict(right), "clipped": asdict(clipped)}
+        for first, second, right, clipped in pairs(results, keys)
+    }
+
+
+def of_edits(results: Sequence[Edited]) -> dict[str, Any]:
+    """By each way's key: share of right pictures with its 95% interval, share of kept pixels with its error, cost."""
+    return {
+        result.way.key: {
+            **_share(result),
+            "kept": asdict(difference([0.0] * len(result.kept), result.kept)),
+            "evaluations": result.evaluations,
+        }
+        for result in results
+    }
+
+
+def agreement(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
+    """By the key of each way that two reports have: whether the intervals of their shares overlap."""
+    common = [key for key in found if key in expected]
+    spans = {key: (found[key]["interval"], expected[key]["interval"]) for key in common}
+    return {key: max(a[0], b[0]) <= min(a[1], b[1]) for key, (a, b) in spans.items()}
+
+
+def _share(result: Judged) -> dict[str, Any]:
+    return {"right": round(result.share, 4), "interval": [round(edge, 4) for edge in result.interval]}
 
 
 def write(report: dict[str, Any], path: Path) -> None:
@@ -51,51 +67,71 @@ def write(report: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def table(results: list[Result]) -> str:
-    """One line per column: size, share of right images with its interval, UNet seconds, steps active."""
-    head = f"{'':20}{'size':>8}{'exact':>8}{'95% interval':>16}{'UNet seconds':>15}   steps active"
+def pairs(
+    results: Sequence[Result], keys: Iterable[tuple[str, str]]
+) -> list[tuple[Result, Result, Difference, Difference]]:
+    """The pairs whose both ways have results, and how much more the second is right and clipped."""
+    by_key, found = {result.way.key: result for result in results}, []
+    for first, second in ((by_key[a], by_key[b]) for a, b in keys if a in by_key and b in by_key):
+        right = difference([one.right for one in first.images], [one.right for one in second.images])
+        clipped = difference([one.clipped for one in first.images], [one.clipped for one in second.images])
+        found.append((first, second, right, clipped))
+    return found
+
+
+def table(title: str, results: Sequence[Result]) -> str:
+    """One line per way: size, steps, share of right pictures with its interval, clipped colours, seconds, parts."""
+    head = (
+        f"{title:32}{'size':>9}{'steps':>7}{'right':>7}{'95% interval':>15}{'clipped':>9}{'seconds':>9}   steps active"
+    )
     return "\n".join([head, *(_line(result) for result in results)])
 
 
-def guidance_table(pairs: list[Pair]) -> str:
-    """One line per number of steps: both samplers' shares, and the paired differences with two standard errors."""
-    title = f"CFG {CFG:g} against CFG++ with the lambda that means the same; differences with two standard errors"
-    head = f"{'steps':>5}{'lambda':>8}" + "".join(
-        f"{f'{name}: CFG':>19}{'CFG++':>8}{'difference':>18}" for name in ("exact", "out of range")
-    )
-    return "\n".join([title, head, *(_guidance_line(pair) for pair in pairs)])
+def pair_table(results: Sequence[Result], keys: Iterable[tuple[str, str]]) -> str:
+    """One line per pair: the paired differences with two standard errors."""
+    lines = [f"{'second minus first':60}{'right':>15}{'clipped':>15}"]
+    for first, second, right, clipped in pairs(results, keys):
+        names = f"{second.way.title} - {first.way.title}"
+        lines.append(f"{names:60}{_percent(right):>15}{_percent(clipped):>15}")
+    return "\n".join(lines)
 
 
-def _guidance_line(pair: Pair) -> str:
-    exact = _shares(pair.cfg.exact_share, pair.cfgpp.exact_share, pair.exact_difference)
-    outside = _shares(pair.cfg.out_of_range_share, pair.cfgpp.out_of_range_share, pair.out_of_range_difference)
-    return f"{pair.steps:>5}{pair.cfgpp.strength:>8.2f}{exact}{outside}"
+def edit_table(title: str, results: Sequence[Edited]) -> str:
+    """One line per way to edit: share of right pictures with its interval, kept pixels, evaluations."""
+    lines = [f"{title:32}{'right':>7}{'95% interval':>15}{'kept':>7}{'evaluations':>13}"]
+    for result in results:
+        kept = 100 * float(np.mean(result.kept))
+        lines.append(f"{result.way.title:32}{_percentages(result)}{kept:>6.0f}%{result.evaluations or '':>13}")
+    return "\n".join(lines)
 
 
-def _shares(cfg: float, cfgpp: float, apart: Difference) -> str:
-    error = "" if apart.standard_error is None else f" +- {200 * apart.standard_error:.2f}"
-    return f"{100 * cfg:>18.1f}%{100 * cfgpp:>7.1f}%{f'{100 * apart.mean:+.2f}{error}':>18}"
+def _settings(way: Way) -> dict[str, Any]:
+    given = {name: getattr(way, name) for name in ("size", "sampler", "schedule", "steps", "cfg", "lora")}
+    method = way.method
+    return given | {"method": None if method is None else {"method": method.method, "preset": method.preset}}
 
 
 def _line(result: Result) -> str:
-    height, width = result.column.size
-    low, high = _interval(result)
-    size, share = f"{width}x{height}", f"{100 * result.share:.0f}%"
-    span, seconds = f"{100 * low:.0f}% to {100 * high:.0f}%", f"{result.unet_seconds:.1f}"
-    return f"{result.column.title:20}{size:>8}{share:>8}{span:>16}{seconds:>15}   {_parts(result)}"
+    height, width = result.way.size
+    return (
+        f"{result.way.title:32}{f'{width}x{height}':>9}{result.way.steps:>7}{_percentages(result)}"
+        f"{100 * result.clipped:>8.2f}%{result.seconds:>9.1f}   {_parts(result)}"
+    )
 
 
-def _active_steps(result: Result) -> list[int]:
-    return [] if result.report is None else list(result.report.active_steps)
+def _percentages(result: Judged) -> str:
+    low, high = result.interval
+    return f"{100 * result.share:>6.0f}%{f'{100 * low:.0f}% to {100 * high:.0f}%':>15}"
 
 
 def _parts(result: Result) -> str:
     """Which part of the method acted on which steps, counted from 1."""
     if result.report is None:
-        return "none"
+        return ""
     spans = [f"{part} {steps[0] + 1}-{steps[-1] + 1}" for part, steps in result.report.planned.items()]
-    return f"{', '.join(spans)} of {STEPS}"
+    return f"{', '.join(spans)} of {result.way.steps}"
 
 
-def _interval(result: Result) -> list[float]:
-    return [round(edge, 4) for edge in wilson(result.hits, len(result.images))]
+def _percent(apart: Difference) -> str:
+    error = "" if apart.standard_error is None else f" +- {200 * apart.standard_error:.1f}"
+    return f"{100 * apart.mean:+.1f}{error}"

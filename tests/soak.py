@@ -2,7 +2,7 @@
 
     python -m tests.soak --generations 2000 --seed 0
 
-They run in the stand-in of the WebUI, on the demo's checkpoint. Each is drawn from the seed and its number alone.
+They run in the stand-in of the WebUI. Each is drawn from the seed and its number alone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import torch
 
-from demo import checkpoint
 from lib_fewstep.compare.settings import AS_SET, NO_METHOD
 from lib_fewstep.highres import METHODS, HighResSettings
 from lib_fewstep.options import Option, options_of
@@ -33,7 +31,6 @@ from lib_fewstep.sampling.settings import FewStepSettings
 from tests.models import describe
 from tests.webui import standin
 from tests.webui.exact import registered
-from tests.webui.standin.checkpoints import Recipe
 
 WARM, EVERY, PLAIN, COMPARED = 200, 100, 50, 25
 """Generations before growth counts, and between two lines of the report, plain images and comparisons."""
@@ -250,14 +247,9 @@ _Cache = type(cache(lambda: None))
 
 @contextmanager
 def soaking(seed: int) -> Iterator[Soak]:
-    """A host with the demo's checkpoint; without oneDNN, which keeps compiled code for each size that it meets."""
-    recipe = patch.dict(standin.RECIPES, {"demo": Recipe(_unet, "demo", "sd1")})
-    with torch.backends.mkldnn.flags(enabled=False), recipe, standin.webui("demo", config=CALM) as host:
+    """A host; without oneDNN, which keeps compiled code for each size that it meets."""
+    with torch.backends.mkldnn.flags(enabled=False), standin.webui("sd1", config=CALM) as host:
         yield Soak(host, seed)
-
-
-def _unet() -> Any:
-    return checkpoint.load()[0].unet
 
 
 def soak(seed: int, generations: int, warm: int, say: Callable[[str], None] = print) -> tuple[Held, Held, Counter[int]]:

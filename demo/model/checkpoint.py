@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from demo.model.autoencoder import Autoencoder
-from demo.model.files import save_half
+from demo.model.files import existing, save_half
 from demo.model.layouts import Layout
 from demo.model.lora import apply_low_rank
 from demo.model.text import TextEncoder
@@ -95,18 +95,15 @@ def load(layout: Layout, lora: str = "") -> MiniModel:
 
     Raises FileNotFoundError, naming the command that makes the file, if it does not exist.
     """
-    path = layout.path
-    for needed in (path, layout.lora_path(lora)) if lora else (path,):
-        if not needed.is_file():
-            raise FileNotFoundError(f"{needed} does not exist; make it with: make train")
+    path, added = existing(layout.path), existing(layout.lora_path(lora)) if lora else None
     with safe_open(path, framework="pt") as file:
         weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     model = build(layout)
     for prefix, part in model.parts().items():
         part.load_state_dict(_below(prefix, weights))
         part.eval().requires_grad_(False)
-    if lora:
-        apply_low_rank(model.unet, layout.lora_path(lora), sized=layout.sized)
+    if added is not None:
+        apply_low_rank(model.unet, added, sized=layout.sized)
     return model
 
 

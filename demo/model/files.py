@@ -21,3 +21,10 @@ def save_half(weights: Mapping[str, Tensor], path: Path, metadata: dict[str, str
         raise ValueError(f"{path.name} would take {size} bytes, allowed are {largest}")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(half, path, metadata=metadata)
+
+
+def existing(path: Path) -> Path:
+    """A file of this project. Raises FileNotFoundError, saying where it comes from, if it is not there."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: clone the project again, or train it with: make train")
+    return path

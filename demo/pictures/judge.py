@@ -56,6 +56,14 @@ def is_exact(seen: Sequence[Seen], kind: str, colour: str) -> bool:
     return [(one.kind, one.colour) for one in seen] == [(kind, colour)]
 
 
+def likeness(picture: FloatArray, kind: str, colour: str) -> float:
+    """How well the one thing covers the silhouette of a kind, from 0 to 1; 0 for another colour or number of things."""
+    regions = _regions(picture)
+    if len(regions) != 1 or _colour(picture[regions[0]]) != colour:
+        return 0.0
+    return _fit(_normal(regions[0]), kind)
+
+
 def things(picture: FloatArray) -> BoolArray:
     """Which pixels (height, width) belong to things: unlike the background, without specks and holes."""
     side = min(picture.shape[:2])

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from demo.model.unet import alphas_cumprod
 from lib_fewstep.highres import HighResSession
-from lib_fewstep.sampling import trailing_timesteps
 
 
 class NoiseLevels:
@@ -38,12 +37,6 @@ def training_sigmas() -> Tensor:
     """Noise level of each training step in k-diffusion's form, (1000,), float64, rising."""
     kept = alphas_cumprod()
     return ((1 - kept) / kept).sqrt()
-
-
-def trailing_sigmas(steps: int) -> Tensor:
-    """The noise levels of a run over trailing timesteps, and 0: (steps + 1,), in float32, as k-diffusion needs them."""
-    sigmas = training_sigmas()[trailing_timesteps(steps)].float()
-    return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
 class GuidedDenoiser:

@@ -16,7 +16,8 @@ from torch import Tensor
 from demo.model.autoencoder import PIXELS_PER_LATENT, as_tensor
 from demo.model.checkpoint import MiniModel
 from demo.pictures.scenes import TRAINED_SIDE
-from demo.sampling.denoiser import GuidedDenoiser, trailing_sigmas
+from demo.sampling.denoiser import GuidedDenoiser
+from demo.sampling.named import SCHEDULE, schedule
 from demo.sampling.samplers import Sampler, sample_euler
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints, Report
@@ -69,7 +70,7 @@ def generate(
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
-    sigmas = trailing_sigmas(steps) if sigmas is None else sigmas
+    sigmas = schedule(SCHEDULE, steps) if sigmas is None else sigmas
     noise, meter = seeded_noise(seeds, size), Meter(torch.device("cpu"))
     first = noise() * float(sigmas[0])
     adds_noise = "noise_sampler" in inspect.signature(sampler).parameters

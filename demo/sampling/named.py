@@ -11,6 +11,9 @@ from demo.sampling.samplers import Sampler, sample_dpmpp_2m, sample_euler
 from lib_fewstep.sampling import calibrated, lcm_timesteps, sigmas_at, trailing_timesteps
 from lib_fewstep.sampling.entries import ENTRIES
 
+SCHEDULE = "Trailing"
+"""What is used where nothing else is said."""
+
 CFGPP: dict[str, Sampler] = {entry.label: entry.function for entry in ENTRIES if entry.cfgpp}
 SAMPLERS: dict[str, Sampler] = {
     "Euler": sample_euler,

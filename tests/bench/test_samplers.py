@@ -11,13 +11,14 @@ import torch
 
 from bench.kdiffusion import sampling as theirs
 from bench.mixtures import Mixture, Model, one
-from bench.sampler_checkpoint import from_scenes
+from bench.sampler_checkpoint import from_shapes
 from bench.sampler_list import BASES, ENTRIES, Entry, Path, sampled
 from bench.sampler_mixtures import Consistency, exact_flow, root_energy
 from bench.sampler_report import Point, Section, sampler_table
 from bench.samplers import measure_samplers, sampler_picture
 from demo.compare import tasks_for
-from demo.scenes import draw, random_scene
+from demo.pictures.judge import SMALLEST_FIT
+from demo.pictures.scenes import KINDS, draw, random_scene
 from lib_fewstep import sampling as ours
 
 DATA = Mixture(((0.3, -1.5, 0.4), (0.7, 0.8, 0.6)))
@@ -135,12 +136,15 @@ def test_two_draws_from_one_level_share_their_way():
     assert float((second * other).mean()) == pytest.approx(0, abs=0.05)
 
 
-def test_scenes_of_the_prompt_are_near():
+def test_things_of_the_prompt_are_near():
     tasks = tasks_for(6)
     rng = np.random.default_rng(0)
-    right = torch.from_numpy(np.stack([draw(random_scene(rng, (task.shape, task.colour))) for task in tasks]))
-    assert from_scenes(right, tasks).max() < 0.3
-    assert from_scenes(right.roll(1, dims=0), tasks).min() > 0.5
+    right = np.stack([draw(random_scene(rng, (task.kind, task.colour))) for task in tasks])
+    assert from_shapes(right, tasks).max() < 1 - SMALLEST_FIT
+    assert from_shapes(np.roll(right, 1, axis=0), tasks).min() == 1  # of another colour
+    others = [(kind, task.colour) for task in tasks for kind in KINDS if kind != task.kind]
+    others = np.stack([draw(random_scene(rng, other)) for other in others])
+    assert from_shapes(others, [task for task in tasks for _ in range(len(KINDS) - 1)]).min() > 1 - SMALLEST_FIT
 
 
 def test_the_picture_is_written(report, tmp_path):

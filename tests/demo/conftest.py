@@ -1,12 +1,18 @@
-"""The checkpoint, loaded once."""
+"""The checkpoints, each loaded once."""
 
 from __future__ import annotations
 
 import pytest
 
-from demo import checkpoint
+from demo.compare import loaded
+from demo.model.layouts import EMBEDDED, LAYOUTS
 
 
 @pytest.fixture(scope="session")
 def model():
-    return checkpoint.load()[0]
+    return loaded(LAYOUTS["sd15"])
+
+
+@pytest.fixture(params=list(EMBEDDED.values()), ids=list(EMBEDDED), scope="session")
+def layout(request):
+    return request.param

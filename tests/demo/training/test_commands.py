@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from demo.model.layouts import LAYOUTS
+from demo.model.layouts import EMBEDDED, LAYOUTS, LORAS
 from demo.training import distil, unet
 from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, Encoded, close_up, show
 
@@ -56,6 +56,17 @@ def test_a_trial_leaves_the_real_training_alone(run):
 def test_the_autoencoder_alone(run):
     assert run("autoencoder") == set()
     assert [path.name for path in run.states.rglob("*.pt")] == ["autoencoder.pt"]
+
+
+@pytest.mark.parametrize("layout", list(EMBEDDED))
+@pytest.mark.parametrize("kind", LORAS)
+def test_a_lora(run, layout, kind, tmp_path):
+    """Of the embedded checkpoint; two steps change it."""
+    assert run("distil", layout, kind) == {f"mini-{layout}-{kind}.safetensors"}
+    with safe_open(tmp_path / "out" / f"mini-{layout}-{kind}.safetensors", framework="pt") as file:
+        ups = [file.get_tensor(key) for key in file.keys() if "lora_up" in key]  # noqa: SIM118
+    assert all(bool(torch.isfinite(up).all()) for up in ups)
+    assert any(bool(up.any()) for up in ups)
 
 
 def test_pictures_as_sdxl_is_shown_them():

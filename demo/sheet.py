@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from demo.mini.compare import Image
+from demo.compare import Image
 from demo.pictures.judge import UNKNOWN
 from demo.pictures.scenes import Picture, as_bytes
 from lib_fewstep.compare.grid import FAINT, HEAD, INK, LABEL, LEADING, PAPER, SMALL, TITLE, write

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from demo.mini.compare import Image, Result, Task
-from demo.mini.edit import Edit, Edited
-from demo.mini.sheet import Block, Column, Framed, describe, draw_sheet, framed, on_screen
-from demo.mini.ways import BURNING_CFG
+from demo.compare import Image, Result, Task
+from demo.edit import Edit, Edited
+from demo.sheet import Block, Column, Framed, describe, draw_sheet, framed, on_screen
+from demo.ways import BURNING_CFG
 from lib_fewstep.compare.grid import INK, PAPER
 
 ROWS = 3

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
-from demo.mini import report
-from demo.mini.drawings import draw_edits
-from demo.mini.edit import (
+from demo import report
+from demo.drawings import draw_edits
+from demo.edit import (
     SHORT_WAYS,
     WAYS,
     Edited,
     add_edit,
+    edited,
     edits_for,
+    img2img,
+    inverting,
     kept,
+    run_edits,
     steps_at,
 )
 from demo.model.layouts import LAYOUTS
@@ -64,19 +68,31 @@ def test_steps_are_the_webuis():
     assert [steps_at(strength) for strength in (0.4, 0.5, 0.99, 1.0)] == [9, 11, 20, 20]
 
 
+def test_with_the_same_prompt_inversion_leads_back():
+    edits = [replace(edit, target=edit.source) for edit in edits_for(2)]
+    apart = {}
+    for way in (inverting(1.0), img2img(1.0)):
+        after, evaluations = edited(SD15, way, edits)
+        apart[way.key] = np.mean([np.abs(a - edit.picture).mean() for a, edit in zip(after, edits, strict=True)])
+        assert evaluations == (80 if way.refinements else 20)
+    assert apart["inversion_1"] < 0.4 * apart["img2img_1"]
+
+
 def test_the_short_ways_are_some_of_all():
     assert set(SHORT_WAYS) < set(WAYS)
     assert len({way.key for way in WAYS}) == len(WAYS)
 
 
 def test_the_figures_and_the_picture(tmp_path):
-    edits, result = edits_for(3), Edited(WAYS[0], evaluations=80)
-    for edit in edits:
-        add_edit(result, edit, edit.picture)
-    figures = report.of_edits([result])["inversion_1"]
-    assert (figures["right"], figures["kept"]["mean"], figures["evaluations"]) == (0, 1, 80)
-    assert len(report.edit_table("mini", [result]).splitlines()) == 2
-    draw_edits({"mini": [result]}, edits, tmp_path / "edit.png")
+    edits = edits_for(2)
+    results = run_edits(SD15, edits, (inverting(0.5), img2img(0.5)))
+    assert [len(result.images) for result in results] == [2, 2]
+    assert [result.evaluations for result in results] == [11 * 4, 11]
+    figures = report.of_edits(results)
+    assert set(figures) == {"inversion_0.5", "img2img_0.5"}
+    assert figures["inversion_0.5"]["kept"]["mean"] == pytest.approx(np.mean(results[0].kept))
+    assert len(report.edit_table("mini", results).splitlines()) == 3
+    draw_edits({"mini": results}, edits, tmp_path / "edit.png")
     with PilImage.open(tmp_path / "edit.png") as picture:
         assert len(picture.getcolors(maxcolors=10**7)) > 1000
 

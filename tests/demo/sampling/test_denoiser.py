@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demo.denoiser import GuidedDenoiser
-from demo.generate import generate
-from demo.sampling.denoiser import NoiseLevels, trailing_sigmas, training_sigmas
-from lib_fewstep.sampling import sample_dpmpp_2s_ancestral_cfgpp, sigmas_at
+from demo.sampling.denoiser import GuidedDenoiser, NoiseLevels, training_sigmas
+from demo.sampling.generate import conditioning, generate
+from demo.sampling.named import schedule
+from demo.ways import NATIVE
+from lib_fewstep.sampling import sample_dpmpp_2s_ancestral_cfgpp
 
 
 class Session:
@@ -30,29 +31,28 @@ def test_timesteps_and_noise_levels_are_each_others_inverse():
 @pytest.mark.parametrize("steps", [1, 4, 20])
 def test_a_run_is_at_the_trailing_timesteps(steps):
     grid = [1000 * left // steps - 1 for left in range(steps, 0, -1)]
-    torch.testing.assert_close(trailing_sigmas(steps)[:-1], training_sigmas()[grid].float(), rtol=0, atol=0)
-    torch.testing.assert_close(sigmas_at(grid, NoiseLevels()), trailing_sigmas(steps))
+    torch.testing.assert_close(schedule("Trailing", steps)[:-1], training_sigmas()[grid].float(), rtol=0, atol=0)
 
 
 @torch.inference_mode()
 def test_the_unconditional_image_is_what_no_guidance_gives(model):
-    sigmas = trailing_sigmas(4)
+    sigmas = schedule("Trailing", 4)
     x, sigma = torch.randn(1, 4, 16, 16) * float(sigmas[1]), sigmas[1:2].float()
-    context = model.text(["a red circle", ""])
-    guided = GuidedDenoiser(model.unet, context, 8.0, sigmas)
+    given = conditioning(model, ["a red house"], NATIVE)
+    guided = GuidedDenoiser(model.unet, given, 8.0, sigmas)
     guided(x, sigma)
     assert guided.last_noise_uncond is None
     guided.need_last_noise_uncond = True
     guided(x, sigma)
-    alone = GuidedDenoiser(model.unet, context, 0.0, sigmas)(x, sigma)
+    alone = GuidedDenoiser(model.unet, given, 0.0, sigmas)(x, sigma)
     torch.testing.assert_close(guided.last_noise_uncond, alone)
 
 
 @torch.inference_mode()
 def test_a_session_is_told_the_step_of_every_evaluation(model):
     """Also of those between two levels."""
-    sigmas, session = trailing_sigmas(3), Session()
-    guided = GuidedDenoiser(model.unet, model.text(["a red circle", ""]), 1.0, sigmas, session)
+    sigmas, session = schedule("Trailing", 3), Session()
+    guided = GuidedDenoiser(model.unet, conditioning(model, ["a red house"], NATIVE), 1.0, sigmas, session)
     x = torch.randn(1, 4, 16, 16) * float(sigmas[0])
     sample_dpmpp_2s_ancestral_cfgpp(guided, x, sigmas, disable=True, eta=0.0)
     assert session.steps == [0, 0, 1, 1, 2]
@@ -61,4 +61,4 @@ def test_a_session_is_told_the_step_of_every_evaluation(model):
 
 def test_a_seed_and_a_prompt_each(model):
     with pytest.raises(ValueError, match="one seed per prompt"):
-        generate(model, ["a red circle"], [1, 2])
+        generate(model, ["a red house"], [1, 2])

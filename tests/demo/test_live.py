@@ -14,14 +14,15 @@ import pytest
 import requests
 from PIL import Image
 
-from demo.mini import live
-from demo.mini.compare import tasks_for
-from demo.mini.edit import WAYS as ALL_EDITS
-from demo.mini.edit import edits_for
-from demo.mini.live import EDITS, LIVE_PAIRS, WAYS, edit_request, request_of
-from demo.mini.ways import DOUBLE, NATIVE, SIZES
-from demo.model.layouts import LAYOUTS
+from demo.compare import tasks_for
+from demo.edit import WAYS as ALL_EDITS
+from demo.edit import edits_for
+from demo.live import __main__ as live
+from demo.live.asked import EDITS, LIVE_PAIRS, WAYS, edit_request, request_of
+from demo.live.host import digest
+from demo.model.layouts import EMBEDDED, LAYOUTS
 from demo.pictures.scenes import Scene, as_bytes, draw
+from demo.ways import DOUBLE, NATIVE, SIZES
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.sampling import FewStepSettings
 from tests.webui import standin
@@ -48,15 +49,16 @@ class WebUI:
 
     def __init__(self):
         self.asked, self.checkpoint = [], "mine.safetensors"
-        self.titles = [f"fewstep-mini/mini-{name}.safetensors [abc]" for name in LAYOUTS]
+        self.files = {f"fewstep-mini/mini-{name}.safetensors": digest(at.path) for name, at in EMBEDDED.items()}
+        self.hashed = set()
 
     def request(self, verb, address, json=None, timeout=None):
         path = address.partition("/sdapi/v1/")[2]
         if path == "sd-models":
-            names = [title.partition(".")[0].replace("/", "_") for title in self.titles]
-            return self.answer([{"title": t, "model_name": n} for t, n in zip(self.titles, names, strict=True)])
+            return self.answer([self.described(*file) for file in self.files.items()])
         if path == "options":
-            self.checkpoint = (json or {}).get("sd_model_checkpoint", self.checkpoint)
+            self.checkpoint = (json or {}).get("sd_model_checkpoint", self.checkpoint).partition(" [")[0]
+            self.hashed.add(self.checkpoint)
             return self.answer({"sd_model_checkpoint": self.checkpoint})
         if path == "script-info":
             return self.answer([{"name": "x/y/z plot", "is_img2img": False, "args": [{"choices": ["Nothing", AXIS]}]}])
@@ -67,6 +69,11 @@ class WebUI:
         if "script_name" in json:
             return self.answer({"images": [as_base64(picture) for picture in self.plotted(json)]})
         return self.answer({"images": [as_base64(self.drawn(json))]})
+
+    def described(self, file, sha256):
+        """As the WebUI does: with a hash once the file was loaded."""
+        found = {"title": file, "sha256": None, "model_name": file.removesuffix(".safetensors").replace("/", "_")}
+        return found | ({"title": f"{file} [{sha256[:10]}]", "sha256": sha256} if file in self.hashed else {})
 
     def plotted(self, body):
         """The grid, and a cell for each method of the plot's first axis."""
@@ -100,7 +107,8 @@ def webui(monkeypatch):
 @pytest.fixture
 def called(monkeypatch, tmp_path):
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["live", "http://host/", "--out", str(tmp_path / "out"), *words])
+        places = ["--out", str(tmp_path / "out"), "--library", str(tmp_path / "library.json")]
+        monkeypatch.setattr(sys, "argv", ["live", "http://host/", *places, *words])
         return live.main()
 
     return run
@@ -110,7 +118,7 @@ def test_every_way_is_asked_for_and_counted(webui, called, tmp_path):
     assert called("--images", "2") == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["images"] == 2
-    for name in LAYOUTS:
+    for name in EMBEDDED:
         right = {key: figures["right"] for key, figures in report[name]["ways"].items()}
         assert set(right) == {way.key for way in WAYS}
         assert {key for key, share in right.items() if share < 1} == {"plain_2x", "plain_wide", "hires_plain"}
@@ -119,19 +127,30 @@ def test_every_way_is_asked_for_and_counted(webui, called, tmp_path):
         assert edits["inversion_1"]["right"] == 1
         assert "hires_hidiffusion - hires_plain" in report[name]["pairs"]
         assert report[name]["plots_apart"] == 0
-    assert {checkpoint for checkpoint, *_ in webui.asked} == set(webui.titles)
+    assert {checkpoint for checkpoint, *_ in webui.asked} == set(webui.files)
     assert webui.checkpoint == "mine.safetensors"
     webui.asked.clear()
     assert called("--images", "2") == 0
     assert all("script_name" in body for *_, body in webui.asked)  # the other pictures were there
 
 
-def test_another_checkpoint_of_the_same_name_is_asked_again(webui, called):
+def test_another_file_of_the_same_name_is_a_sentence(webui, called, capsys):
+    webui.files = dict.fromkeys(webui.files, "0" * 64)
+    assert called("--images", "1") == 1
+    assert "another mini-sd15.safetensors than this project: run python -m demo.install" in capsys.readouterr().err
+    assert (webui.asked, webui.checkpoint) == ([], "mine.safetensors")
+
+
+@pytest.mark.parametrize("file", ["mini-sd15.safetensors", "mini-sd15-lcm.safetensors"])
+def test_pictures_of_other_weights_are_asked_for_again(webui, called, monkeypatch, file):
     called("--images", "1", "--layouts", "sd15")
-    webui.titles = [title.replace("abc", "def") for title in webui.titles]
-    before = len(webui.asked)
+    webui.asked.clear()
+    monkeypatch.setattr("demo.live.host.digest", lambda path: "new" if path.name == file else digest(path))
+    webui.files = {name: "new" if name.endswith(f"/{file}") else sha256 for name, sha256 in webui.files.items()}
     called("--images", "1", "--layouts", "sd15")
-    assert len(webui.asked) == 2 * before
+    again = [body["prompt"] for *_, body in webui.asked if "script_name" not in body]
+    assert len(again) == (2 * 3 if "lcm" in file else len(WAYS) + len(EDITS))
+    assert "lcm" not in file or all("mini-sd15-lcm" in prompt for prompt in again)
 
 
 def test_the_names_are_the_webuis():
@@ -168,12 +187,12 @@ def test_every_pair_is_of_ways_that_there_are():
 
 
 def test_the_library_is_compared_with(webui, called, tmp_path, capsys):
-    called("--images", "2", "--layouts", "sd15", "--library", str(tmp_path / "none.json"))
+    assert called("--images", "2", "--layouts", "sd15") == 0
     assert "make quality writes it" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     report["sd15"]["ways"]["native"]["interval"] = [0.0, 0.1]
     (tmp_path / "library.json").write_text(json.dumps(report))
-    called("--images", "2", "--layouts", "sd15", "--library", str(tmp_path / "library.json"))
+    assert called("--images", "2", "--layouts", "sd15") == 1
     assert "not: ['native']" in capsys.readouterr().out
 
 
@@ -193,7 +212,7 @@ def test_a_hires_fix_starts_at_the_trained_size():
 
 
 def test_a_checkpoint_that_is_not_installed_is_a_sentence(webui, called, capsys):
-    webui.titles = []
+    webui.files = {}
     assert called() == 1
     assert "python -m demo.install" in capsys.readouterr().err
 
@@ -204,4 +223,16 @@ def test_nobody_at_the_address_is_a_sentence(called, capsys, monkeypatch):
 
     monkeypatch.setattr(requests, "request", refuse)
     assert called() == 1
+    assert "http://host does not answer within" in capsys.readouterr().err
+
+
+def test_a_webui_without_its_api_is_a_sentence(called, capsys, monkeypatch):
+    monkeypatch.setattr(requests, "request", lambda *_, **__: SimpleNamespace(status_code=404, text="Not Found"))
+    assert called() == 1
     assert "start the WebUI with --api" in capsys.readouterr().err
+
+
+def test_a_plot_that_shows_other_pictures_is_an_error(webui, called, monkeypatch):
+    drawn = webui.drawn
+    monkeypatch.setattr(webui, "drawn", lambda body: drawn(body) * (0.9 if "script_name" in body else 1))
+    assert called("--images", "1", "--layouts", "sd15") == 1

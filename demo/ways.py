@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from demo.model.layouts import LORAS
 from demo.pictures.scenes import TRAINED_SIDE
 from demo.sampling.generate import GUIDANCE, STEPS, Size
+from demo.sampling.named import SCHEDULE
 from lib_fewstep.compare.grid import counted
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.sampling.presets import PRESETS
@@ -21,6 +22,9 @@ BURNING_CFG = 8.0
 """The slider's value at which CFG and CFG++ are compared."""
 
 GUIDED_STEPS = (1, 2, 4, 8, 20)
+BURNING_STEPS = (4, 8, 20)
+"""Those of `GUIDED_STEPS` at which pictures can be told apart."""
+
 DISTILLED_STEPS = (2, 4, 8)
 
 
@@ -36,7 +40,7 @@ class Way:
     size: Size = NATIVE
     method: HighResSettings | None = None
     sampler: str = "Euler"
-    schedule: str = "Trailing"
+    schedule: str = SCHEDULE
     steps: int = STEPS
     cfg: float = GUIDANCE
     lora: str = ""

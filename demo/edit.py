@@ -12,19 +12,22 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.mini.compare import CHUNK, Image, Judged, Task, judged, loaded, tasks_for
-from demo.mini.ways import NATIVE
+from demo.compare import CHUNK, Image, Judged, Task, chunks, judged, loaded, tasks_for
 from demo.model.layouts import Layout
 from demo.pictures.judge import things
 from demo.pictures.scenes import PALETTE, FloatArray, Picture, as_bytes, draw, random_scene
 from demo.sampling.denoiser import GuidedDenoiser
 from demo.sampling.generate import GUIDANCE, STEPS, conditioning, decoded, encoded, generate, seeded_noise
-from demo.sampling.named import CFGPP, SAMPLERS, schedule, strength
+from demo.sampling.named import CFGPP, SAMPLERS, SCHEDULE, schedule, strength
+from demo.ways import NATIVE
 from lib_fewstep.sampling import invert_cfgpp
 from lib_fewstep.sampling.inversion import REFINEMENTS
 
-SCHEDULE = "Trailing"
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+INVERTING_STRENGTHS = (0.5, 0.7, 0.9)
+INVERTING_CFG = 2.0
+"""Above it the new prompt redraws the whole picture."""
+
 SAME_WITHIN = 8
 """Most levels, of 255, that each channel of a pixel may change for the pixel to count as kept."""
 
@@ -43,6 +46,7 @@ class EditWay:
     key: str
     title: str
     sampler: str
+    cfg: float
     refinements: int | None
     strength: float = 1.0
 
@@ -50,23 +54,24 @@ class EditWay:
 def inverting(strength: float) -> EditWay:
     """CFG++ inversion, as the extension does it."""
     at = "" if strength == 1 else f" at {strength:g}"
-    return EditWay(f"inversion_{strength:g}", f"inversion{at}", "Euler CFG++", REFINEMENTS, strength)
+    return EditWay(f"inversion_{strength:g}", f"inversion{at}", "Euler CFG++", INVERTING_CFG, REFINEMENTS, strength)
 
 
 def img2img(strength: float) -> EditWay:
-    """Ordinary img2img with CFG."""
-    return EditWay(f"img2img_{strength:g}", f"img2img at {strength:g}", "Euler", None, strength)
+    """Ordinary img2img with the demo's CFG."""
+    return EditWay(f"img2img_{strength:g}", f"img2img at {strength:g}", "Euler", GUIDANCE, None, strength)
 
 
 WAYS = (
     inverting(1.0),
-    *(inverting(strength) for strength in STRENGTHS),
-    EditWay("inversion_cfg", "inversion, CFG", "Euler", 0),
-    EditWay("inversion_cfg_refined", "inversion, CFG, refined", "Euler", REFINEMENTS),
+    *(inverting(strength) for strength in INVERTING_STRENGTHS),
+    EditWay("inversion_at_cfg_4", "inversion at CFG 4", "Euler CFG++", GUIDANCE, REFINEMENTS),
+    EditWay("inversion_plain", "inversion of Euler", "Euler", INVERTING_CFG, 0),
+    EditWay("inversion_plain_refined", "inversion of Euler, refined", "Euler", INVERTING_CFG, REFINEMENTS),
     *(img2img(strength) for strength in STRENGTHS),
 )
-SHORT_WAYS = (inverting(1.0), inverting(0.7), img2img(0.4), img2img(0.7), img2img(0.9))
-"""Those of the picture, and of the demo where time is short."""
+SHORT_WAYS = (inverting(1.0), inverting(0.9), inverting(0.7), img2img(0.9), img2img(0.7))
+"""Those of the picture, and of the demo without `--full`."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,15 @@ class Edit:
 
 @dataclass
 class Edited(Judged):
-    """What came of one way: the pictures in the order of the edits, what each kept, and calls of the UNet for one."""
+    """What came of one way: the pictures in the order of the edits, and what each kept.
+
+    `evaluations` are those of one edit; None where they are not counted, as in a WebUI.
+    """
 
     way: EditWay
     images: list[Image] = field(default_factory=list)
     kept: list[float] = field(default_factory=list)
-    evaluations: int = 0
+    evaluations: int | None = None
 
 
 def edits_for(count: int, first_seed: int = 0) -> list[Edit]:
@@ -104,8 +112,7 @@ def run_edits(layout: Layout, edits: Sequence[Edit], ways: Sequence[EditWay] = W
     """What each way makes of the pictures."""
     results = [Edited(way) for way in ways]
     with tqdm(total=len(edits) * len(ways), unit="picture", mininterval=1.0) as progress:
-        for start in range(0, len(edits), CHUNK):
-            some = edits[start : start + CHUNK]
+        for some in chunks(edits, CHUNK):
             for result in results:
                 progress.set_description(f"{layout.title}: {result.way.title}", refresh=False)
                 after, result.evaluations = edited(layout, result.way, some)
@@ -128,7 +135,7 @@ def edited(layout: Layout, way: EditWay, edits: Sequence[Edit]) -> tuple[FloatAr
     sigmas = schedule(SCHEDULE, STEPS)[STEPS - steps_at(way.strength) :]
     prompts, seeds = [edit.target.prompt for edit in edits], [edit.target.seed for edit in edits]
     latents = encoded(model, np.stack([edit.picture for edit in edits]))
-    guidance, inverting_calls = strength(way.sampler, GUIDANCE, sigmas), 0
+    guidance, inverting_calls = strength(way.sampler, way.cfg, sigmas), 0
     if way.refinements is None:
         start = latents + float(sigmas[0]) * seeded_noise(seeds, NATIVE)()
     else:

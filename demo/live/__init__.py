@@ -1,0 +1,1 @@
+"""The demo's counts in a running WebUI, over its API."""

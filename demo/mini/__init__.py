@@ -1,1 +1,0 @@
-"""What is made and counted with the embedded checkpoints, once their weights are final."""
