@@ -25,7 +25,7 @@ from demo.ways import BURNING_CFG, NATIVE
 
 FLOW_IMAGES, SHAPE_IMAGES = 8, 18
 FEW, MANY = 16, 32
-"""Evaluations up to which distances from scenes, and ends of the flow, are measured."""
+"""Evaluations up to which shapes, and ends of the flow, are measured."""
 
 REFERENCE_STEPS = 64
 FLOW = f"root-mean-square distance of the end from that of Heun's method in {2 * REFERENCE_STEPS - 1} evaluations"

@@ -10,7 +10,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw
 
 from demo.compare import Image, Result, Task
-from demo.edit import Edit, Edited
+from demo.edit import SAME_WITHIN, Edit, Edited
 from demo.sheet import Block, Column, Framed, describe, draw_sheet, framed, on_screen
 from demo.ways import BURNING_CFG
 from lib_fewstep.compare.grid import INK, PAPER
@@ -19,14 +19,15 @@ ROWS = 3
 DARK, DOT_EVERY = 66, 3
 """Brightness, of 255, up to which a dot is light instead of black; pixels from dot to dot."""
 
-FRAMES = "Green frame: exactly one thing, of the right kind and colour. Red frame: anything else. Below: what is seen."
+FRAMES = "Green frame: exactly one thing, of the right kind and colour. Red frame: anything else."
+SEEN = f"{FRAMES} Below: what is seen."
 SIZES = (
-    FRAMES,
+    SEEN,
     "Above its trained size the plain model repeats the thing: its deep layers meet larger maps than in training.",
     "HiDiffusion and Deep Shrink shrink these maps during the first steps, while the composition is made.",
 )
 FEW_STEPS = (
-    FRAMES,
+    SEEN,
     "CFG++ guides as strongly as CFG with the same slider. The LoRAs run by their presets, at CFG 1: half the work.",
 )
 GUIDANCE = (
@@ -36,7 +37,10 @@ GUIDANCE = (
 )
 EDITS = (
     "Each thing is to become another colour, and the rest to stay. The pictures before are drawn, not made by a model.",
-    "Kept: pixels outside of the thing that changed by at most 8 of 255 levels; at the top, of all pictures.",
+    (
+        f"Kept: pixels outside of the thing that changed by at most {SAME_WITHIN} of 255 levels; "
+        "at the top, of all pictures."
+    ),
     "Inversion finds the noise from which the picture would come, and samples from there with the new prompt.",
 )
 

@@ -24,7 +24,7 @@ from lib_fewstep.sampling import invert_cfgpp
 from lib_fewstep.sampling.inversion import REFINEMENTS
 
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-INVERTING_STRENGTHS = (0.5, 0.7, 0.9)
+INVERTING_STRENGTHS = (1.0, 0.5, 0.7, 0.9)
 INVERTING_CFG = 2.0
 """Above it the new prompt redraws the whole picture."""
 
@@ -63,9 +63,8 @@ def img2img(strength: float) -> EditWay:
 
 
 WAYS = (
-    inverting(1.0),
     *(inverting(strength) for strength in INVERTING_STRENGTHS),
-    EditWay("inversion_at_cfg_4", "inversion at CFG 4", "Euler CFG++", GUIDANCE, REFINEMENTS),
+    EditWay(f"inversion_at_cfg_{GUIDANCE:g}", f"inversion at CFG {GUIDANCE:g}", "Euler CFG++", GUIDANCE, REFINEMENTS),
     EditWay("inversion_plain", "inversion of Euler", "Euler", INVERTING_CFG, 0),
     EditWay("inversion_plain_refined", "inversion of Euler, refined", "Euler", INVERTING_CFG, REFINEMENTS),
     *(img2img(strength) for strength in STRENGTHS),
@@ -139,18 +138,14 @@ def edited(layout: Layout, way: EditWay, edits: Sequence[Edit]) -> tuple[FloatAr
     if way.refinements is None:
         start = latents + float(sigmas[0]) * seeded_noise(seeds, NATIVE)()
     else:
-        denoiser = _denoiser(layout, [edit.source.prompt for edit in edits], guidance, sigmas)
+        given = conditioning(model, [edit.source.prompt for edit in edits], NATIVE)
+        denoiser = GuidedDenoiser(model.unet, given, guidance, sigmas)
         renoised: Any = denoiser if way.sampler in CFGPP else _Renoised(denoiser)
         with torch.inference_mode():
             start = invert_cfgpp(renoised, latents, sigmas, disable=True, refinements=way.refinements)
         inverting_calls = denoiser.evaluations
     made = generate(model, prompts, seeds, guidance=guidance, sampler=SAMPLERS[way.sampler], sigmas=sigmas, start=start)
     return decoded(model, made.latents), inverting_calls + made.evaluations
-
-
-def _denoiser(layout: Layout, prompts: list[str], guidance: float, sigmas: Tensor) -> GuidedDenoiser:
-    model = loaded(layout)
-    return GuidedDenoiser(model.unet, conditioning(model, prompts, NATIVE), guidance, sigmas)
 
 
 def steps_at(denoising: float) -> int:
