@@ -16,7 +16,7 @@ from demo.model.layouts import Layout
 from demo.pictures.judge import BoolArray, Seen, is_exact, judge, wilson
 from demo.pictures.scenes import PALETTE, Picture, all_kinds, as_bytes, prompt_for
 from demo.sampling.generate import Generation, decoded, generate
-from demo.sampling.named import SAMPLERS, schedule, strength
+from demo.sampling.named import schedule
 from demo.ways import Way
 from lib_fewstep.highres import Report
 
@@ -144,16 +144,15 @@ def loaded(layout: Layout, lora: str = "") -> MiniModel:
 def make(layout: Layout, way: Way, tasks: Sequence[Task], steps: int | None = None) -> Generation:
     """The latents of some tasks; `steps` other than the way's are for a warm-up."""
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
-    sigmas = schedule(way.schedule, steps or way.steps)
     return generate(
         loaded(layout, way.lora),
         prompts,
         seeds,
         way.size,
         way.method,
-        guidance=strength(way.sampler, way.cfg, sigmas),
-        sampler=SAMPLERS[way.sampler],
-        sigmas=sigmas,
+        sampler=way.sampler,
+        cfg=way.cfg,
+        sigmas=schedule(way.schedule, steps or way.steps),
     )
 
 

@@ -18,7 +18,7 @@ from demo.pictures.judge import things
 from demo.pictures.scenes import PALETTE, FloatArray, Picture, as_bytes, draw, random_scene
 from demo.sampling.denoiser import GuidedDenoiser
 from demo.sampling.generate import GUIDANCE, STEPS, conditioning, decoded, encoded, generate, seeded_noise
-from demo.sampling.named import CFGPP, SAMPLERS, SCHEDULE, schedule, strength
+from demo.sampling.named import CFGPP, SCHEDULE, schedule, strength
 from demo.ways import NATIVE
 from lib_fewstep.sampling import invert_cfgpp
 from lib_fewstep.sampling.inversion import REFINEMENTS
@@ -134,17 +134,17 @@ def edited(layout: Layout, way: EditWay, edits: Sequence[Edit]) -> tuple[FloatAr
     sigmas = schedule(SCHEDULE, STEPS)[STEPS - steps_at(way.strength) :]
     prompts, seeds = [edit.target.prompt for edit in edits], [edit.target.seed for edit in edits]
     latents = encoded(model, np.stack([edit.picture for edit in edits]))
-    guidance, inverting_calls = strength(way.sampler, way.cfg, sigmas), 0
+    inverting_calls = 0
     if way.refinements is None:
         start = latents + float(sigmas[0]) * seeded_noise(seeds, NATIVE)()
     else:
         given = conditioning(model, [edit.source.prompt for edit in edits], NATIVE)
-        denoiser = GuidedDenoiser(model.unet, given, guidance, sigmas)
+        denoiser = GuidedDenoiser(model.unet, given, strength(way.sampler, way.cfg, sigmas), sigmas)
         renoised: Any = denoiser if way.sampler in CFGPP else _Renoised(denoiser)
         with torch.inference_mode():
             start = invert_cfgpp(renoised, latents, sigmas, disable=True, refinements=way.refinements)
         inverting_calls = denoiser.evaluations
-    made = generate(model, prompts, seeds, guidance=guidance, sampler=SAMPLERS[way.sampler], sigmas=sigmas, start=start)
+    made = generate(model, prompts, seeds, sampler=way.sampler, cfg=way.cfg, sigmas=sigmas, start=start)
     return decoded(model, made.latents), inverting_calls + made.evaluations
 
 

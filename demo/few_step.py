@@ -11,7 +11,6 @@ from tqdm import tqdm
 from demo.compare import Task, loaded
 from demo.model.layouts import Layout
 from demo.sampling.generate import GUIDANCE, decoded, generate
-from demo.sampling.named import SAMPLERS, SCHEDULE, schedule, strength
 from demo.sheet import on_screen
 from lib_fewstep.compare.curves import draw_curves
 from lib_fewstep.compare.grid import counted, draw_grid
@@ -63,12 +62,10 @@ def batches(wanted: Sequence[Cell]) -> list[list[Cell]]:
 def run_batch(layout: Layout, batch: Sequence[Cell]) -> list[Outcome]:
     """Make a batch at once; each picture has its evaluations and its share of the seconds."""
     model, one = loaded(layout), batch[0]
-    sigmas = schedule(SCHEDULE, one.steps)
-    guidance = strength(one.sampler, one.cfg, sigmas)
     prompts, seeds = [cell.prompt for cell in batch], [cell.seed for cell in batch]
-    made = generate(model, prompts, seeds, guidance=guidance, sampler=SAMPLERS[one.sampler], sigmas=sigmas)
+    made = generate(model, prompts, seeds, sampler=one.sampler, cfg=one.cfg, steps=one.steps)
     seconds = made.meter.seconds / len(batch)
-    details = {"guidance": guidance, "unet_calls": made.meter.unet_calls}
+    details = {"guidance": made.guidance, "unet_calls": made.meter.unet_calls}
     return [
         Outcome(cell, on_screen(picture), made.evaluations, seconds, details=dict(details))
         for cell, picture in zip(batch, decoded(model, made.latents), strict=True)

@@ -1,4 +1,4 @@
-"""Pictures of the embedded checkpoints: any sampler of k-diffusion's form, with guidance and a method."""
+"""Pictures of the embedded checkpoints, with a sampler by its name, a CFG and a method."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from demo.model.autoencoder import PIXELS_PER_LATENT, as_tensor
 from demo.model.checkpoint import MiniModel
 from demo.pictures.scenes import TRAINED_SIDE
 from demo.sampling.denoiser import GuidedDenoiser
-from demo.sampling.named import SCHEDULE, schedule
-from demo.sampling.samplers import Sampler, sample_euler
+from demo.sampling.named import SAMPLERS, SCHEDULE, schedule, strength
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints, Report
 
@@ -32,9 +31,13 @@ Size = tuple[int, int]
 
 @dataclass
 class Generation:
-    """Latents (n, 4, h / 8, w / 8), what their sampling cost, and the method's report (None = plain)."""
+    """Latents (n, 4, h / 8, w / 8), what guided and what it cost, and the method's report (None = plain).
+
+    `guidance` is CFG, or the lambda of a CFG++ sampler.
+    """
 
     latents: Tensor
+    guidance: float
     evaluations: int
     meter: Meter
     report: Report | None = None
@@ -55,25 +58,25 @@ def generate(
     size: Size = (TRAINED_SIDE, TRAINED_SIDE),
     settings: HighResSettings | None = None,
     *,
+    sampler: str = "Euler",
+    cfg: float = GUIDANCE,
     steps: int = STEPS,
-    guidance: float = GUIDANCE,
-    sampler: Sampler = sample_euler,
     sigmas: Tensor | None = None,
     start: Tensor | None = None,
 ) -> Generation:
     """Sample one picture of `size` per prompt and seed; `settings` None is the plain model.
 
-    `guidance` is what the denoiser guides with, lambda for a CFG++ sampler. `sigmas` are Trailing's for `steps` unless
-    they are given, `start` is noise of the first level unless it is given. A sampler that adds noise gets each
-    picture's from that picture's seed. Raises ValueError for unlike numbers of prompts and seeds, and what
-    `HighResSession` raises for settings that cannot work.
+    `sigmas` are Trailing's for `steps` unless they are given, `start` is noise of the first level unless it is given.
+    A sampler that adds noise gets each picture's from that picture's seed. Raises ValueError for unlike numbers of
+    prompts and seeds, and what `HighResSession` raises for settings that cannot work.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
     sigmas = schedule(SCHEDULE, steps) if sigmas is None else sigmas
+    function, guidance = SAMPLERS[sampler], strength(sampler, cfg, sigmas)
     noise, meter = seeded_noise(seeds, size), Meter(torch.device("cpu"))
     first = noise() * float(sigmas[0])
-    adds_noise = "noise_sampler" in inspect.signature(sampler).parameters
+    adds_noise = "noise_sampler" in inspect.signature(function).parameters
     latent_size = (size[0] // PIXELS_PER_LATENT, size[1] // PIXELS_PER_LATENT)
     hires = (
         None
@@ -85,10 +88,10 @@ def generate(
         meter.start(model.unet)
         try:
             more: dict[str, Any] = {"noise_sampler": noise} if adds_noise else {}
-            latents = sampler(guided, first if start is None else start, sigmas, disable=True, **more)
+            latents = function(guided, first if start is None else start, sigmas, disable=True, **more)
         finally:
             meter.stop()
-    return Generation(latents, guided.evaluations, meter, None if session is None else session.report)
+    return Generation(latents, guidance, guided.evaluations, meter, None if session is None else session.report)
 
 
 def conditioning(model: MiniModel, prompts: list[str], size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
