@@ -28,7 +28,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PIP_COMPILE := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-neighbours live-servers live-quality links pins clean
+.PHONY: demo quality train train-autoencoder train-sd15 train-sdxl bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-neighbours live-servers live-quality links pins clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo
@@ -36,11 +36,16 @@ demo: $(VENV)/demo.done
 quality: $(VENV)/demo.done
 	$(RUN) -m demo --images 64 --full --out demo/out/quality
 
-# One after the other; each goes on where it was stopped. SDXL's layout: python -m demo.training.unet sdxl
-train: $(VENV)/demo.done
-	$(RUN) -m demo.training.unet sd15
-	$(RUN) -m demo.training.distil sd15 lcm
-	$(RUN) -m demo.training.distil sd15 tcd
+# Each goes on where it was stopped. With make -j2 train the two checkpoints have a core each.
+train: train-sd15 train-sdxl
+
+train-autoencoder: $(VENV)/demo.done
+	$(RUN) -m demo.training.autoencoder
+
+train-sd15 train-sdxl: train-%: train-autoencoder
+	OMP_NUM_THREADS=1 $(RUN) -m demo.training.unet $*
+	OMP_NUM_THREADS=1 $(RUN) -m demo.training.distil $* lcm
+	OMP_NUM_THREADS=1 $(RUN) -m demo.training.distil $* tcd
 
 bench: $(VENV)/test.done
 	$(RUN) -m bench --out bench/report.json

@@ -16,7 +16,7 @@ from demo.compare import Result, Task, run, tasks_for
 from demo.drawings import draw_edits, draw_few_steps, draw_guidance, draw_sizes
 from demo.edit import SHORT_WAYS, WAYS, Edit, Edited, edits_for, run_edits
 from demo.few_step import IMAGES, SETTINGS, draw_few_step_curves, draw_few_step_grid, means, run_few_step
-from demo.model.layouts import EMBEDDED, Layout
+from demo.model.layouts import LAYOUTS, Layout
 from demo.numbers import positive
 from demo.ways import BURNING_STEPS, FEW_STEPS, GUIDED, PAIRS, SIZES
 from lib_fewstep.compare.table import tabulate, write_csv
@@ -46,7 +46,7 @@ def main() -> int:
     folder, tasks = arguments.out, tasks_for(arguments.images, arguments.seed)
     edits = edits_for(arguments.images, arguments.seed)
     try:
-        found = {layout.name: count(layout, tasks, edits, full=arguments.full) for layout in EMBEDDED.values()}
+        found = {layout.name: count(layout, tasks, edits, full=arguments.full) for layout in LAYOUTS.values()}
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
@@ -78,7 +78,7 @@ def figures_of(counted: Counted) -> dict[str, Any]:
 
 def draw(found: dict[str, Counted], tasks: list[Task], edits: list[Edit], folder: Path) -> None:
     """Write the pictures of all checkpoints."""
-    titled = {EMBEDDED[name].title: counted for name, counted in found.items()}
+    titled = {LAYOUTS[name].title: counted for name, counted in found.items()}
     draw_sizes({title: counted.sizes for title, counted in titled.items()}, tasks, folder / "comparison.png")
     few = {title: [one for one in counted.few if one.way.key in IN_PICTURE] for title, counted in titled.items()}
     draw_few_steps(few, tasks, folder / "few_steps.png")
@@ -86,13 +86,18 @@ def draw(found: dict[str, Counted], tasks: list[Task], edits: list[Edit], folder
         title: [one for one in counted.guided if one.way.steps in BURNING_STEPS] for title, counted in titled.items()
     }
     draw_guidance(guided, tasks, folder / "guidance.png")
-    edited = {title: [one for one in counted.edited if one.way in SHORT_WAYS] for title, counted in titled.items()}
+    edited = {
+        title: sorted(
+            (one for one in counted.edited if one.way in SHORT_WAYS), key=lambda one: SHORT_WAYS.index(one.way)
+        )
+        for title, counted in titled.items()
+    }
     draw_edits(edited, edits, folder / "edit.png")
 
 
 def compare_samplers(tasks: list[Task], folder: Path) -> None:
     """Samplers at few steps against a reference: curves, grid and table."""
-    outcomes = run_few_step(next(iter(EMBEDDED.values())), tasks, SETTINGS)
+    outcomes = run_few_step(next(iter(LAYOUTS.values())), tasks, SETTINGS)
     frame = tabulate(outcomes)
     print(f"\n{means(frame)}")
     write_csv(frame, folder / "samplers.csv")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from demo import report
 from demo.compare import run, tasks_for
-from demo.model.layouts import EMBEDDED
+from demo.model.layouts import LAYOUTS
 from demo.numbers import positive
 from demo.ways import DOUBLE, SIZES, Way
 from lib_fewstep.highres import HighResSettings
@@ -41,11 +41,11 @@ def _way(title: str, **values: float | bool) -> Way:
 def main() -> int:
     """Read the command line, measure, print the table and write the report; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m demo.bands", description=__doc__)
-    parser.add_argument("layout", choices=list(EMBEDDED), help="which checkpoint")
+    parser.add_argument("layout", choices=list(LAYOUTS), help="which checkpoint")
     parser.add_argument("--images", type=positive, default=24, help="pictures of each (default: 24)")
     parser.add_argument("--out", type=Path, default=Path("demo/out/bands"), help="folder (default: demo/out/bands)")
     arguments = parser.parse_args()
-    layout = EMBEDDED[arguments.layout]
+    layout = LAYOUTS[arguments.layout]
     try:
         results = run(layout, ways(with_aggressive=layout.sized), tasks_for(arguments.images))
     except FileNotFoundError as error:

@@ -24,7 +24,7 @@ from lib_fewstep.sampling import invert_cfgpp
 from lib_fewstep.sampling.inversion import REFINEMENTS
 
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-INVERTING_STRENGTHS = (1.0, 0.5, 0.7, 0.9)
+INVERTING_STRENGTHS = (1.0, 0.9, 0.7, 0.5)
 INVERTING_CFG = 2.0
 """Above it the new prompt redraws the whole picture."""
 
@@ -96,13 +96,13 @@ class Edited(Judged):
 
 
 def edits_for(count: int, first_seed: int = 0) -> list[Edit]:
-    """The first `count` edits: the same thing on the same background in another colour."""
+    """The first `count` edits: the same thing on the same background in another colour, facing as the models draw."""
     edits = []
     for source in tasks_for(count, first_seed):
         others = [name for name in PALETTE if name not in (source.colour, source.background)]
         colour = others[source.seed % len(others)]
         scene = random_scene(np.random.default_rng(source.seed), (source.kind, source.colour))
-        picture = draw(replace(scene, background=source.background))
+        picture = draw(replace(scene, background=source.background, mirrored=False))
         edits.append(Edit(picture, source, replace(source, colour=colour)))
     return edits
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demo.model.files import existing
-from demo.model.layouts import EMBEDDED, LORAS, TEXT_FOLDER
+from demo.model.layouts import LAYOUTS, LORAS, TEXT_FOLDER
 
 NAME = "fewstep-mini"
 YAML_TEXT_ENCODER = "version: mini-clip"
@@ -47,12 +47,12 @@ def install(webui: Path) -> list[Path]:
     webui = webui.resolve()
     if not (webui / "launch.py").is_file():
         raise FileNotFoundError(f"{webui} has no launch.py: give the folder of the WebUI")
-    weights = [existing(layout.path) for layout in EMBEDDED.values()]
-    loras = [existing(layout.lora_path(kind)) for layout in EMBEDDED.values() for kind in LORAS]
+    weights = [existing(layout.path) for layout in LAYOUTS.values()]
+    loras = [existing(layout.lora_path(kind)) for layout in LAYOUTS.values() for kind in LORAS]
     models = webui / "models"
     text = models / "Stable-diffusion" / NAME / TEXT_FOLDER.name
     shutil.copytree(TEXT_FOLDER, text, dirs_exist_ok=True)
-    configs = [_configured(layout.config_path, text) for layout in EMBEDDED.values()]
+    configs = [_configured(layout.config_path, text) for layout in LAYOUTS.values()]
     return [text, *configs, *_copied(weights, text.parent), *_copied(loras, models / "Lora" / NAME)]
 
 

@@ -21,7 +21,7 @@ from demo.compare import Result, Task, judged, tasks_for
 from demo.edit import Edit, Edited, add_edit, edits_for
 from demo.live.asked import EDITS, LIVE_PAIRS, WAYS, edit_request, request_of
 from demo.live.host import Host, HostError
-from demo.model.layouts import EMBEDDED, Layout
+from demo.model.layouts import LAYOUTS, Layout
 from demo.numbers import positive
 
 LIBRARY = Path("demo/out/quality/report.json")
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = parse()
     host, tasks = Host(arguments.url.rstrip("/"), arguments.out), tasks_for(arguments.images)
     try:
-        found = {name: measure(host, EMBEDDED[name], tasks) for name in arguments.layouts}
+        found = {name: measure(host, LAYOUTS[name], tasks) for name in arguments.layouts}
     except HostError as error:
         print(error, file=sys.stderr)
         return 1
@@ -61,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("url", help="of the WebUI, such as http://127.0.0.1:7860")
     parser.add_argument("--images", type=positive, default=64, help="pictures of each way (default: 64)")
     parser.add_argument("--out", type=Path, default=Path("demo/out/live"), help="folder (default: demo/out/live)")
-    parser.add_argument("--layouts", nargs="+", choices=list(EMBEDDED), default=list(EMBEDDED), help="default: all")
+    parser.add_argument("--layouts", nargs="+", choices=list(LAYOUTS), default=list(LAYOUTS), help="default: all")
     parser.add_argument("--library", type=Path, default=LIBRARY, help=f"the library's figures (default: {LIBRARY})")
     return parser.parse_args()
 

@@ -78,6 +78,3 @@ LAYOUTS = {
     "sd15": Layout("sd15", "Fewstep mini SD1.5", "stable-diffusion-v1", "cond_stage_model."),
     "sdxl": Layout("sdxl", "Fewstep mini SDXL", "stable-diffusion-xl-v1-base", "conditioner.embedders.0."),
 }
-
-EMBEDDED = {name: LAYOUTS[name] for name in ("sd15",)}
-"""Those whose weights are part of this project; the other one is still to be trained long enough."""

@@ -22,7 +22,7 @@ from demo.model.unet import alphas_cumprod
 from demo.sampling.generate import GUIDANCE
 from demo.training.attention import quick_backwards
 from demo.training.command import Command, parse
-from demo.training.encoded import Encoded, encoded, picked
+from demo.training.encoded import Encoded, encoded, facing_one_way, picked
 from demo.training.loop import Plan, train
 from demo.training.unet import BATCH, batch
 
@@ -47,7 +47,7 @@ def distil(command: Command) -> None:
     """Train a LoRA of the command's kind and write it beside its checkpoint."""
     layout = command.layout
     model = checkpoint.load(layout)
-    pictures = encoded(model.autoencoder, command)
+    pictures = facing_one_way(encoded(model.autoencoder, command))
     student = copy.deepcopy(model.unet)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(command.seed)

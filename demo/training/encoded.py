@@ -40,25 +40,29 @@ class Shown:
     """A picture as training shows it."""
 
     picture: Picture
-    prompt: str
+    scene: Scene
     sizes: Sizes
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Pictures of one target size: prompts, sizes (n, 6), and their latents' means and deviations (n, 4, h, w)."""
+    """Pictures of one target size: prompts, sizes (n, 6), and their latents' means and deviations (n, 4, h, w).
+
+    `mirrored` (n,) says which things face the other way.
+    """
 
     prompts: list[str]
     sizes: Tensor
     means: Tensor
     deviations: Tensor
+    mirrored: Tensor
 
 
 def show(rng: np.random.Generator, *, sized: bool) -> Shown:
     """A random scene; `sized` is the way of SDXL: of any original size, and cut to one of three shapes."""
     scene = random_scene(rng)
     if not sized:
-        return Shown(draw(scene), scene.prompt, (TRAINED_SIDE, TRAINED_SIDE, 0, 0, TRAINED_SIDE, TRAINED_SIDE))
+        return Shown(draw(scene), scene, (TRAINED_SIDE, TRAINED_SIDE, 0, 0, TRAINED_SIDE, TRAINED_SIDE))
     target = TARGETS[rng.choice(len(TARGETS), p=TARGET_SHARES)]
     resolution = int(rng.choice(RESOLUTIONS, p=RESOLUTION_SHARES))
     return _cut(scene, target, resolution, _surplus(rng), rng)
@@ -70,7 +74,7 @@ def close_up(rng: np.random.Generator, *, sized: bool) -> Shown:
     top, left = (int(place) for place in rng.integers(0, side - TRAINED_SIDE + 1, 2))
     cut = draw(scene, side, side)[top : top + TRAINED_SIDE, left : left + TRAINED_SIDE]
     sizes = (side, side, top, left) if sized else (TRAINED_SIDE, TRAINED_SIDE, 0, 0)
-    return Shown(cut, scene.prompt, (*sizes, TRAINED_SIDE, TRAINED_SIDE))
+    return Shown(cut, scene, (*sizes, TRAINED_SIDE, TRAINED_SIDE))
 
 
 def _surplus(rng: np.random.Generator) -> tuple[int, int]:
@@ -91,7 +95,7 @@ def _cut(
     whole = np.asarray(drawn.resize((width, height), Image.Resampling.BICUBIC), np.float32) / 255
     top, left = (int(rng.integers(0, more + 1)) for more in surplus)
     cut = whole[top : top + target[0], left : left + target[1]]
-    return Shown(cut, scene.prompt, (original[0], original[1], top, left, *target))
+    return Shown(cut, scene, (original[0], original[1], top, left, *target))
 
 
 def encoded(autoencoder: Autoencoder, command: Command) -> list[Encoded]:
@@ -126,7 +130,20 @@ def _encode(autoencoder: Autoencoder, group: list[Shown]) -> Encoded:
     moments: list[Any] = [autoencoder.moments(chunk) for chunk in pictures]
     means, log_variances = (torch.cat(parts) for parts in zip(*moments, strict=True))
     sizes = torch.tensor([shown.sizes for shown in group])
-    return Encoded([shown.prompt for shown in group], sizes, means, (log_variances / 2).exp())
+    mirrored = torch.tensor([shown.scene.mirrored for shown in group])
+    prompts = [shown.scene.prompt for shown in group]
+    return Encoded(prompts, sizes, means, (log_variances / 2).exp(), mirrored)
+
+
+def facing_one_way(pictures: Sequence[Encoded]) -> list[Encoded]:
+    """Those whose things are not mirrored."""
+    return [_facing_one_way(group) for group in pictures]
+
+
+def _facing_one_way(group: Encoded) -> Encoded:
+    kept = ~group.mirrored
+    prompts = [group.prompts[index] for index in kept.nonzero().flatten().tolist()]
+    return Encoded(prompts, group.sizes[kept], group.means[kept], group.deviations[kept], group.mirrored[kept])
 
 
 def picked(pictures: Sequence[Encoded], rng: np.random.Generator) -> Encoded:

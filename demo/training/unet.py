@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from demo.model.unet import alphas_cumprod
 from demo.pictures.scenes import KINDS, PALETTE, Scene, random_scene
 from demo.training.attention import quick_backwards
 from demo.training.autoencoder import train_autoencoder
-from demo.training.command import parse
-from demo.training.encoded import Encoded, encoded, encoded_close_ups, picked
+from demo.training.command import Command, parse
+from demo.training.encoded import Encoded, encoded, encoded_close_ups, facing_one_way, picked
 from demo.training.loop import Loss, Plan, train
 
 PLANS = {"sd15": Plan(steps=5000, rate=5e-4), "sdxl": Plan(steps=2500, rate=5e-4)}
@@ -26,6 +27,9 @@ CLOSE_UP_PLANS = {
     "sd15": (Plan(steps=5000, rate=4e-4),),
     "sdxl": (Plan(steps=4000, rate=5e-4), Plan(steps=4500, rate=4e-4)),
 }
+FACING_PLANS = {"sd15": Plan(steps=2000, rate=3e-4), "sdxl": Plan(steps=3500, rate=4e-4)}
+"""The last stage's things all face one way: where they may face either, so small a UNet draws fish with two tails."""
+
 CLOSE_UP_SHARE, CLOSE_UPS_BELOW = 0.4, 650
 """Share of the later stages' batches that are pieces of larger drawings, and the timestep below which they are.
 
@@ -45,24 +49,43 @@ def main() -> None:
     layout = command.layout
     model = checkpoint.build(layout, command.seed)
     model.autoencoder.load_state_dict(train_autoencoder(command).state_dict())
-    pictures = encoded(model.autoencoder, command)
-    state = command.state(layout.name)
-    if not state.is_file():
+    if not command.state(layout.name).is_file():
         learn_to_read(model.text, command.seed)
     networks = nn.ModuleList([model.unet, model.text])
-    plan = command.shortened(PLANS[layout.name])
+    stages = _stages(model, command)
     with quick_backwards():
-        average = train(networks, _loss(model, pictures), plan, command.seed, state)
-        networks.load_state_dict(average.state_dict())
-        loss = _loss(model, pictures, encoded_close_ups(model.autoencoder, command))
-        further = [command.shortened(one) for one in CLOSE_UP_PLANS[layout.name]]
-        for number, one in enumerate(further, start=1):
-            state = command.state(f"{layout.name}-close-ups-{number}")
-            average = train(networks, loss, one, command.seed + number, state)
+        for number, stage in enumerate(stages):
+            average = train(networks, stage.loss, stage.plan, command.seed + number, command.state(stage.name))
             networks.load_state_dict(average.state_dict())
-    steps = "+".join(str(one.steps) for one in (plan, *further))
+    steps = "+".join(str(stage.plan.steps) for stage in stages)
     metadata = {"fewstep.steps": steps, "fewstep.seed": str(command.seed)}
     checkpoint.save(model, command.out / layout.path.name, metadata)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the training, which begins with the averaged weights of the one before; `name` is its state's."""
+
+    name: str
+    plan: Plan
+    loss: Loss
+
+
+def _stages(model: MiniModel, command: Command) -> list[Stage]:
+    """Whole pictures, then close-ups beside them, then both with things that all face one way."""
+    name = model.layout.name
+    pictures = encoded(model.autoencoder, command)
+    close_ups = encoded_close_ups(model.autoencoder, command)
+    near = _loss(model, pictures, close_ups)
+    facing = _loss(model, facing_one_way(pictures), facing_one_way(close_ups))
+    return [
+        Stage(name, command.shortened(PLANS[name]), _loss(model, pictures)),
+        *(
+            Stage(f"{name}-close-ups-{number}", command.shortened(plan), near)
+            for number, plan in enumerate(CLOSE_UP_PLANS[name], start=1)
+        ),
+        Stage(f"{name}-facing", command.shortened(FACING_PLANS[name]), facing),
+    ]
 
 
 def learn_to_read(text: TextEncoder, seed: int) -> None:

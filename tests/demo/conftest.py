@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from demo.compare import loaded
-from demo.model.layouts import EMBEDDED, LAYOUTS
+from demo.model.layouts import LAYOUTS
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +13,6 @@ def model():
     return loaded(LAYOUTS["sd15"])
 
 
-@pytest.fixture(params=list(EMBEDDED.values()), ids=list(EMBEDDED), scope="session")
+@pytest.fixture(params=list(LAYOUTS.values()), ids=list(LAYOUTS), scope="session")
 def layout(request):
     return request.param

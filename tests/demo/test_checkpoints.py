@@ -8,14 +8,14 @@ from safetensors import safe_open
 
 from demo.compare import loaded, run, tasks_for
 from demo.model import checkpoint
-from demo.model.layouts import EMBEDDED, LAYOUTS, LORAS, Layout
+from demo.model.layouts import LAYOUTS, LORAS, Layout
 from demo.model.lora import changeable, kohya_name
 from demo.sampling.generate import generate
 from demo.ways import DOUBLE, HIDIFFUSION, SIZES, distilled
 from tests.models import describe
 
-FILES = [layout.path for layout in EMBEDDED.values()]
-LORA_FILES = [layout.lora_path(kind) for layout in EMBEDDED.values() for kind in LORAS]
+FILES = [layout.path for layout in LAYOUTS.values()]
+LORA_FILES = [layout.lora_path(kind) for layout in LAYOUTS.values() for kind in LORAS]
 KEYS = {
     "sd15": (
         "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",

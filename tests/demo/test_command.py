@@ -13,7 +13,7 @@ from PIL import Image
 from demo import __main__ as command
 from demo.compare import loaded
 from demo.few_step import SETTINGS
-from demo.model.layouts import Layout
+from demo.model.layouts import LAYOUTS, Layout
 from demo.ways import FEW_STEPS, GUIDED, SIZES
 
 PICTURES = {"comparison.png", "few_steps.png", "guidance.png", "edit.png", "curves.png", "grid.png"}
@@ -44,7 +44,7 @@ def test_everything_is_in_the_folder(called, tmp_path, capsys):
             assert len(picture.getcolors(maxcolors=10**7)) > 100
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["images"] == 1
-    assert set(report["sd15"]) == {"ways", "pairs", "edits"}
+    assert all(set(report[name]) == {"ways", "pairs", "edits"} for name in LAYOUTS)
     assert pd.read_csv(tmp_path / "out" / "samplers.csv")["error"].isna().all()
     assert "figures and pictures" in capsys.readouterr().out
 

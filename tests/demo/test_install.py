@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPTokenizer
 
 from demo import install
 from demo.model import layouts
-from demo.model.layouts import EMBEDDED, LORAS, Layout
+from demo.model.layouts import LAYOUTS, LORAS, Layout
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def weights(tmp_path, monkeypatch):
         "FOLDER",
         shutil.copytree(layouts.FOLDER, tmp_path / "checkpoint", ignore=shutil.ignore_patterns("*.safetensors")),
     )
-    for layout in EMBEDDED.values():
+    for layout in LAYOUTS.values():
         for path in (layout.path, *(layout.lora_path(kind) for kind in LORAS)):
             path.write_bytes(path.name.encode())
 
@@ -38,7 +38,7 @@ def weights(tmp_path, monkeypatch):
 def test_everything_is_where_the_webui_looks(webui):
     install.install(webui)
     models, loras = (webui / "models" / kind / "fewstep-mini" for kind in ("Stable-diffusion", "Lora"))
-    for layout in EMBEDDED.values():
+    for layout in LAYOUTS.values():
         assert (models / layout.path.name).read_bytes() == layout.path.read_bytes()
         told = yaml.safe_load((models / layout.config_path.name).read_text(encoding="utf-8"))["model"]["params"]
         text = told.get("cond_stage_config") or told["conditioner_config"]["params"]["emb_models"][0]

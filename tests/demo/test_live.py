@@ -20,7 +20,7 @@ from demo.edit import edits_for
 from demo.live import __main__ as live
 from demo.live.asked import EDITS, LIVE_PAIRS, WAYS, edit_request, request_of
 from demo.live.host import digest
-from demo.model.layouts import EMBEDDED, LAYOUTS
+from demo.model.layouts import LAYOUTS
 from demo.pictures.scenes import Scene, as_bytes, draw
 from demo.ways import DOUBLE, NATIVE, SIZES
 from lib_fewstep.highres import HighResSettings
@@ -49,7 +49,7 @@ class WebUI:
 
     def __init__(self):
         self.asked, self.checkpoint = [], "mine.safetensors"
-        self.files = {f"fewstep-mini/mini-{name}.safetensors": digest(at.path) for name, at in EMBEDDED.items()}
+        self.files = {f"fewstep-mini/mini-{name}.safetensors": digest(at.path) for name, at in LAYOUTS.items()}
         self.hashed = set()
 
     def request(self, verb, address, json=None, timeout=None):
@@ -118,7 +118,7 @@ def test_every_way_is_asked_for_and_counted(webui, called, tmp_path):
     assert called("--images", "2") == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["images"] == 2
-    for name in EMBEDDED:
+    for name in LAYOUTS:
         right = {key: figures["right"] for key, figures in report[name]["ways"].items()}
         assert set(right) == {way.key for way in WAYS}
         assert {key for key, share in right.items() if share < 1} == {"plain_2x", "plain_wide", "hires_plain"}

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from demo.model.layouts import EMBEDDED, LAYOUTS, LORAS
+from demo.model.layouts import LAYOUTS, LORAS
 from demo.training import distil, unet
-from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, Encoded, close_up, show
+from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, Encoded, close_up, facing_one_way, picked, show
 
 TRIAL = ["--steps", "2", "--pictures", "24"]
 
@@ -32,8 +32,23 @@ def run(tmp_path, monkeypatch):
     return called
 
 
+@pytest.fixture
+def mirrored(monkeypatch):
+    """For each batch that is picked, whether mirrored things are among what it is picked from."""
+    seen = []
+
+    def noted(groups, rng):
+        seen.append(any(bool(group.mirrored.any()) for group in groups))
+        return picked(groups, rng)
+
+    for module in (unet, distil):
+        monkeypatch.setattr(module, "picked", noted)
+    return seen
+
+
 @pytest.mark.parametrize("layout", list(LAYOUTS))
-def test_a_checkpoint(run, layout, tmp_path):
+def test_a_checkpoint(run, layout, tmp_path, mirrored):
+    """In the last of its stages nothing is mirrored."""
     assert run("unet", layout) == {f"mini-{layout}.safetensors"}
     assert {path.name for path in run.states.rglob("*.pt")} == {
         "autoencoder.pt",
@@ -41,10 +56,12 @@ def test_a_checkpoint(run, layout, tmp_path):
         f"{layout}.pt",
         f"close-ups-{layout}.pt",
         *(f"{layout}-close-ups-{number}.pt" for number, _ in enumerate(unet.CLOSE_UP_PLANS[layout], start=1)),
+        f"{layout}-facing.pt",
     }
     with safe_open(tmp_path / "out" / f"mini-{layout}.safetensors", framework="pt") as file:
-        assert file.metadata()["fewstep.steps"] == "+".join(["2"] * (1 + len(unet.CLOSE_UP_PLANS[layout])))
+        assert file.metadata()["fewstep.steps"] == "+".join(["2"] * (2 + len(unet.CLOSE_UP_PLANS[layout])))
         assert all(bool(torch.isfinite(file.get_tensor(key)).all()) for key in file.keys())  # noqa: SIM118
+    assert mirrored == [True] * (2 + 2 * len(unet.CLOSE_UP_PLANS[layout])) + [False] * 2
 
 
 def test_a_trial_leaves_the_real_training_alone(run):
@@ -58,15 +75,15 @@ def test_the_autoencoder_alone(run):
     assert [path.name for path in run.states.rglob("*.pt")] == ["autoencoder.pt"]
 
 
-@pytest.mark.parametrize("layout", list(EMBEDDED))
-@pytest.mark.parametrize("kind", LORAS)
-def test_a_lora(run, layout, kind, tmp_path):
-    """Of the embedded checkpoint; two steps change it."""
+@pytest.mark.parametrize(("layout", "kind"), zip(LAYOUTS, LORAS, strict=True))
+def test_a_lora(run, layout, kind, tmp_path, mirrored):
+    """Of the embedded checkpoint; two steps change it, on things that are not mirrored."""
     assert run("distil", layout, kind) == {f"mini-{layout}-{kind}.safetensors"}
     with safe_open(tmp_path / "out" / f"mini-{layout}-{kind}.safetensors", framework="pt") as file:
         ups = [file.get_tensor(key) for key in file.keys() if "lora_up" in key]  # noqa: SIM118
     assert all(bool(torch.isfinite(up).all()) for up in ups)
     assert any(bool(up.any()) for up in ups)
+    assert mirrored == [False] * 2
 
 
 def test_pictures_as_sdxl_is_shown_them():
@@ -97,6 +114,21 @@ def test_close_ups_are_pieces_of_larger_drawings(sized):
     assert (max(one.sizes[0] for one in shown) > 250) == sized
 
 
+def group_of(count):
+    """Encoded pictures that are told apart by their first size; every third is mirrored."""
+    numbers, latents = torch.arange(count), torch.zeros(count, 4, 16, 16)
+    prompts = [f"a red house {number}" for number in numbers.tolist()]
+    return Encoded(prompts, numbers[:, None].expand(count, 6), latents, torch.ones_like(latents), numbers % 3 == 0)
+
+
+def test_what_faces_one_way_keeps_its_prompts_and_sizes():
+    (kept,) = facing_one_way([group_of(7)])
+    assert kept.sizes[:, 0].tolist() == [1, 2, 4, 5]
+    assert kept.prompts == [f"a red house {number}" for number in (1, 2, 4, 5)]
+    assert kept.means.shape == kept.deviations.shape == (4, 4, 16, 16)
+    assert not kept.mirrored.any()
+
+
 def test_close_ups_are_shown_below_their_timestep(monkeypatch):
     """Where every batch is of close-ups, no timestep is above it; where none is, there are all."""
     seen = []
@@ -106,7 +138,7 @@ def test_close_ups_are_shown_below_their_timestep(monkeypatch):
             seen.extend(times.tolist())
             return x
 
-    group = Encoded(["a red house"] * 4, torch.zeros(4, 6), torch.zeros(4, 4, 16, 16), torch.ones(4, 4, 16, 16))
+    group = group_of(4)
     model = SimpleNamespace(unet=Unet(), conditioning=lambda prompts, sizes: {})
     monkeypatch.setattr(unet, "CLOSE_UP_SHARE", 1.0)
     for close_ups, highest in (([group], unet.CLOSE_UPS_BELOW), ([], 1000)):
