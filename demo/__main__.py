@@ -108,7 +108,7 @@ def compare_samplers(tasks: list[Task], folder: Path) -> None:
 def parse() -> argparse.Namespace:
     """The command line's arguments; a number of pictures below 1 ends in a usage error."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--images", type=positive, default=3, help="pictures of each way (default: 3)")
+    parser.add_argument("--images", type=positive, default=2, help="pictures of each way (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first picture (default: 0)")
     parser.add_argument("--full", action="store_true", help="all ways to edit, too")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help=f"folder (default: {DEFAULT_FOLDER})")

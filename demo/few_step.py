@@ -30,7 +30,7 @@ SETTINGS = ComparisonSettings(
     reference_sampler="DPM++ 2M",
     reference_steps=32,
 )
-TITLE = "Few steps on the demo's model: how near each sampler comes to where many steps lead"
+TITLE = "Few steps on the demo's SD1.5 model: how near each sampler comes to where many steps lead"
 NOTE = (
     "At one step all samplers are the same. SA-Solver adds fresh noise, so it ends at another picture than the "
     "reference, and CFG++ guides otherwise than the reference. What is far from it may still be right: see the grid."
