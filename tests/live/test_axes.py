@@ -18,7 +18,7 @@ CFGPP = {"sampler_name": "Euler CFG++", "cfg_scale": 3}
 
 AXES = [
     ("[HiDiffusion] Method", "None, HiDiffusion, Deep Shrink", PAPER, {}),
-    ("[HiDiffusion] Preset", "Auto, Paper", None, {}),
+    ("[HiDiffusion] Preset", "Auto, Paper", {"trained_size": 512}, {}),
     ("[HiDiffusion] RAU-Net", "False, True", PAPER, {}),
     ("[HiDiffusion] Window attention", "False, True", PAPER, {}),
     ("[HiDiffusion] T1", "0.2, 1", PAPER, {}),

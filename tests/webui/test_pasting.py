@@ -163,7 +163,7 @@ def test_the_same_image(host, job):
     assert not host.errors
 
 
-@settings(max_examples=JOBS // 4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=max(1, JOBS // 4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(job=jobs(), axes=plots())
 def test_the_same_image_from_each_cell_of_a_plot(host, job, axes):
     tab, request = job
