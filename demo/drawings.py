@@ -31,7 +31,7 @@ FEW_STEPS = (
     "CFG++ guides as strongly as CFG with the same slider. The LoRAs run by their presets, at CFG 1: half the work.",
 )
 GUIDANCE = (
-    "Dots: values that are the darkest or brightest of the screen, and their share; at the top, of all pictures.",
+    "Dots: burnt colour values (0 or 255). Below each picture its share of them, above each column the mean.",
     "Both columns of a pair run Euler's method, CFG++ with the lambda that guides as strongly over its steps.",
     FRAMES,
 )
@@ -89,9 +89,9 @@ def _column(result: Result, *, sized: bool) -> Column:
 
 def _burnt_column(result: Result) -> Column:
     cells = [
-        Framed(with_dots(image), image.right, f"{100 * image.clipped:.1f}% clipped") for image in result.images[:ROWS]
+        Framed(with_dots(image), image.right, f"{100 * image.clipped:.1f}% burnt") for image in result.images[:ROWS]
     ]
-    notes = [f"{100 * result.share:.0f}% right", f"{100 * result.clipped:.1f}% clipped"]
+    notes = [f"{100 * result.share:.0f}% right", f"{100 * result.clipped:.1f}% burnt"]
     return Column(result.way.title, notes, cells)
 
 

@@ -53,8 +53,8 @@ class EditWay:
 
 def inverting(strength: float) -> EditWay:
     """CFG++ inversion, as the extension does it."""
-    at = "" if strength == 1 else f" at {strength:g}"
-    return EditWay(f"inversion_{strength:g}", f"inversion{at}", "Euler CFG++", INVERTING_CFG, REFINEMENTS, strength)
+    title = f"inversion at {strength:g}"
+    return EditWay(f"inversion_{strength:g}", title, "Euler CFG++", INVERTING_CFG, REFINEMENTS, strength)
 
 
 def img2img(strength: float) -> EditWay:
@@ -69,7 +69,7 @@ WAYS = (
     EditWay("inversion_plain_refined", "inversion of Euler, refined", "Euler", INVERTING_CFG, REFINEMENTS),
     *(img2img(strength) for strength in STRENGTHS),
 )
-SHORT_WAYS = (inverting(1.0), inverting(0.9), inverting(0.7), img2img(0.9), img2img(0.7))
+SHORT_WAYS = (inverting(1.0), inverting(0.9), inverting(0.7), img2img(0.9), img2img(0.5))
 """Those of the picture, and of the demo without `--full`."""
 
 

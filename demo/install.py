@@ -1,7 +1,7 @@
 """`python -m demo.install WEBUI`: puts the embedded checkpoints and their LoRAs where a WebUI finds them.
 
-Everything is in two folders of its own, models/Stable-diffusion/fewstep-mini and models/Lora/fewstep-mini; deleting
-them removes it again.
+Everything is in two folders of its own, models/Stable-diffusion/fewstep-mini and models/Lora/fewstep-mini, where files
+of the same name are replaced; deleting the folders removes it again.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main() -> int:
     parser.add_argument("webui", type=Path, help="folder of the WebUI: the one that has launch.py")
     try:
         installed = install(parser.parse_args().webui)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
+    except OSError as error:
+        print(f"not installed: {error}", file=sys.stderr)
         return 1
     print("installed; restart the WebUI to use them:")
     print("\n".join(f"  {path}" for path in installed))
@@ -42,7 +42,7 @@ def install(webui: Path) -> list[Path]:
 
     The YAML files name the text encoder's folder by its full path, so that the WebUI looks for nothing on the network.
     Raises FileNotFoundError, with a sentence, for a folder that is no WebUI, and where a weight is missing here; then
-    nothing is copied.
+    nothing is copied. Raises OSError where the system refuses to write there.
     """
     webui = webui.resolve()
     if not (webui / "launch.py").is_file():

@@ -77,3 +77,13 @@ def test_the_command_says_what_it_did(webui, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["install", str(webui / "models")])
     assert install.main() == 1
     assert "launch.py" in capsys.readouterr().err
+
+
+def test_a_file_in_the_folders_place_is_a_sentence(webui, monkeypatch, capsys):
+    place = webui / "models/Stable-diffusion"
+    place.mkdir(parents=True)
+    (place / "fewstep-mini").write_text("mine")
+    monkeypatch.setattr(sys, "argv", ["install", str(webui)])
+    assert install.main() == 1
+    assert capsys.readouterr().err.startswith("not installed: ")
+    assert (place / "fewstep-mini").read_text() == "mine"
