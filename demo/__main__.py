@@ -17,8 +17,8 @@ from demo.drawings import draw_edits, draw_few_steps, draw_guidance, draw_sizes
 from demo.edit import SHORT_WAYS, WAYS, Edit, Edited, edits_for, run_edits
 from demo.few_step import IMAGES, SETTINGS, draw_few_step_curves, draw_few_step_grid, means, run_few_step
 from demo.model.layouts import LAYOUTS, Layout
-from demo.numbers import positive
-from demo.ways import BURNING_STEPS, FEW_STEPS, GUIDED, PAIRS, SIZES
+from demo.numbers import natural, positive
+from demo.ways import BURNING_STEPS, FEW_STEPS, GUIDED, PAIRS, SIZES, WITHOUT_LORA
 from lib_fewstep.compare.table import tabulate, write_csv
 
 DEFAULT_FOLDER = Path("demo/out")
@@ -51,7 +51,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     figures = {name: figures_of(counted) for name, counted in found.items()}
-    report.write({"images": len(tasks)} | figures, folder / "report.json")
+    report.write({"images": len(tasks), "seed": arguments.seed} | figures, folder / "report.json")
     draw(found, tasks, edits, folder)
     compare_samplers(tasks[:IMAGES], folder)
     print(f"\nfigures and pictures: {folder}")
@@ -60,7 +60,8 @@ def main() -> int:
 
 def count(layout: Layout, tasks: list[Task], edits: list[Edit], *, full: bool) -> Counted:
     """Make and judge everything on one checkpoint, and print the tables; `full` has all ways to edit."""
-    sizes, few, guided = run(layout, SIZES, tasks), run(layout, FEW_STEPS, tasks), run(layout, GUIDED, tasks)
+    sizes, guided = run(layout, SIZES, tasks), run(layout, GUIDED, tasks)
+    few = run(layout, (*FEW_STEPS, *WITHOUT_LORA), tasks)
     counted = Counted(sizes, few, guided, run_edits(layout, edits, WAYS if full else SHORT_WAYS))
     print(f"\n{report.table(layout.title, counted.results)}\n\n{report.pair_table(counted.results, PAIRS)}\n")
     print(f"{report.edit_table(layout.title, counted.edited)}\n")
@@ -87,9 +88,7 @@ def draw(found: dict[str, Counted], tasks: list[Task], edits: list[Edit], folder
     }
     draw_guidance(guided, tasks, folder / "guidance.png")
     edited = {
-        title: sorted(
-            (one for one in counted.edited if one.way in SHORT_WAYS), key=lambda one: SHORT_WAYS.index(one.way)
-        )
+        title: [one for way in SHORT_WAYS for one in counted.edited if one.way == way]
         for title, counted in titled.items()
     }
     draw_edits(edited, edits, folder / "edit.png")
@@ -109,7 +108,7 @@ def parse() -> argparse.Namespace:
     """The command line's arguments; a number of pictures below 1 ends in a usage error."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--images", type=positive, default=2, help="pictures of each way (default: 2)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first picture (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the first picture (default: 0)")
     parser.add_argument("--full", action="store_true", help="all ways to edit, too")
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help=f"folder (default: {DEFAULT_FOLDER})")
     return parser.parse_args()

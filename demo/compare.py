@@ -172,15 +172,19 @@ def judged(task: Task, picture: Picture) -> Image:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Mean of paired differences and its standard error (None for fewer than two pairs)."""
+class Estimate:
+    """A mean and its standard error (None for fewer than two values)."""
 
     mean: float
     standard_error: float | None
 
 
-def difference(before: Sequence[float], after: Sequence[float]) -> Difference:
+def mean(values: Sequence[float]) -> Estimate:
+    """The mean of some values."""
+    error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
+    return Estimate(float(np.mean(values)), error)
+
+
+def difference(before: Sequence[float], after: Sequence[float]) -> Estimate:
     """How much larger the second of paired values are."""
-    each = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
-    error = float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else None
-    return Difference(float(each.mean()), error)
+    return mean([float(b) - float(a) for a, b in zip(before, after, strict=True)])

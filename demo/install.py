@@ -49,16 +49,21 @@ def install(webui: Path) -> list[Path]:
         raise FileNotFoundError(f"{webui} has no launch.py: give the folder of the WebUI")
     weights = [existing(layout.path) for layout in LAYOUTS.values()]
     loras = [existing(layout.lora_path(kind)) for layout in LAYOUTS.values() for kind in LORAS]
-    models = webui / "models"
-    text = models / "Stable-diffusion" / NAME / TEXT_FOLDER.name
+    checkpoints, lora_folder = (webui / "models" / kind / NAME for kind in ("Stable-diffusion", "Lora"))
+    for place in (checkpoints, lora_folder):
+        if place.resolve() == weights[0].parent.resolve():
+            raise FileExistsError(f"{place} is a link to this project's own weights: delete the link")
+    text = checkpoints / TEXT_FOLDER.name
     shutil.copytree(TEXT_FOLDER, text, dirs_exist_ok=True)
     configs = [_configured(layout.config_path, text) for layout in LAYOUTS.values()]
-    return [text, *configs, *_copied(weights, text.parent), *_copied(loras, models / "Lora" / NAME)]
+    return [text, *configs, *_copied(weights, checkpoints), *_copied(loras, lora_folder)]
 
 
 def _configured(config: Path, text: Path) -> Path:
     """Write a YAML file beside the text encoder's folder, which it names."""
-    told = config.read_text(encoding="utf-8").replace(YAML_TEXT_ENCODER, f"version: {json.dumps(text.as_posix())}")
+    told = config.read_text(encoding="utf-8").replace(
+        YAML_TEXT_ENCODER, f"version: {json.dumps(text.as_posix(), ensure_ascii=False)}"
+    )
     place = text.parent / config.name
     place.write_text(told, encoding="utf-8")
     return place

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from demo.compare import Difference, Judged, Result, difference
+from demo.compare import Estimate, Judged, Result, difference, mean
 from demo.edit import Edited
 from demo.ways import Way
 
@@ -24,7 +25,6 @@ def of_results(results: Sequence[Result]) -> dict[str, Any]:
             "clipped": round(result.clipped, 5),
             "seconds": round(result.seconds, 3),
             "active_steps": [] if result.report is None else list(result.report.active_steps),
-            "each_right": [image.right for image in result.images],
         }
         for result in results
     }
@@ -43,22 +43,44 @@ def of_edits(results: Sequence[Edited]) -> dict[str, Any]:
     return {
         result.way.key: {
             **_share(result),
-            "kept": asdict(difference([0.0] * len(result.kept), result.kept)),
+            "kept": asdict(mean(result.kept)),
             "evaluations": result.evaluations,
         }
         for result in results
     }
 
 
-def agreement(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
-    """By the key of each way that two reports have: whether the intervals of their shares overlap."""
-    common = [key for key in found if key in expected]
-    spans = {key: (found[key]["interval"], expected[key]["interval"]) for key in common}
-    return {key: max(a[0], b[0]) <= min(a[1], b[1]) for key, (a, b) in spans.items()}
+@dataclass(frozen=True)
+class Agreement:
+    """How a way did in two reports, over the prompts and seeds of both: how many pictures are right in one alone."""
+
+    pictures: int
+    only_here: int
+    only_there: int
+
+    @property
+    def chance(self) -> float:
+        """How likely at least so uneven a split is where both are right equally often (McNemar's exact test)."""
+        apart = self.only_here + self.only_there
+        return float(stats.binomtest(self.only_here, apart).pvalue) if apart else 1.0
+
+
+def agreement(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Agreement]:
+    """By the key of each way that two reports of the same first seed have."""
+    return {key: _agreement(found[key]["each_right"], expected[key]["each_right"]) for key in found if key in expected}
+
+
+def _agreement(here: Sequence[bool], there: Sequence[bool]) -> Agreement:
+    both = list(zip(here, there))  # noqa: B905 (one report may have more pictures)
+    return Agreement(len(both), sum(a and not b for a, b in both), sum(b and not a for a, b in both))
 
 
 def _share(result: Judged) -> dict[str, Any]:
-    return {"right": round(result.share, 4), "interval": [round(edge, 4) for edge in result.interval]}
+    return {
+        "right": round(result.share, 4),
+        "interval": [round(edge, 4) for edge in result.interval],
+        "each_right": [image.right for image in result.images],
+    }
 
 
 def write(report: dict[str, Any], path: Path) -> None:
@@ -69,7 +91,7 @@ def write(report: dict[str, Any], path: Path) -> None:
 
 def pairs(
     results: Sequence[Result], keys: Iterable[tuple[str, str]]
-) -> list[tuple[Result, Result, Difference, Difference]]:
+) -> list[tuple[Result, Result, Estimate, Estimate]]:
     """The pairs whose both ways have results, and how much more the second is right and clipped."""
     by_key, found = {result.way.key: result for result in results}, []
     for first, second in ((by_key[a], by_key[b]) for a, b in keys if a in by_key and b in by_key):
@@ -132,6 +154,6 @@ def _parts(result: Result) -> str:
     return f"{', '.join(spans)} of {result.way.steps}"
 
 
-def _percent(apart: Difference) -> str:
+def _percent(apart: Estimate) -> str:
     error = "" if apart.standard_error is None else f" +- {200 * apart.standard_error:.1f}"
     return f"{100 * apart.mean:+.1f}{error}"

@@ -25,7 +25,7 @@ GUIDED_STEPS = (1, 2, 4, 8, 20)
 BURNING_STEPS = (4, 8, 20)
 """Those of `GUIDED_STEPS` at which pictures can be told apart."""
 
-DISTILLED_STEPS = (2, 4, 8)
+DISTILLED_STEPS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,17 @@ def distilled(kind: str, steps: int) -> Way:
     )
 
 
+def without_lora(way: Way) -> Way:
+    """The same sampler, schedule and CFG with the model alone."""
+    title = way.title.replace("-LoRA", " without LoRA")
+    return replace(way, key=f"{way.key}_without", title=title, lora="")
+
+
 PAIRS = (
     *((f"cfg_{steps}", f"cfgpp_{steps}") for steps in GUIDED_STEPS),
     *((f"euler_{steps}", f"euler_cfgpp_{steps}") for steps in DISTILLED_STEPS),
     *((other, f"{kind}_4") for kind in LORAS for other in ("native", "euler_4")),
+    *((f"{kind}_{steps}_without", f"{kind}_{steps}") for kind in LORAS for steps in DISTILLED_STEPS),
     ("plain_2x", "hidiffusion_2x"),
     ("plain_2x", "deep_shrink_2x"),
     ("plain_wide", "hidiffusion_wide"),
@@ -94,6 +101,6 @@ FEW_STEPS = (
         Way(f"euler_cfgpp_{steps}", f"Euler CFG++, {counted(steps)}", sampler="Euler CFG++", steps=steps)
         for steps in DISTILLED_STEPS
     ),
-    *(distilled("lcm", steps) for steps in DISTILLED_STEPS),
-    *(distilled("tcd", steps) for steps in DISTILLED_STEPS),
+    *(distilled(kind, steps) for kind in LORAS for steps in DISTILLED_STEPS),
 )
+WITHOUT_LORA = tuple(without_lora(distilled(kind, steps)) for kind in LORAS for steps in DISTILLED_STEPS)

@@ -50,23 +50,28 @@ class Host:
         address = f"{self.url}/sdapi/v1/{path}"
         try:
             answer = requests.request("GET" if body is None else "POST", address, json=body, timeout=TIMEOUT)
-        except requests.RequestException as error:
+        except requests.Timeout as error:
             raise HostError(f"{self.url} does not answer within {TIMEOUT} seconds ({error})") from error
+        except requests.RequestException as error:
+            raise HostError(f"{self.url} does not answer ({error})") from error
         if answer.status_code == requests.codes.not_found:
             raise HostError(f"{self.url} has no {path} in its API: start the WebUI with --api")
         if answer.status_code != requests.codes.ok:
             raise HostError(f"{path}: {answer.status_code} {answer.text[:500]}")
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise HostError(f"{path}: {self.url} answers with something else than JSON: is it a WebUI?") from error
 
     @contextmanager
     def using(self, layout: Layout) -> Iterator[None]:
         """A checkpoint is loaded meanwhile. Raises HostError unless it is installed as it is here."""
         before = self.ask("options")["sd_model_checkpoint"]
-        self.ask("options", {"sd_model_checkpoint": self._installed(layout)["title"]})
         try:
+            self.ask("options", {"sd_model_checkpoint": self._installed(layout)["title"]})
             if self._installed(layout)["sha256"] != digest(layout.path):
                 raise HostError(
-                    f"{self.url} has another {layout.path.name} than this project: "
+                    f"{self.url} has another {layout.path.name} than this project, or computes no hashes: "
                     "run python -m demo.install WEBUI again and restart the WebUI"
                 )
             yield
@@ -100,7 +105,9 @@ class Host:
             said = PngInfo()
             said.add_text("seconds", f"{time.perf_counter() - started:.3f}")
             place.parent.mkdir(parents=True, exist_ok=True)
-            PilImage.fromarray(as_bytes(found)).save(place, pnginfo=said)
+            fresh = place.with_suffix(".fresh")
+            PilImage.fromarray(as_bytes(found)).save(fresh, "PNG", pnginfo=said)
+            fresh.replace(place)  # so that a stop leaves no half of a file
         with PilImage.open(place) as kept:
             kept.load()
             return np.asarray(kept, np.float32) / 255, float(kept.info["seconds"])

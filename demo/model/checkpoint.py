@@ -90,13 +90,14 @@ def save(model: MiniModel, path: Path, metadata: dict[str, str]) -> None:
     save_half(weights, path, header | metadata, LARGEST_FILE)
 
 
-def load(layout: Layout, lora: str = "") -> MiniModel:
+def load(layout: Layout, lora: str = "", path: Path | None = None) -> MiniModel:
     """The model in float32, ready to sample, with the LoRA of a kind ("lcm", "tcd") if there is to be one.
 
-    Raises FileNotFoundError, naming the command that makes the file, if it does not exist.
+    `path` is another file than the project's. Raises FileNotFoundError, naming the command that makes the file, if it
+    does not exist.
     """
-    path, added = existing(layout.path), existing(layout.lora_path(lora)) if lora else None
-    with safe_open(path, framework="pt") as file:
+    whole, added = existing(path or layout.path), existing(layout.lora_path(lora)) if lora else None
+    with safe_open(whole, framework="pt") as file:
         weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     model = build(layout)
     for prefix, part in model.parts().items():

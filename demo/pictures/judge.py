@@ -16,7 +16,7 @@ from demo.pictures.scenes import KINDS, OUTLINE_WIDTH, PALETTE, FloatArray, Scen
 BoolArray = npt.NDArray[np.bool_]
 
 UNKNOWN = "unknown"
-SMALLEST_AREA = 0.006
+SMALLEST_AREA = 0.002
 """Share of the picture below which a region is a speck and not a thing."""
 
 SMALLEST_FIT = 0.80

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from demo.model.autoencoder import Autoencoder
 from demo.model.layouts import LAYOUTS
 from demo.pictures.scenes import as_bytes, draw, random_scene
-from demo.training.command import Command, parse
+from demo.training.command import Command, parse, refusing_old_states
 from demo.training.loop import Loss, Plan, train
 
 PLAN = Plan(steps=4500, rate=5e-4, memory=0.998, weight_decay=0.0)
@@ -35,7 +35,9 @@ Bank = Sequence[npt.NDArray[np.uint8]]
 
 def main() -> None:
     """Read the command line and train."""
-    train_autoencoder(parse(__doc__))
+    command = parse(__doc__)
+    with refusing_old_states():
+        train_autoencoder(command)
 
 
 def train_autoencoder(command: Command) -> Autoencoder:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo.model.layouts import FOLDER, LAYOUTS, Layout
-from demo.numbers import positive
-from demo.training.loop import Plan
+from demo.numbers import natural, positive
+from demo.training.loop import OldStateError, Plan
 
 STATES = Path("demo/out/training")
 
@@ -26,16 +27,30 @@ class Command:
     out: Path
     kind: str = ""
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is shorter than the real training."""
+        return self.steps is not None or self.pictures is not None
+
     def shortened(self, plan: Plan) -> Plan:
         """The plan, with the command line's number of steps."""
         return plan if self.steps is None else replace(plan, steps=self.steps)
 
     def state(self, name: str) -> Path:
         """The file that keeps the state of a training; each seed and each trial has a folder of its own."""
-        trial = "" if self.steps is None and self.pictures is None else f"-{self.steps}-{self.pictures}"
+        trial = f"-{self.steps}-{self.pictures}" if self.is_trial else ""
         folder = self.states / f"seed-{self.seed}{trial}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}.pt"
+
+
+@contextmanager
+def refusing_old_states() -> Iterator[None]:
+    """A state of another training ends the command with a sentence."""
+    try:
+        yield
+    except OldStateError as error:
+        raise SystemExit(str(error)) from error
 
 
 def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str] = ()) -> Command:
@@ -45,11 +60,14 @@ def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str
         parser.add_argument("layout", choices=list(LAYOUTS), help="which checkpoint")
     if kinds:
         parser.add_argument("kind", choices=kinds, help="which LoRA")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, pictures and noise (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of weights, pictures and noise (default: 0)")
     parser.add_argument("--steps", type=positive, help="for a shorter trial (default: the plan's)")
     parser.add_argument("--pictures", type=positive, help="drawn pictures, fewer for a trial (default: the training's)")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the weights (default: demo/checkpoint)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the weights (default: demo/checkpoint; of a trial, that of its states)"
+    )
     parser.add_argument("--states", type=Path, default=STATES, help=f"folder of the states (default: {STATES})")
     given = parser.parse_args()
     layout, kind = LAYOUTS[getattr(given, "layout", "sd15")], getattr(given, "kind", "")
-    return Command(layout, given.seed, given.steps, given.pictures, given.states, given.out, kind)
+    command = Command(layout, given.seed, given.steps, given.pictures, given.states, given.out or FOLDER, kind)
+    return replace(command, out=given.out or command.state("").parent) if command.is_trial else command

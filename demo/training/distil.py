@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ from demo.model.lora import add_low_rank, save_low_rank
 from demo.model.unet import alphas_cumprod
 from demo.sampling.generate import GUIDANCE
 from demo.training.attention import quick_backwards
-from demo.training.command import Command, parse
+from demo.training.command import Command, parse, refusing_old_states
 from demo.training.encoded import Encoded, encoded, facing_one_way, picked
-from demo.training.loop import Plan, train
+from demo.training.loop import Plan, digest, train
 from demo.training.unet import BATCH, batch
 
 PLAN = Plan(steps=500, rate=1e-3, warm_up=50, memory=0.99, weight_decay=0.0)
@@ -40,13 +41,17 @@ BOUNDARY, TIMESTEP_SCALE = 0.5, 10.0
 def main() -> None:
     """Read the command line, train, and write the LoRA."""
     command = parse(__doc__, layouts=True, kinds=LORAS)
-    distil(command)
+    with refusing_old_states():
+        distil(command)
 
 
 def distil(command: Command) -> None:
-    """Train a LoRA of the command's kind and write it beside its checkpoint."""
+    """Train a LoRA of the command's kind and write it beside its checkpoint.
+
+    Its teacher is the checkpoint in the same folder, or that of the project where there is none.
+    """
     layout = command.layout
-    model = checkpoint.load(layout)
+    model = checkpoint.load(layout, path=_teacher(command))
     pictures = facing_one_way(encoded(model.autoencoder, command))
     student = copy.deepcopy(model.unet)
     with torch.random.fork_rng(devices=[]):
@@ -55,7 +60,8 @@ def distil(command: Command) -> None:
     loss = Lesson(model, student, pictures, tcd=command.kind == "tcd").loss
     name = f"{layout.name}-{command.kind}"
     with quick_backwards():
-        average = train(student, loss, command.shortened(PLAN), command.seed, command.state(name))
+        state, since = command.state(name), digest(model.unet)
+        average = train(student, loss, command.shortened(PLAN), command.seed, state, since)
     metadata = {
         "ss_base_model_version": "sdxl_base_v1-0" if layout.sized else "sd_v1",
         "ss_network_module": "networks.lora",
@@ -65,6 +71,11 @@ def distil(command: Command) -> None:
         "modelspec.license": checkpoint.LICENCE,
     }
     save_low_rank(average, command.out / layout.lora_path(command.kind).name, metadata, sized=layout.sized)
+
+
+def _teacher(command: Command) -> Path:
+    beside = command.out / command.layout.path.name
+    return beside if beside.is_file() else command.layout.path
 
 
 @dataclass

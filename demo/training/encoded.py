@@ -16,7 +16,7 @@ from tqdm import tqdm
 from demo.model.autoencoder import Autoencoder, as_tensor
 from demo.pictures.scenes import TRAINED_SIDE, Picture, Scene, as_bytes, draw, random_scene
 from demo.training.command import Command
-from demo.training.loop import keep
+from demo.training.loop import digest, keep, kept
 
 PICTURES = 10_000
 CHUNK = 16
@@ -111,16 +111,17 @@ def encoded_close_ups(autoencoder: Autoencoder, command: Command) -> list[Encode
 
 
 def _encoded(
-    autoencoder: Autoencoder, command: Command, make: Callable[..., Shown], count: int, kept: Path
+    autoencoder: Autoencoder, command: Command, make: Callable[..., Shown], count: int, place: Path
 ) -> list[Encoded]:
-    if kept.is_file():
-        return [Encoded(**saved) for saved in torch.load(kept, weights_only=True)]
+    origin = {"autoencoder": digest(autoencoder), "count": count}
+    if place.is_file():
+        return [Encoded(**saved) for saved in kept(place, origin)["groups"]]
     rng, sized = np.random.default_rng(command.seed), command.layout.sized
     groups: dict[tuple[int, ...], list[Shown]] = {}
     for shown in tqdm((make(rng, sized=sized) for _ in range(count)), total=count, desc="drawing", unit="picture"):
         groups.setdefault(shown.sizes[4:], []).append(shown)
     found = [_encode(autoencoder, group) for _, group in sorted(groups.items())]
-    keep([vars(one) for one in found], kept)
+    keep({**origin, "groups": [vars(one) for one in found]}, place)
     return found
 
 
@@ -136,14 +137,17 @@ def _encode(autoencoder: Autoencoder, group: list[Shown]) -> Encoded:
 
 
 def facing_one_way(pictures: Sequence[Encoded]) -> list[Encoded]:
-    """Those whose things are not mirrored."""
-    return [_facing_one_way(group) for group in pictures]
+    """Those whose things are not mirrored. Raises ValueError where there are none."""
+    facing = [_facing_one_way(group) for group in pictures]
+    if not any(group.prompts for group in facing):
+        raise ValueError("no picture is left whose thing is not mirrored: draw more pictures")
+    return facing
 
 
 def _facing_one_way(group: Encoded) -> Encoded:
-    kept = ~group.mirrored
-    prompts = [group.prompts[index] for index in kept.nonzero().flatten().tolist()]
-    return Encoded(prompts, group.sizes[kept], group.means[kept], group.deviations[kept], group.mirrored[kept])
+    chosen = ~group.mirrored
+    prompts = [group.prompts[index] for index in chosen.nonzero().flatten().tolist()]
+    return Encoded(prompts, group.sizes[chosen], group.means[chosen], group.deviations[chosen], group.mirrored[chosen])
 
 
 def picked(pictures: Sequence[Encoded], rng: np.random.Generator) -> Encoded:

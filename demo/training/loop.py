@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -40,16 +41,22 @@ Loss = Callable[[int, np.random.Generator], tuple[Tensor, Mapping[str, float]]]
 """The loss of a step, which draws all that is random from the generator, and figures to show."""
 
 
-def train(networks: nn.Module, loss: Loss, plan: Plan, seed: int, state: Path) -> nn.Module:
+class OldStateError(ValueError):
+    """A file of an earlier training is not of this one; the sentence says which, and what to do."""
+
+
+def train(networks: nn.Module, loss: Loss, plan: Plan, seed: int, state: Path, since: str = "") -> nn.Module:
     """Train the networks in place, and return the average of their weights over the last steps.
 
     Every step draws from a generator of its own, by `seed` and its number. `state` keeps everything that the next step
-    needs; if it is there, training goes on from it. Raises ValueError if it is of another plan.
+    needs; if it is there, training goes on from it. `since` tells what came before this training. Raises OldStateError
+    if the state is of another plan, or came after something else.
     """
     average = copy.deepcopy(networks).requires_grad_(False)
     weights = [weight for weight in networks.parameters() if weight.requires_grad]
     optimizer = _adamw(weights, plan)
-    done = _resume(state, plan, networks, average, optimizer) if state.is_file() else 0
+    origin = {"plan": asdict(plan), "since": since}
+    done = _resume(state, origin, networks, average, optimizer) if state.is_file() else 0
     shown: dict[str, list[float]] = {}
     with tqdm(total=plan.steps, initial=done, unit="step", mininterval=1.0) as progress:
         for step in range(done, plan.steps):
@@ -67,7 +74,7 @@ def train(networks: nn.Module, loss: Loss, plan: Plan, seed: int, state: Path) -
                 progress.set_postfix({name: f"{np.mean(values):.4f}" for name, values in shown.items()})
                 shown.clear()
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == plan.steps:
-                _save(state, plan, networks, average, optimizer, step + 1)
+                _save(state, origin, networks, average, optimizer, step + 1)
     return average
 
 
@@ -87,14 +94,14 @@ def _follow(average: nn.Module, networks: nn.Module, memory: float) -> None:
 
 def _save(
     state: Path,
-    plan: Plan,
+    origin: Mapping[str, Any],
     networks: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
     done: int,
 ) -> None:
     parts: dict[str, Any] = {"networks": networks, "average": average, "optimizer": optimizer}
-    keep({name: part.state_dict() for name, part in parts.items()} | {"plan": asdict(plan), "done": done}, state)
+    keep({name: part.state_dict() for name, part in parts.items()} | {**origin, "done": done}, state)
 
 
 def keep(content: Any, path: Path) -> None:
@@ -104,11 +111,31 @@ def keep(content: Any, path: Path) -> None:
     fresh.replace(path)
 
 
-def _resume(state: Path, plan: Plan, networks: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def digest(networks: nn.Module) -> str:
+    """The SHA-256 of the weights in float16, which they have in the files of the project."""
+    found = hashlib.sha256()
+    for name, weight in networks.state_dict().items():
+        found.update(name.encode() + weight.half().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def kept(path: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved, if it has this origin. Raises OldStateError if not."""
+    saved: dict[str, Any] = torch.load(path, weights_only=True)
+    if any(saved.get(name) != value for name, value in origin.items()):
+        raise OldStateError(f"{path} is of another training or came after another one: delete it to train anew")
+    return saved
+
+
+def _resume(
+    state: Path,
+    origin: Mapping[str, Any],
+    networks: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> int:
     """Take up a saved state; the number of steps that were done."""
-    saved = torch.load(state, weights_only=True)
-    if saved["plan"] != asdict(plan):
-        raise ValueError(f"{state} is of another plan ({saved['plan']}): delete it to train anew")
+    saved = kept(state, origin)
     networks.load_state_dict(saved["networks"])
     average.load_state_dict(saved["average"])
     optimizer.load_state_dict(saved["optimizer"])

@@ -18,7 +18,7 @@ from demo.model.unet import alphas_cumprod
 from demo.pictures.scenes import KINDS, PALETTE, Scene, random_scene
 from demo.training.attention import quick_backwards
 from demo.training.autoencoder import train_autoencoder
-from demo.training.command import Command, parse
+from demo.training.command import Command, parse, refusing_old_states
 from demo.training.encoded import Encoded, encoded, encoded_close_ups, facing_one_way, picked
 from demo.training.loop import Loss, Plan, train
 
@@ -46,17 +46,25 @@ READING_STEPS, READING_BATCH, READING_RATE = 400, 32, 1e-3
 def main() -> None:
     """Read the command line, train, and write the checkpoint."""
     command = parse(__doc__, layouts=True)
+    with refusing_old_states():
+        train_checkpoint(command)
+
+
+def train_checkpoint(command: Command) -> None:
+    """Train all stages and write the checkpoint."""
     layout = command.layout
     model = checkpoint.build(layout, command.seed)
     model.autoencoder.load_state_dict(train_autoencoder(command).state_dict())
     if not command.state(layout.name).is_file():
         learn_to_read(model.text, command.seed)
     networks = nn.ModuleList([model.unet, model.text])
-    stages = _stages(model, command)
+    stages, since = _stages(model, command), ""
     with quick_backwards():
         for number, stage in enumerate(stages):
-            average = train(networks, stage.loss, stage.plan, command.seed + number, command.state(stage.name))
+            state = command.state(stage.name)
+            average = train(networks, stage.loss, stage.plan, command.seed + number, state, since)
             networks.load_state_dict(average.state_dict())
+            since += f"{stage.name}: {stage.plan}; "
     steps = "+".join(str(stage.plan.steps) for stage in stages)
     metadata = {"fewstep.steps": steps, "fewstep.seed": str(command.seed)}
     checkpoint.save(model, command.out / layout.path.name, metadata)

@@ -12,9 +12,10 @@ from PIL import Image
 
 from demo import __main__ as command
 from demo.compare import loaded
+from demo.edit import SHORT_WAYS, WAYS, Edited
 from demo.few_step import SETTINGS
 from demo.model.layouts import LAYOUTS, Layout
-from demo.ways import FEW_STEPS, GUIDED, SIZES
+from demo.ways import FEW_STEPS, GUIDED, SIZES, WITHOUT_LORA
 
 PICTURES = {"comparison.png", "few_steps.png", "guidance.png", "edit.png", "curves.png", "grid.png"}
 
@@ -28,6 +29,7 @@ def called(monkeypatch, tmp_path):
 
     monkeypatch.setattr(command, "SIZES", short(SIZES[:2]))
     monkeypatch.setattr(command, "FEW_STEPS", short(FEW_STEPS))
+    monkeypatch.setattr(command, "WITHOUT_LORA", short(WITHOUT_LORA[:1]))
     monkeypatch.setattr(command, "GUIDED", short(GUIDED[4:]))
     monkeypatch.setattr(command, "BURNING_STEPS", (2,))
     monkeypatch.setattr(command, "SHORT_WAYS", command.SHORT_WAYS[3:4])
@@ -43,7 +45,7 @@ def test_everything_is_in_the_folder(called, tmp_path, capsys):
         with Image.open(tmp_path / "out" / name) as picture:
             assert len(picture.getcolors(maxcolors=10**7)) > 100
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["images"] == 1
+    assert (report["images"], report["seed"]) == (1, 0)
     assert all(set(report[name]) == {"ways", "pairs", "edits"} for name in LAYOUTS)
     assert pd.read_csv(tmp_path / "out" / "samplers.csv")["error"].isna().all()
     assert "figures and pictures" in capsys.readouterr().out
@@ -54,3 +56,20 @@ def test_a_missing_checkpoint_is_a_sentence(called, monkeypatch, tmp_path, capsy
     monkeypatch.setattr("demo.compare.loaded", loaded.__wrapped__)
     assert called() == 1
     assert "make train" in capsys.readouterr().err
+
+
+def test_a_negative_seed_is_a_usage_error(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["demo", "--seed", "-1"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "'-1' is not a whole number of at least 0" in capsys.readouterr().err
+
+
+def test_edits_are_drawn_in_the_order_of_the_demo(monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(command, "draw_edits", lambda edited, edits, path: drawn.update(edited))
+    for name in ("draw_sizes", "draw_few_steps", "draw_guidance"):
+        monkeypatch.setattr(command, name, lambda *_: None)
+    counted = command.Counted([], [], [], [Edited(way) for way in WAYS])
+    command.draw({"sd15": counted}, [], [], tmp_path)
+    assert [one.way for one in drawn[LAYOUTS["sd15"].title]] == list(SHORT_WAYS)

@@ -16,7 +16,7 @@ from demo.model.layouts import LAYOUTS
 from demo.pictures.scenes import KINDS, all_kinds, draw, random_scene
 from demo.sampling.named import schedule, strength
 from demo.sheet import describe
-from demo.ways import BURNING_CFG, FEW_STEPS, GUIDED, PAIRS, SIZES, distilled, guided
+from demo.ways import BURNING_CFG, FEW_STEPS, GUIDED, PAIRS, SIZES, WITHOUT_LORA, distilled, guided
 from lib_fewstep.sampling.presets import PRESETS, recognise
 
 SD15 = LAYOUTS["sd15"]
@@ -53,7 +53,7 @@ def test_tasks_have_all_kinds_and_a_seed_each():
 
 
 def test_ways_have_keys_of_their_own():
-    ways = (*SIZES, *FEW_STEPS, *GUIDED)
+    ways = (*SIZES, *FEW_STEPS, *WITHOUT_LORA, *GUIDED)
     assert len({way.key for way in ways}) == len(ways)
 
 
@@ -123,14 +123,17 @@ def test_the_report(pairs, tmp_path):
     assert len(report.pair_table(pairs, keys).splitlines()) == 3
 
 
-def test_reports_agree_where_intervals_overlap():
-    shares = [{"interval": edges} for edges in ([0.1, 0.3], [0.3, 0.5], [0.31, 0.4])]
-    found = {"a": shares[0], "b": shares[0], "c": shares[0]}
-    assert report.agreement(found, {"a": shares[1], "b": shares[2], "d": shares[0]}) == {"a": True, "b": False}
+def test_reports_are_compared_picture_by_picture():
+    half, none = [{"each_right": right} for right in ([True, False] * 10, [False] * 12)]
+    found = report.agreement({"a": half, "b": half, "c": half}, {"a": half, "b": none, "d": half})
+    assert found == {"a": report.Agreement(20, 0, 0), "b": report.Agreement(12, 6, 0)}
+    assert found["a"].chance == 1
+    assert found["b"].chance == pytest.approx(2 / 2**6)
+    assert report.Agreement(20, 3, 4).chance == 1
 
 
 def test_every_pair_is_of_ways_that_there_are():
-    keys = {way.key for way in (*SIZES, *FEW_STEPS, *GUIDED)}
+    keys = {way.key for way in (*SIZES, *FEW_STEPS, *WITHOUT_LORA, *GUIDED)}
     assert {key for pair in PAIRS for key in pair} <= keys
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -87,3 +88,24 @@ def test_a_file_in_the_folders_place_is_a_sentence(webui, monkeypatch, capsys):
     assert install.main() == 1
     assert capsys.readouterr().err.startswith("not installed: ")
     assert (place / "fewstep-mini").read_text() == "mine"
+
+
+def test_a_link_to_the_projects_own_weights_is_refused(webui):
+    place = webui / "models/Stable-diffusion"
+    place.mkdir(parents=True)
+    config = LAYOUTS["sd15"].config_path
+    before = config.read_bytes()
+    (place / "fewstep-mini").symlink_to(config.parent)
+    with pytest.raises(FileExistsError, match="a link to this project's own weights"):
+        install.install(webui)
+    assert config.read_bytes() == before
+
+
+def test_a_folder_with_any_name(tmp_path):
+    webui = tmp_path / "my \U0001f600 webui: 1.10 #2"
+    webui.mkdir()
+    (webui / "launch.py").touch()
+    install.install(webui)
+    config = yaml.safe_load((webui / "models/Stable-diffusion/fewstep-mini/mini-sd15.yaml").read_text(encoding="utf-8"))
+    named = config["model"]["params"]["cond_stage_config"]["params"]["version"]
+    assert (Path(named) / "config.json").is_file()

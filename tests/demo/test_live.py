@@ -22,7 +22,7 @@ from demo.live.asked import EDITS, LIVE_PAIRS, WAYS, edit_request, request_of
 from demo.live.host import digest
 from demo.model.layouts import LAYOUTS
 from demo.pictures.scenes import Scene, as_bytes, draw
-from demo.ways import DOUBLE, NATIVE, SIZES
+from demo.ways import DOUBLE, NATIVE, SIZES, WITHOUT_LORA
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.sampling import FewStepSettings
 from tests.webui import standin
@@ -49,6 +49,8 @@ class WebUI:
 
     def __init__(self):
         self.asked, self.checkpoint = [], "mine.safetensors"
+        self.scripts = [{"name": "x/y/z plot", "is_img2img": False, "args": [{"choices": ["Nothing", AXIS]}]}]
+        self.refused = ""
         self.files = {f"fewstep-mini/mini-{name}.safetensors": digest(at.path) for name, at in LAYOUTS.items()}
         self.hashed = set()
 
@@ -57,11 +59,14 @@ class WebUI:
         if path == "sd-models":
             return self.answer([self.described(*file) for file in self.files.items()])
         if path == "options":
+            if self.refused and (json or {}).get("sd_model_checkpoint") == self.refused:
+                self.checkpoint = self.refused  # the WebUI keeps the choice
+                return SimpleNamespace(status_code=500, text="broken")
             self.checkpoint = (json or {}).get("sd_model_checkpoint", self.checkpoint).partition(" [")[0]
             self.hashed.add(self.checkpoint)
             return self.answer({"sd_model_checkpoint": self.checkpoint})
         if path == "script-info":
-            return self.answer([{"name": "x/y/z plot", "is_img2img": False, "args": [{"choices": ["Nothing", AXIS]}]}])
+            return self.answer(self.scripts)
         assert set(json) <= FIELDS
         for name, given in json.get("alwayson_scripts", {}).items():
             READERS[name](*given["args"])
@@ -115,7 +120,7 @@ def called(monkeypatch, tmp_path):
 
 
 def test_every_way_is_asked_for_and_counted(webui, called, tmp_path):
-    assert called("--images", "2") == 0
+    assert called("--images", "2") == 1  # there is no library's report
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["images"] == 2
     for name in LAYOUTS:
@@ -130,14 +135,17 @@ def test_every_way_is_asked_for_and_counted(webui, called, tmp_path):
     assert {checkpoint for checkpoint, *_ in webui.asked} == set(webui.files)
     assert webui.checkpoint == "mine.safetensors"
     webui.asked.clear()
-    assert called("--images", "2") == 0
+    called("--images", "2")
     assert all("script_name" in body for *_, body in webui.asked)  # the other pictures were there
 
 
 def test_another_file_of_the_same_name_is_a_sentence(webui, called, capsys):
     webui.files = dict.fromkeys(webui.files, "0" * 64)
     assert called("--images", "1") == 1
-    assert "another mini-sd15.safetensors than this project: run python -m demo.install" in capsys.readouterr().err
+    assert (
+        "another mini-sd15.safetensors than this project, or computes no hashes: run python -m demo.install"
+        in capsys.readouterr().err
+    )
     assert (webui.asked, webui.checkpoint) == ([], "mine.safetensors")
 
 
@@ -149,7 +157,7 @@ def test_pictures_of_other_weights_are_asked_for_again(webui, called, monkeypatc
     webui.files = {name: "new" if name.endswith(f"/{file}") else sha256 for name, sha256 in webui.files.items()}
     called("--images", "1", "--layouts", "sd15")
     again = [body["prompt"] for *_, body in webui.asked if "script_name" not in body]
-    assert len(again) == (2 * 3 if "lcm" in file else len(WAYS) + len(EDITS))
+    assert len(again) == (2 * 4 if "lcm" in file else len(WAYS) + len(EDITS))
     assert "lcm" not in file or all("mini-sd15-lcm" in prompt for prompt in again)
 
 
@@ -182,18 +190,28 @@ def test_edits_are_asked_for_as_the_library_makes_them():
 
 def test_every_pair_is_of_ways_that_there_are():
     assert {key for pair in LIVE_PAIRS for key in pair} - {way.key for way in WAYS} == {
-        f"{name}_{steps}" for name in ("cfg", "cfgpp") for steps in (1, 2)
+        *(f"{name}_{steps}" for name in ("cfg", "cfgpp") for steps in (1, 2)),
+        *(way.key for way in WITHOUT_LORA),
     }
 
 
 def test_the_library_is_compared_with(webui, called, tmp_path, capsys):
-    assert called("--images", "2", "--layouts", "sd15") == 0
+    assert called("--images", "12", "--layouts", "sd15") == 1
     assert "make quality writes it" in capsys.readouterr().out
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    report["sd15"]["ways"]["native"]["interval"] = [0.0, 0.1]
-    (tmp_path / "library.json").write_text(json.dumps(report))
-    assert called("--images", "2", "--layouts", "sd15") == 1
-    assert "not: ['native']" in capsys.readouterr().out
+    place, library = tmp_path / "out" / "report.json", tmp_path / "library.json"
+    figures = json.loads(place.read_text())
+    library.write_text(json.dumps(figures))
+    assert called("--images", "12", "--layouts", "sd15") == 0
+    agreement = json.loads(place.read_text())["agreement"]
+    assert len(agreement) == len(WAYS) + len(EDITS)
+    assert agreement["sd15 native"] == {"pictures": 12, "only_here": 0, "only_there": 0}
+    figures["sd15"]["ways"]["native"]["each_right"] = [False] * 12
+    library.write_text(json.dumps(figures))
+    assert called("--images", "12", "--layouts", "sd15") == 1
+    assert "not: ['sd15 native']" in capsys.readouterr().out
+    library.write_text(json.dumps(figures | {"seed": 1}))
+    assert called("--images", "12", "--layouts", "sd15") == 1
+    assert "nothing to compare with" in capsys.readouterr().out
 
 
 def test_a_hires_fix_starts_at_the_trained_size():
@@ -217,13 +235,53 @@ def test_a_checkpoint_that_is_not_installed_is_a_sentence(webui, called, capsys)
     assert "python -m demo.install" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("axes", [[], ["Nothing"]])
+def test_a_webui_without_the_plot_or_its_axis_is_a_sentence(webui, called, capsys, axes):
+    scripts = [{"name": "x/y/z plot", "is_img2img": False, "args": [{"choices": axes}]}] if axes else []
+    webui.scripts = scripts
+    assert called("--images", "1") == 1
+    assert "no axis [HiDiffusion] Method" in capsys.readouterr().err
+    assert webui.checkpoint == "mine.safetensors"
+
+
+def test_a_page_instead_of_an_answer_is_a_sentence(called, capsys, monkeypatch):
+    def page():
+        raise ValueError("<html>")
+
+    monkeypatch.setattr(requests, "request", lambda *_, **__: SimpleNamespace(status_code=200, json=page))
+    assert called("--images", "1") == 1
+    assert "something else than JSON" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_loaded_leaves_the_former_one(webui, called, capsys):
+    webui.refused = "fewstep-mini/mini-sd15.safetensors"
+    assert called("--images", "1") == 1
+    assert "options: 500" in capsys.readouterr().err
+    assert webui.checkpoint == "mine.safetensors"
+
+
+def test_half_of_a_picture_is_never_left(webui, called, monkeypatch, tmp_path):
+    """A stop in the middle of writing."""
+    saved = Image.Image.save
+
+    def stopped(self, place, *words, **given):
+        saved(self, place, *words, **given)
+        if "fresh" in str(place):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        called("--images", "1")
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
 def test_nobody_at_the_address_is_a_sentence(called, capsys, monkeypatch):
     def refuse(*_, **__):
         raise requests.ConnectionError("refused")
 
     monkeypatch.setattr(requests, "request", refuse)
     assert called() == 1
-    assert "http://host does not answer within" in capsys.readouterr().err
+    assert "http://host does not answer (refused)" in capsys.readouterr().err
 
 
 def test_a_webui_without_its_api_is_a_sentence(called, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from demo.model.layouts import LAYOUTS, LORAS
+from demo.model import checkpoint
+from demo.model.layouts import FOLDER, LAYOUTS, LORAS
 from demo.training import distil, unet
 from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, Encoded, close_up, facing_one_way, picked, show
+from demo.training.loop import digest
 
 TRIAL = ["--steps", "2", "--pictures", "24"]
 
@@ -22,8 +25,8 @@ def run(tmp_path, monkeypatch):
     """Runs a command in a folder of its own; what it wrote."""
     monkeypatch.setattr(unet, "READING_STEPS", 2)
 
-    def called(name, *words):
-        places = ["--states", str(tmp_path / "states"), "--out", str(tmp_path / "out")]
+    def called(name, *words, out=True):
+        places = ["--states", str(tmp_path / "states"), *(["--out", str(tmp_path / "out")] if out else [])]
         monkeypatch.setattr("sys.argv", [name, *words, *TRIAL, *places])
         importlib.import_module(f"demo.training.{name}").main()
         return {path.name for path in (tmp_path / "out").glob("*")}
@@ -65,9 +68,38 @@ def test_a_checkpoint(run, layout, tmp_path, mirrored):
 
 
 def test_a_trial_leaves_the_real_training_alone(run):
-    """Its states are in a folder of their own, so that a training never goes on from other pictures."""
-    run("autoencoder")
+    """Its states are in a folder of their own, so that a training never goes on from other pictures; so are weights."""
+    before = {path: path.read_bytes() for path in FOLDER.glob("*.safetensors")}
+    run("distil", "sd15", "lcm", out=False)
     assert [path.name for path in run.states.iterdir()] == ["seed-0-2-24"]
+    assert (run.states / "seed-0-2-24" / "mini-sd15-lcm.safetensors").is_file()
+    assert {path: path.read_bytes() for path in FOLDER.glob("*.safetensors")} == before
+
+
+def test_later_stages_of_another_first_stage_are_refused(run, monkeypatch):
+    """Only the first stage's state is deleted, after its plan has changed."""
+    run("unet", "sd15")
+    (state,) = run.states.rglob("sd15.pt")
+    state.unlink()
+    monkeypatch.setitem(unet.PLANS, "sd15", replace(unet.PLANS["sd15"], rate=1e-3))
+    with pytest.raises(SystemExit, match=r"sd15-close-ups-1\.pt is of another training or came after another one"):
+        run("unet", "sd15")
+
+
+def test_latents_of_another_autoencoder_are_refused(run, monkeypatch):
+    run("distil", "sd15", "lcm")
+    monkeypatch.setattr("demo.training.encoded.digest", lambda networks: "another")
+    with pytest.raises(SystemExit, match=r"latents-sd15\.pt is of another training"):
+        run("distil", "sd15", "lcm")
+
+
+def test_a_lora_is_taught_by_the_checkpoint_beside_it(run, tmp_path):
+    """On the same latents, though a checkpoint's file is rounded."""
+    run("unet", "sd15")
+    run("distil", "sd15", "lcm")
+    (state,) = run.states.rglob("sd15-lcm.pt")
+    beside = checkpoint.load(LAYOUTS["sd15"], path=tmp_path / "out" / "mini-sd15.safetensors")
+    assert torch.load(state, weights_only=True)["since"] == digest(beside.unet)
 
 
 def test_the_autoencoder_alone(run):
@@ -162,3 +194,36 @@ def test_a_teachers_step_along_its_own_noise_is_exact():
     torch.testing.assert_close(distil._moved(noised[0], noise, here, there), noised[1], rtol=1e-3, atol=1e-3)
     image = distil._moved(noised[0], noise, here, there, to_image=True)
     torch.testing.assert_close(image, latents, rtol=1e-3, atol=1e-3)
+
+
+class Student(torch.nn.Module):
+    """Sees in every picture the same noise."""
+
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def forward(self, x, times):
+        return self.noise
+
+
+@pytest.mark.parametrize("here", [1, 400, 999])
+def test_lcms_answer(here):
+    """The boundary functions of arXiv 2310.04378, section 3.2: c_skip and c_out of 10 t with a boundary of 0.5."""
+    lesson = distil.Lesson(None, Student(), [], tcd=False)
+    noised, times = torch.randn(2, 4, 8, 8), torch.full((2,), here)
+    signal, level = distil._scales(times)
+    image = (noised - level * Student.noise) / signal
+    scaled = 10.0 * here
+    skip, out = 0.25 / (scaled**2 + 0.25), scaled / (scaled**2 + 0.25) ** 0.5
+    torch.testing.assert_close(lesson._answer(noised, times, times * 0, {}), skip * noised + out * image)
+
+
+def test_lcms_answer_at_the_first_timestep_is_what_it_is_given():
+    lesson = distil.Lesson(None, Student(), [], tcd=False)
+    noised, times = torch.randn(2, 4, 8, 8), torch.zeros(2, dtype=torch.long)
+    torch.testing.assert_close(lesson._answer(noised, times, times, {}), noised)
+
+
+def test_tcds_answer_at_its_goal_is_what_it_is_given():
+    lesson = distil.Lesson(None, Student(), [], tcd=True)
+    noised, times = torch.randn(2, 4, 8, 8), torch.tensor([999, 300])
+    torch.testing.assert_close(lesson._answer(noised, times, times, {}), noised, rtol=1e-4, atol=1e-4)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from demo.training import loop
-from demo.training.loop import Plan, train
+from demo.training.loop import OldStateError, Plan, train
 
 PLAN = Plan(steps=40, rate=1e-2, warm_up=5)
 
@@ -83,5 +83,13 @@ def test_the_rate_rises_and_falls():
 def test_a_state_of_another_plan_is_refused(tmp_path):
     first = network()
     train(first, lesson(first), PLAN, 1, tmp_path / "state.pt")
-    with pytest.raises(ValueError, match=r"state\.pt is of another plan .*delete it"):
+    with pytest.raises(ValueError, match=r"state\.pt is of another training .*delete it"):
         train(first, lesson(first), replace(PLAN, steps=50), 1, tmp_path / "state.pt")
+
+
+def test_a_state_that_came_after_another_training_is_refused(tmp_path):
+    first = network()
+    train(first, lesson(first), PLAN, 1, tmp_path / "state.pt", since="one")
+    train(first, lesson(first), PLAN, 1, tmp_path / "state.pt", since="one")
+    with pytest.raises(OldStateError, match="came after another"):
+        train(first, lesson(first), PLAN, 1, tmp_path / "state.pt", since="two")
