@@ -22,7 +22,7 @@ from demo.ways import BURNING_STEPS, FEW_STEPS, GUIDED, PAIRS, SIZES, WITHOUT_LO
 from lib_fewstep.compare.table import tabulate, write_csv
 
 DEFAULT_FOLDER = Path("demo/out")
-IN_PICTURE = ("euler_4", "euler_8", "euler_cfgpp_4", "lcm_2", "lcm_4", "tcd_4")
+IN_PICTURE = ("euler_2", "euler_4", "lcm_1_without", "lcm_1", "lcm_4", "tcd_4")
 
 
 @dataclass
@@ -81,7 +81,10 @@ def draw(found: dict[str, Counted], tasks: list[Task], edits: list[Edit], folder
     """Write the pictures of all checkpoints."""
     titled = {LAYOUTS[name].title: counted for name, counted in found.items()}
     draw_sizes({title: counted.sizes for title, counted in titled.items()}, tasks, folder / "comparison.png")
-    few = {title: [one for one in counted.few if one.way.key in IN_PICTURE] for title, counted in titled.items()}
+    few = {
+        title: [one for key in IN_PICTURE for one in counted.few if one.way.key == key]
+        for title, counted in titled.items()
+    }
     draw_few_steps(few, tasks, folder / "few_steps.png")
     guided = {
         title: [one for one in counted.guided if one.way.steps in BURNING_STEPS] for title, counted in titled.items()

@@ -28,7 +28,7 @@ SIZES = (
 )
 FEW_STEPS = (
     SEEN,
-    "CFG++ guides as strongly as CFG with the same slider. The LoRAs run by their presets, at CFG 1: half the work.",
+    "Euler runs with CFG 4. The LoRAs run by their presets, at CFG 1: half the work. LCM alone is without the LoRA.",
 )
 GUIDANCE = (
     "Dots: burnt colour values (0 or 255). Below each picture its share of them, above each column the mean.",
@@ -53,7 +53,7 @@ def draw_sizes(results: Mapping[str, Sequence[Result]], tasks: Sequence[Task], p
 
 def draw_few_steps(results: Mapping[str, Sequence[Result]], tasks: Sequence[Task], path: Path) -> None:
     """Ways of few steps, a block for each checkpoint by its title."""
-    headline = "Few steps: CFG, CFG++, and LoRAs that were distilled for it"
+    headline = "Few steps: with guidance, and with LoRAs that were distilled for it"
     draw_sheet(headline, [block(title, rows, tasks) for title, rows in results.items()], FEW_STEPS, path)
 
 

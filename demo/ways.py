@@ -79,7 +79,7 @@ def distilled(kind: str, steps: int) -> Way:
 
 def without_lora(way: Way) -> Way:
     """The same sampler, schedule and CFG with the model alone."""
-    title = way.title.replace("-LoRA", " without LoRA")
+    title = way.title.replace("-LoRA", " alone")
     return replace(way, key=f"{way.key}_without", title=title, lora="")
 
 

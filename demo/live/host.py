@@ -23,6 +23,7 @@ from demo.install import NAME
 from demo.model.layouts import Layout
 from demo.pictures.scenes import Picture, as_bytes
 
+ROOT = Path(__file__).parents[2]
 TIMEOUT = 600
 PINNED = {
     "CLIP_stop_at_last_layers": 1,
@@ -94,9 +95,12 @@ class Host:
         return [np.asarray(PilImage.open(file).convert("RGB"), np.float32) / 255 for file in files]
 
     def picture(self, layout: Layout, way: str, lora: str, path: str, body: dict[str, Any]) -> tuple[Picture, float]:
-        """The one picture of a request, and its seconds; from the folder if it was made with the same weights."""
+        """The one picture of a request, and its seconds.
+
+        It comes from the folder if the same WebUI made it with the same weights, settings and code of this extension.
+        """
         weights = [digest(layout.path), digest(layout.lora_path(lora)) if lora else ""]
-        request = json.dumps([weights, path, body], sort_keys=True)
+        request = json.dumps([self.url, weights, extension(), PINNED, path, body], sort_keys=True)
         name = f"{body['seed']}-{hashlib.sha256(request.encode()).hexdigest()[:12]}.png"
         place = self.folder / layout.name / way / name
         if not place.is_file():
@@ -117,3 +121,10 @@ class Host:
 def digest(path: Path) -> str:
     """The SHA-256 of a file of this project."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache
+def extension() -> str:
+    """The SHA-256 of this extension's code, which the WebUI is taken to run."""
+    files = sorted(path for folder in ("lib_fewstep", "scripts") for path in (ROOT / folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -19,7 +19,7 @@ from demo.edit import WAYS as ALL_EDITS
 from demo.edit import edits_for
 from demo.live import __main__ as live
 from demo.live.asked import EDITS, LIVE_PAIRS, WAYS, edit_request, request_of
-from demo.live.host import digest
+from demo.live.host import PINNED, digest
 from demo.model.layouts import LAYOUTS
 from demo.pictures.scenes import Scene, as_bytes, draw
 from demo.ways import DOUBLE, NATIVE, SIZES, WITHOUT_LORA
@@ -111,9 +111,9 @@ def webui(monkeypatch):
 
 @pytest.fixture
 def called(monkeypatch, tmp_path):
-    def run(*words):
+    def run(*words, address="http://host/"):
         places = ["--out", str(tmp_path / "out"), "--library", str(tmp_path / "library.json")]
-        monkeypatch.setattr(sys, "argv", ["live", "http://host/", *places, *words])
+        monkeypatch.setattr(sys, "argv", ["live", address, *places, *words])
         return live.main()
 
     return run
@@ -159,6 +159,19 @@ def test_pictures_of_other_weights_are_asked_for_again(webui, called, monkeypatc
     again = [body["prompt"] for *_, body in webui.asked if "script_name" not in body]
     assert len(again) == (2 * 4 if "lcm" in file else len(WAYS) + len(EDITS))
     assert "lcm" not in file or all("mini-sd15-lcm" in prompt for prompt in again)
+
+
+@pytest.mark.parametrize("other", ["code", "settings", "webui"])
+def test_pictures_of_another_extension_or_webui_are_asked_for_again(webui, called, monkeypatch, other):
+    called("--images", "1", "--layouts", "sd15")
+    webui.asked.clear()
+    if other == "code":
+        monkeypatch.setattr("demo.live.host.extension", lambda: "new")
+    elif other == "settings":
+        monkeypatch.setitem(PINNED, "CLIP_stop_at_last_layers", 2)
+    address = "http://other" if other == "webui" else "http://host"
+    called("--images", "1", "--layouts", "sd15", address=address)
+    assert len([body for *_, body in webui.asked if "script_name" not in body]) == len(WAYS) + len(EDITS)
 
 
 def test_the_names_are_the_webuis():
