@@ -46,8 +46,9 @@ def main() -> int:
     folder, tasks = arguments.out, tasks_for(arguments.images, arguments.seed)
     edits = edits_for(arguments.images, arguments.seed)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         found = {layout.name: count(layout, tasks, edits, full=arguments.full) for layout in LAYOUTS.values()}
-    except FileNotFoundError as error:
+    except OSError as error:
         print(error, file=sys.stderr)
         return 1
     figures = {name: figures_of(counted) for name, counted in found.items()}

@@ -1,4 +1,4 @@
-"""The demo's pictures: sizes, few steps, and CFG beside CFG++."""
+"""The demo's pictures: sizes, few steps, CFG beside CFG++, and edits."""
 
 from __future__ import annotations
 

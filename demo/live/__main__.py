@@ -47,8 +47,9 @@ def main() -> int:
     arguments = parse()
     host, tasks = Host(arguments.url.rstrip("/"), arguments.out), tasks_for(arguments.images)
     try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
         found = {name: measure(host, LAYOUTS[name], tasks) for name in arguments.layouts}
-    except HostError as error:
+    except (HostError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     figures = {"images": len(tasks), "seed": tasks[0].seed} | found

@@ -58,6 +58,14 @@ def test_a_missing_checkpoint_is_a_sentence(called, monkeypatch, tmp_path, capsy
     assert "make train" in capsys.readouterr().err
 
 
+def test_a_file_in_the_folders_place_is_said_at_once(monkeypatch, tmp_path, capsys):
+    place = tmp_path / "taken"
+    place.touch()
+    monkeypatch.setattr(sys, "argv", ["demo", "--out", str(place)])
+    assert command.main() == 1
+    assert "taken" in capsys.readouterr().err
+
+
 def test_a_negative_seed_is_a_usage_error(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["demo", "--seed", "-1"])
     with pytest.raises(SystemExit):
