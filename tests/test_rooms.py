@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "lib_fewstep/sentences.py": set(sys.stdlib_module_names),
     "lib_fewstep/highres": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/sampling": SHIPPED | {"numpy", "safetensors", "tqdm", "lib_fewstep.options", "lib_fewstep.sentences"},
+    "lib_fewstep/guidance": SHIPPED | {"lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/compare": SHIPPED
     | {"numpy", "PIL", "matplotlib", "skimage", "pandas", "lib_fewstep.options"}
     | {"cloudpickle", "dask", "distributed", "requests", "tqdm", "yaml"},  # of requirements-cluster.txt

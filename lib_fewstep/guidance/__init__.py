@@ -1,0 +1,19 @@
+"""Guidance: how strongly each step is guided, and what is made of the guided image."""
+
+from lib_fewstep.guidance.nag import nag
+from lib_fewstep.guidance.plan import Plan, Strength, make_plan
+from lib_fewstep.guidance.projection import AdaptiveProjection
+from lib_fewstep.guidance.rescale import rescaled
+from lib_fewstep.guidance.settings import GuidanceSettings
+from lib_fewstep.guidance.thresholding import thresholded
+
+__all__ = [
+    "AdaptiveProjection",
+    "GuidanceSettings",
+    "Plan",
+    "Strength",
+    "make_plan",
+    "nag",
+    "rescaled",
+    "thresholded",
+]

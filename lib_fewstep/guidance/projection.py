@@ -1,0 +1,61 @@
+"""Adaptive projected guidance (Sadat et al. 2024, arXiv 2410.02416, section 4): less of what burns at high CFG."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+THRESHOLD_VALUES = 65536
+"""Values of a latent for which the paper gives its threshold: SDXL's four channels of 128 x 128."""
+
+_SAMPLE = (1, 2, 3)
+
+
+class AdaptiveProjection:
+    """The guided image of each step of one pass: called once a step, with `again` for its further evaluations."""
+
+    def __init__(self, eta: float = 0.0, threshold: float = 15.0, momentum: float = -0.5) -> None:
+        """The paper's values for SDXL.
+
+        `eta` is how much is kept of the part of the guidance that is parallel to the conditional image, `threshold` the
+        largest norm of the guidance for latents of 65,536 values, and 0 for no limit; other sizes have the same limit
+        for each value. `momentum` is what is kept of the steps before, and negative to push away from them.
+        """
+        self.eta, self.threshold, self.momentum = eta, threshold, momentum
+        self._before: Tensor | None = None
+        self._average: Tensor | None = None
+
+    def __call__(self, cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
+        """The guided image (n, c, h, w) of a step's first evaluation, of the denoised images without guidance."""
+        self._before = self._average
+        self._average = self._with_momentum(cond - uncond)
+        return self._guided(self._average, cond, cfg)
+
+    def again(self, cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
+        """That of another evaluation within the same step, which the average does not count."""
+        return self._guided(self._with_momentum(cond - uncond), cond, cfg)
+
+    def restart(self) -> None:
+        """Forget the steps before, as where the noise level has risen."""
+        self._before = self._average = None
+
+    def _with_momentum(self, difference: Tensor) -> Tensor:
+        if self._before is None or self._before.shape != difference.shape:
+            return difference
+        return difference + self.momentum * self._before
+
+    def _guided(self, difference: Tensor, cond: Tensor, cfg: float) -> Tensor:
+        if self.threshold > 0:
+            limit = self.threshold * math.sqrt(difference[0].numel() / THRESHOLD_VALUES)
+            difference = difference * (limit / _norm(difference)).clamp(max=1)
+        direction = cond.double() / _norm(cond.double()).clamp(min=torch.finfo(torch.float64).tiny)
+        parallel = (difference.double() * direction).sum(_SAMPLE, keepdim=True) * direction
+        update = difference.double() + (self.eta - 1) * parallel
+        return cond + (cfg - 1) * update.to(cond)
+
+
+def _norm(image: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(image, dim=_SAMPLE, keepdim=True)
+    return norm
