@@ -4,11 +4,13 @@ from lib_fewstep.guidance.nag import nag
 from lib_fewstep.guidance.plan import Plan, Strength, make_plan
 from lib_fewstep.guidance.projection import AdaptiveProjection
 from lib_fewstep.guidance.rescale import rescaled
+from lib_fewstep.guidance.session import GuidanceSession
 from lib_fewstep.guidance.settings import GuidanceSettings
 from lib_fewstep.guidance.thresholding import thresholded
 
 __all__ = [
     "AdaptiveProjection",
+    "GuidanceSession",
     "GuidanceSettings",
     "Plan",
     "Strength",
