@@ -140,21 +140,6 @@ class GuidanceSettings:
         high=1,
         step=0.005,
     )
-    nag_scale: float = option(
-        0.0,
-        "NAG scale",
-        "The negative prompt's strength at CFG 1, at almost no cost. 0 is off, 2 to 10 are usual.",
-        "NAG scale",
-        low=0,
-        high=20,
-        step=0.5,
-    )
-    nag_tau: float = option(
-        2.5, "NAG tau", "How much the negative prompt may change at most.", "NAG tau", low=1, high=10, step=0.1
-    )
-    nag_alpha: float = option(
-        0.5, "NAG alpha", "How much of the change is taken.", "NAG alpha", low=0, high=1, step=0.05
-    )
 
     def __post_init__(self) -> None:
         """Raise SettingError for a value that is not allowed, and for an interval without a step."""

@@ -165,7 +165,7 @@ def test_every_step_of_the_schedule_adds_the_same_lambda():
         ({"sigma_low": 5, "sigma_high": 2}, "sigma_high = 2 is not allowed: it must be above sigma_low, which is 5."),
         ({"sigma_high": 0}, "sigma_high = 0 is not allowed: it must be above sigma_low, which is 0."),
         ({"rescale": -0.1}, "rescale = -0.1 is not allowed: it must be 0 to 1."),
-        ({"nag_scale": -1}, "nag_scale = -1 is not allowed: it must be 0 to 20."),
+        ({"ramp_from": -1}, "ramp_from = -1 is not allowed: it must be 0 to 4."),
         ({"threshold_percentile": 0}, "threshold_percentile = 0 is not allowed: it must be 0.5 to 1."),
         ({"schedule": "Square"}, "schedule = 'Square' is not allowed"),
         ({"apg_threshold": float("nan")}, "apg_threshold = nan is not allowed"),
