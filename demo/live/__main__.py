@@ -32,7 +32,7 @@ PLOTS = 4
 """X/Y/Z plots of methods for each checkpoint, whose cells must be the pictures of single requests."""
 
 SIGNIFICANT = 0.05
-"""Chance, for all ways together, below which a difference from the library is none."""
+"""Chance, for all ways together, below which the WebUI and the library differ."""
 
 APART = 1
 """Levels of 255 that two runs of the same arithmetic may differ by."""
@@ -136,14 +136,14 @@ def plots_apart(host: Host, layout: Layout, tasks: Sequence[Task], results: Sequ
 
 
 def agrees_with_library(found: dict[str, Any], library: Path) -> bool:
-    """Whether every way is as often right as in the library; puts the counts into the report, by checkpoint.
+    """Whether every way is as often right as in the library; puts the counts into the report, by checkpoint and way.
 
     The pictures are compared one by one, by prompt and seed. Of so many ways some differ by chance, so the level of
     significance is shared out among them.
     """
     expected = json.loads(library.read_text(encoding="utf-8")) if library.is_file() else {}
     names = [name for name in LAYOUTS if name in found and name in expected]
-    if not names or expected["seed"] != found["seed"]:
+    if not names or expected.get("seed") != found["seed"]:
         print(f"{library} has nothing to compare with: make quality writes it")
         return False
     ways = {

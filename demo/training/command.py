@@ -36,12 +36,16 @@ class Command:
         """The plan, with the command line's number of steps."""
         return plan if self.steps is None else replace(plan, steps=self.steps)
 
-    def state(self, name: str) -> Path:
-        """The file that keeps the state of a training; each seed and each trial has a folder of its own."""
+    @property
+    def folder(self) -> Path:
+        """Where the states are; each seed and each trial has a folder of its own."""
         trial = f"-{self.steps}-{self.pictures}" if self.is_trial else ""
-        folder = self.states / f"seed-{self.seed}{trial}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.pt"
+        return self.states / f"seed-{self.seed}{trial}"
+
+    def state(self, name: str) -> Path:
+        """The file that keeps the state of a training."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / f"{name}.pt"
 
 
 @contextmanager
@@ -70,4 +74,4 @@ def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str
     given = parser.parse_args()
     layout, kind = LAYOUTS[getattr(given, "layout", "sd15")], getattr(given, "kind", "")
     command = Command(layout, given.seed, given.steps, given.pictures, given.states, given.out or FOLDER, kind)
-    return replace(command, out=given.out or command.state("").parent) if command.is_trial else command
+    return replace(command, out=command.folder) if command.is_trial and given.out is None else command

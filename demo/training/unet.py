@@ -20,7 +20,7 @@ from demo.training.attention import quick_backwards
 from demo.training.autoencoder import train_autoencoder
 from demo.training.command import Command, parse, refusing_old_states
 from demo.training.encoded import Encoded, encoded, encoded_close_ups, facing_one_way, picked
-from demo.training.loop import Loss, Plan, train
+from demo.training.loop import Loss, Plan, digest, train
 
 PLANS = {"sd15": Plan(steps=5000, rate=5e-4), "sdxl": Plan(steps=2500, rate=5e-4)}
 CLOSE_UP_PLANS = {
@@ -58,7 +58,7 @@ def train_checkpoint(command: Command) -> None:
     if not command.state(layout.name).is_file():
         learn_to_read(model.text, command.seed)
     networks = nn.ModuleList([model.unet, model.text])
-    stages, since = _stages(model, command), ""
+    stages, since = _stages(model, command), f"autoencoder: {digest(model.autoencoder)}; "
     with quick_backwards():
         for number, stage in enumerate(stages):
             state = command.state(stage.name)

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from demo.model import checkpoint
 from demo.model.layouts import FOLDER, LAYOUTS, LORAS
-from demo.training import distil, unet
+from demo.training import autoencoder, distil, unet
 from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, Encoded, close_up, facing_one_way, picked, show
 from demo.training.loop import digest
 
@@ -83,6 +83,16 @@ def test_later_stages_of_another_first_stage_are_refused(run, monkeypatch):
     state.unlink()
     monkeypatch.setitem(unet.PLANS, "sd15", replace(unet.PLANS["sd15"], rate=1e-3))
     with pytest.raises(SystemExit, match=r"sd15-close-ups-1\.pt is of another training or came after another one"):
+        run("unet", "sd15")
+
+
+def test_a_unet_that_learnt_from_another_autoencoder_is_refused(run, monkeypatch):
+    """Also where its pictures were encoded anew."""
+    run("unet", "sd15")
+    for name in ("autoencoder", "latents-sd15", "close-ups-sd15"):
+        next(run.states.rglob(f"{name}.pt")).unlink()
+    monkeypatch.setattr(autoencoder, "PLAN", replace(autoencoder.PLAN, rate=1e-3))
+    with pytest.raises(SystemExit, match=r"/sd15\.pt is of another training or came after another one"):
         run("unet", "sd15")
 
 
