@@ -208,7 +208,9 @@ def test_every_pair_is_of_ways_that_there_are():
     }
 
 
-def test_the_library_is_compared_with(webui, called, tmp_path, capsys):
+def test_the_library_is_compared_with(webui, called, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(live, "WAYS", SIZES)
+    monkeypatch.setattr(live, "EDITS", EDITS[:1])
     assert called("--images", "12", "--layouts", "sd15") == 1
     assert "make quality writes it" in capsys.readouterr().out
     place, library = tmp_path / "out" / "report.json", tmp_path / "library.json"
@@ -216,7 +218,7 @@ def test_the_library_is_compared_with(webui, called, tmp_path, capsys):
     library.write_text(json.dumps(figures))
     assert called("--images", "12", "--layouts", "sd15") == 0
     agreement = json.loads(place.read_text())["agreement"]
-    assert len(agreement) == len(WAYS) + len(EDITS)
+    assert set(agreement) == {f"sd15 {way.key}" for way in (*SIZES, EDITS[0])}
     assert agreement["sd15 native"] == {"pictures": 12, "only_here": 0, "only_there": 0}
     figures["sd15"]["ways"]["native"]["each_right"] = [False] * 12
     library.write_text(json.dumps(figures))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -33,6 +34,25 @@ def run(tmp_path, monkeypatch):
 
     called.states = tmp_path / "states"
     return called
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """The files of a trained checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unet, "READING_STEPS", 2)
+        places = ["--states", str(folder / "states"), "--out", str(folder / "out")]
+        patch.setattr("sys.argv", ["unet", "sd15", *TRIAL, *places])
+        unet.main()
+    return folder
+
+
+@pytest.fixture
+def trained(run, trained_once, tmp_path):
+    """Runs a command where a checkpoint has been trained before."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+    return run
 
 
 @pytest.fixture
@@ -76,24 +96,22 @@ def test_a_trial_leaves_the_real_training_alone(run):
     assert {path: path.read_bytes() for path in FOLDER.glob("*.safetensors")} == before
 
 
-def test_later_stages_of_another_first_stage_are_refused(run, monkeypatch):
+def test_later_stages_of_another_first_stage_are_refused(trained, monkeypatch):
     """Only the first stage's state is deleted, after its plan has changed."""
-    run("unet", "sd15")
-    (state,) = run.states.rglob("sd15.pt")
+    (state,) = trained.states.rglob("sd15.pt")
     state.unlink()
     monkeypatch.setitem(unet.PLANS, "sd15", replace(unet.PLANS["sd15"], rate=1e-3))
     with pytest.raises(SystemExit, match=r"sd15-close-ups-1\.pt is of another training or came after another one"):
-        run("unet", "sd15")
+        trained("unet", "sd15")
 
 
-def test_a_unet_that_learnt_from_another_autoencoder_is_refused(run, monkeypatch):
+def test_a_unet_that_learnt_from_another_autoencoder_is_refused(trained, monkeypatch):
     """Also where its pictures were encoded anew."""
-    run("unet", "sd15")
     for name in ("autoencoder", "latents-sd15", "close-ups-sd15"):
-        next(run.states.rglob(f"{name}.pt")).unlink()
+        next(trained.states.rglob(f"{name}.pt")).unlink()
     monkeypatch.setattr(autoencoder, "PLAN", replace(autoencoder.PLAN, rate=1e-3))
     with pytest.raises(SystemExit, match=r"/sd15\.pt is of another training or came after another one"):
-        run("unet", "sd15")
+        trained("unet", "sd15")
 
 
 def test_latents_of_another_autoencoder_are_refused(run, monkeypatch):
@@ -103,11 +121,10 @@ def test_latents_of_another_autoencoder_are_refused(run, monkeypatch):
         run("distil", "sd15", "lcm")
 
 
-def test_a_lora_is_taught_by_the_checkpoint_beside_it(run, tmp_path):
+def test_a_lora_is_taught_by_the_checkpoint_beside_it(trained, tmp_path):
     """On the same latents, though a checkpoint's file is rounded."""
-    run("unet", "sd15")
-    run("distil", "sd15", "lcm")
-    (state,) = run.states.rglob("sd15-lcm.pt")
+    trained("distil", "sd15", "lcm")
+    (state,) = trained.states.rglob("sd15-lcm.pt")
     beside = checkpoint.load(LAYOUTS["sd15"], path=tmp_path / "out" / "mini-sd15.safetensors")
     assert torch.load(state, weights_only=True)["since"] == digest(beside.unet)
 
