@@ -28,7 +28,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PIP_COMPILE := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quality train train-autoencoder train-sd15 train-sdxl bench test host-python set-up-host test-host coverage mutants soak lint contract live live-ui live-client live-neighbours live-servers live-quality links pins clean
+.PHONY: demo quality train train-autoencoder train-sd15 train-sdxl bench test host-python set-up-host test-host coverage mutants soak lint parity contract live live-ui live-client live-neighbours live-servers live-quality links pins clean
 
 demo: $(VENV)/demo.done
 	$(RUN) -m demo
@@ -80,6 +80,10 @@ lint: $(VENV)/test.done
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# Guidance beside a newer diffusers than the tests have.
+parity: $(VENV)/parity.done
+	PYTHONPATH="$(VENV)/parity" $(RUN) -m pytest tests/parity
+
 # The tests of the stand-in, on it and on the modules of a real WebUI, both in that WebUI's own Python. Each has its ldm.
 contract: $(VENV)/contract.done
 	env -u WEBUI_DIR PYTHONPATH="$(VENV)/contract:$(VENV)/contract-ldm" $(WEBUI_PYTHON) -m pytest -p no:cacheprovider tests/contract
@@ -125,6 +129,7 @@ pins: $(VENV)/uv.done
 	$(PIN) requirements/cluster.in --constraints requirements/test.txt --output-file requirements-cluster.txt
 	$(PIN) requirements/mutants.in --constraints requirements/test.txt --output-file requirements/mutants.txt
 	$(PIN) requirements/client.in --constraints requirements/test.txt --output-file requirements/client.txt
+	$(PIN) --no-deps requirements/parity.in --output-file requirements/parity.txt
 
 clean:
 	rm -rf $(VENV) .venv-host demo/out tests/browser/out mutants
@@ -155,6 +160,11 @@ $(VENV)/contract.done: requirements/test.txt requirements/test-nodeps.txt requir
 	$(WEBUI_PYTHON) -m pip install --quiet --target $(VENV)/contract $$(grep -E "^(pytest|hypothesis)==" requirements/test.txt)
 	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract $$(grep "^k-diffusion==" requirements/test-nodeps.txt)
 	$(WEBUI_PYTHON) -m pip install --quiet --no-deps --target $(VENV)/contract-ldm -r requirements/demo-nodeps.txt
+	@touch $@
+
+$(VENV)/parity.done: $(VENV)/test.done requirements/parity.txt
+	@echo "== set-up: a newer diffusers, beside the one that the tests have"
+	$(RUN) -m pip install --quiet --no-deps --upgrade --target $(VENV)/parity -r requirements/parity.txt
 	@touch $@
 
 $(VENV)/client.done: $(VENV)/test.done requirements/client.txt
