@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from dataclasses import replace
 
@@ -13,7 +14,17 @@ from tests.soak import BrokenError, Held, grown, soaking, table
 START = Held(100.0, 50, 20.0, 1000, 7, 0, 5, 2)
 
 
+@pytest.fixture
+def counted():
+    """Everything, with what was there before the tests began."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.mark.long
+@pytest.mark.usefixtures("counted")
 def test_fifty_generations_leave_nothing(monkeypatch):
     """What is resident is left out: so early it still follows the largest request so far."""
     lines = []
