@@ -222,7 +222,7 @@ class ImageRNG:
         """(images, channels, height, width); other noise at each call."""
         if self._last_seed is None:
             return self._drawn()
-        torch.manual_seed(self._last_seed)
+        torch.default_generator.manual_seed(self._last_seed)  # torch.manual_seed writes its callers down, for CUDA
         self._last_seed = None
         first, delta = self._drawn(), fake("modules.shared").opts.eta_noise_seed_delta
         if delta:
