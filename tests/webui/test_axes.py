@@ -62,10 +62,16 @@ FEW_STEP_AXES = {
 }
 
 
+@pytest.fixture(scope="module")
+def plain(sd1):
+    """The image before any plot."""
+    return single(sd1)
+
+
 @pytest.fixture
-def host(sd1):
+def host(sd1, plain):
     """A host on which the plot leaves nothing: neither on the model, in its lists, in the settings nor in errors."""
-    unet, plain = sd1.unet, single(sd1)
+    unet = sd1.unet
     with unchanged(sd1):
         yield sd1
     assert not sd1.errors
