@@ -11,7 +11,7 @@ import torch
 
 from lib_fewstep.webui.highres.foreign_error import sentence_on
 from tests.webui import standin
-from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, made, off, refused, same, settings_of, timesteps
+from tests.webui.exact import OURS, SCHEDULES, listening, made, off, refused, same, settings_of, timesteps
 from tests.webui.standin import api
 from tests.webui.test_pasting import pasted
 
@@ -22,10 +22,10 @@ ENSD = 31337
 
 
 @pytest.fixture
-def sd1():
-    """A host for one test: the module's other one waits meanwhile."""
-    with standin.webui("sd1", SCRIPTS) as made:
-        yield made
+def sd1(unit):
+    """The file's host with a small SD1 model, for one test."""
+    unit.load_model("sd1")
+    return unit
 
 
 def hidiffusion(settings, **fields):
@@ -560,13 +560,13 @@ class TestTiles:
 
     @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
     def test_above_it(self, tiled, method, log):
-        plain = self.images(tiled, {"enabled": False}, width=256, height=256)
+        plain = self.images(tiled, {"enabled": False}, width=192, height=192)
         settings = {"enabled": True, "method": method, "trained_size": 64}
-        result = self.images(tiled, settings, width=256, height=256)
+        result = self.images(tiled, settings, width=192, height=192)
         assert not same(result, plain)
         assert method_in(result.infotexts[0]) == method
-        assert ["at 256x256" in line for line in log()] == [True, False]
-        assert "at 128x128, 4 steps (first pass): " in log()[1]
+        assert ["at 192x192" in line for line in log()] == [True, False]
+        assert "at 96x96, 4 steps (first pass): " in log()[1]
 
 
 class Pinned:
@@ -591,7 +591,14 @@ class TestForeignErrors:
 
     @pytest.mark.parametrize("method", ["HiDiffusion", "Deep Shrink"])
     @pytest.mark.parametrize(
-        "fields", [{}, HIRES, {"s_churn": 1.0}, {"sampler_name": "Euler CFG++"}, {"sampler_name": "Euler a"}]
+        "fields",
+        [
+            {},
+            HIRES | {"hr_second_pass_steps": 1},
+            {"s_churn": 1.0},
+            {"sampler_name": "Euler CFG++"},
+            {"sampler_name": "Euler a"},
+        ],
     )
     def test_one_that_holds_a_size(self, sd1, method, fields, log):
         settings = {"enabled": True, "preset": "Paper", "method": method, "passes": "First"}
