@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import shlex
 import subprocess
@@ -33,6 +34,10 @@ SMALLEST = {
 """What makes a program end within seconds; the benchmark, of full-size models, runs in tests/bench."""
 
 
+ENVIRONMENT = {**os.environ, "PYTHON": sys.executable, "HOST_PYTHON": sys.executable}
+"""Without them, make starts every Python that it knows at every mention, where a line does not name one."""
+
+
 class AcceptedError(Exception):
     """The arguments are what the program takes."""
 
@@ -42,7 +47,7 @@ def planned(line):
     words = shlex.split(line)[1:]
     assert {word for word in words if "=" not in word and not word.startswith("-j")} <= TARGETS, line
     assert {word.split("=")[0] for word in words if "=" in word} <= VARIABLES, line
-    run = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(["make", "-n", *words], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert '-n ""' not in run.stdout, f"{line} leaves a variable out"
     return run.stdout.replace("\\\n", " ").splitlines()
