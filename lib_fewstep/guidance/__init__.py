@@ -4,6 +4,7 @@ from lib_fewstep.guidance.nag import nag
 from lib_fewstep.guidance.plan import Plan, Strength, make_plan
 from lib_fewstep.guidance.projection import AdaptiveProjection
 from lib_fewstep.guidance.rescale import rescaled
+from lib_fewstep.guidance.rows import Row
 from lib_fewstep.guidance.session import GuidanceSession
 from lib_fewstep.guidance.settings import GuidanceSettings
 from lib_fewstep.guidance.thresholding import thresholded
@@ -13,6 +14,7 @@ __all__ = [
     "GuidanceSession",
     "GuidanceSettings",
     "Plan",
+    "Row",
     "Strength",
     "make_plan",
     "nag",

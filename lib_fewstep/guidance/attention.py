@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from lib_fewstep.guidance.blur import blurred
 from lib_fewstep.guidance.nag import nag
 
 Rows = Callable[[int], Tensor]
@@ -26,16 +25,16 @@ Size = tuple[int, int]
 @contextmanager
 def values_alone(attention: Any, rows: Rows) -> Iterator[None]:
     """Perturbed attention (Ahn et al. 2024, arXiv 2403.17377, section 4.1): every token sees itself alone."""
-    given: list[Tensor] = []
+    values: list[Tensor] = []
 
-    def remember(_: nn.Module, args: tuple[Any, ...]) -> None:
-        given[:] = args[:1]
+    def remember(_: nn.Module, __: Any, output: Tensor) -> None:
+        values[:] = [output]
 
     def replace(_: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
         chosen = rows(len(args[0]))
-        return (_with(args[0], chosen, attention.to_v(given[0][chosen])),)
+        return (_with(args[0], chosen, values[0][chosen]),)
 
-    with _hooked(attention.register_forward_pre_hook(remember), _first(attention).register_forward_pre_hook(replace)):
+    with hooked(attention.to_v.register_forward_hook(remember), _first(attention).register_forward_pre_hook(replace)):
         yield
 
 
@@ -51,7 +50,7 @@ def blurred_queries(attention: Any, rows: Rows, sigma: float, size: Callable[[in
         chosen = rows(len(queries))
         return _with(queries, chosen, _blurred(queries[chosen], sigma, size(queries.shape[1])))
 
-    with _hooked(attention.to_q.register_forward_hook(blur)):
+    with hooked(attention.to_q.register_forward_hook(blur)):
         yield
 
 
@@ -89,7 +88,7 @@ def against(
         chosen = rows(len(args[0]))
         return (_with(args[0], chosen, nag(args[0][chosen], seen[0], scale, tau, alpha)),)
 
-    with _hooked(attention.register_forward_pre_hook(ask), _first(attention).register_forward_pre_hook(move)):
+    with hooked(attention.register_forward_pre_hook(ask), _first(attention).register_forward_pre_hook(move)):
         yield
 
 
@@ -111,19 +110,11 @@ def _blurred(queries: Tensor, sigma: float, size: Size) -> Tensor:
     if math.isinf(sigma):
         return queries.mean(dim=1, keepdim=True).expand_as(queries)
     maps = queries.transpose(1, 2).reshape(len(queries), queries.shape[2], *size)
-    for axis, length in zip((2, 3), size, strict=True):
-        reach = min(math.ceil(3 * sigma), length - 1)
-        places = torch.arange(-reach, reach + 1, dtype=queries.dtype, device=queries.device)
-        weights = torch.exp(-((places / sigma) ** 2) / 2)
-        padding = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-        windows = functional.pad(maps, padding, mode="reflect").unfold(axis, len(places), 1)
-        maps = (windows * (weights / weights.sum())).sum(-1)
-    blurred: Tensor = maps.flatten(2).transpose(1, 2)
-    return blurred
+    return blurred(maps, sigma, math.ceil(6 * sigma) // 2).flatten(2).transpose(1, 2)
 
 
 @contextmanager
-def _hooked(*handles: Any) -> Iterator[None]:
+def hooked(*handles: Any) -> Iterator[None]:
     """The hooks are gone afterwards."""
     with ExitStack() as stack:
         for handle in handles:

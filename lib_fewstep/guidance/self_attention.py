@@ -54,10 +54,14 @@ class Watched:
         if not self.queries:
             return None
         queries, keys = torch.cat(self.queries), torch.cat(self.keys)
-        self.queries.clear()
-        self.keys.clear()
+        self.forget()
         with _no_autocast(queries.device.type):
             return _received(queries, keys, self._heads, self._scale)
+
+    def forget(self) -> None:
+        """As if nothing had been seen."""
+        self.queries.clear()
+        self.keys.clear()
 
 
 @contextmanager

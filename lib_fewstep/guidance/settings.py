@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lib_fewstep.options import SettingError, check, from_mapping, option
 
 CONSTANT, LINEAR, COSINE, CFGPP = SCHEDULES = ("Constant", "Linear", "Cosine", "CFG++")
-NO_PRESET = "None"
+STEPS, BURNING, NEGATIVE, STRUCTURE = GROUPS = (
+    "On which steps",
+    "Against burnt colours",
+    "Negative prompt at CFG 1",
+    "Clearer structure",
+)
+"""What the settings are for: the folded parts of the accordion."""
+
+NO_PRESET, DISTILLED, ANTI_BURN, V_PREDICTION = "None", "Distilled", "Anti-burn", "v-prediction"
+PRESETS: dict[str, dict[str, float]] = {
+    NO_PRESET: {},
+    DISTILLED: {"nag_scale": 2.0},
+    ANTI_BURN: {"apg_eta": 0.0, "apg_threshold": 15.0, "apg_momentum": -0.5},
+    V_PREDICTION: {"rescale": 0.7},
+}
+"""What each preset sets, unless it is given."""
+
+MIDDLE, DOWN, UP, ALL = BLOCKS = ("Middle", "Down", "Up", "All")
+FIRST, EVERY = PASSES = ("First", "All")
 
 
 @dataclass(frozen=True)
@@ -19,14 +38,24 @@ class GuidanceSettings:
     """
 
     enabled: bool = option(True, "Enable", "Switches these settings on.", "Guidance enabled")
+    preset: str = option(
+        NO_PRESET,
+        "Preset",
+        "Distilled: a negative prompt at CFG 1. Anti-burn: calmer colours at high CFG. v-prediction: the contrast that "
+        "such models have without guidance.",
+        "Guidance preset",
+        choices=tuple(PRESETS),
+    )
     start: float = option(
         0.0,
         "Start",
-        "Share of the steps after which the prompt guides. Before it a step costs half, and has no negative prompt.",
+        "Share of the steps after which guidance begins. A step without guidance costs half, and the negative prompt "
+        "has no effect on it.",
         "Guidance start",
         low=0,
         high=1,
         step=0.05,
+        group=STEPS,
     )
     end: float = option(
         1.0,
@@ -36,6 +65,7 @@ class GuidanceSettings:
         low=0,
         high=1,
         step=0.05,
+        group=STEPS,
     )
     sigma_low: float | None = option(
         None,
@@ -47,6 +77,7 @@ class GuidanceSettings:
         step=0.01,
         blank=0,
         unset="no limit",
+        group=STEPS,
     )
     sigma_high: float | None = option(
         None,
@@ -58,6 +89,7 @@ class GuidanceSettings:
         step=0.01,
         blank=0,
         unset="no limit",
+        group=STEPS,
     )
     schedule: str = option(
         CONSTANT,
@@ -66,6 +98,7 @@ class GuidanceSettings:
         "steps as CFG++ guides, with any sampler.",
         "Guidance schedule",
         choices=SCHEDULES,
+        group=STEPS,
     )
     ramp_from: float = option(
         0.0,
@@ -75,6 +108,7 @@ class GuidanceSettings:
         low=0,
         high=4,
         step=0.05,
+        group=STEPS,
     )
     ramp_to: float = option(
         1.0,
@@ -84,15 +118,17 @@ class GuidanceSettings:
         low=0,
         high=4,
         step=0.05,
+        group=STEPS,
     )
     rescale: float = option(
         0.0,
         "Rescale",
-        "Gives the guided image the contrast that it has without guidance: 0 is off, 0.7 is usual for v-prediction.",
+        "Gives the guided image the contrast of one without guidance: 0 is off, 0.7 is usual for v-prediction.",
         "Guidance rescale",
         low=0,
         high=1,
         step=0.05,
+        group=BURNING,
     )
     apg_eta: float = option(
         1.0,
@@ -102,6 +138,7 @@ class GuidanceSettings:
         low=0,
         high=1,
         step=0.05,
+        group=BURNING,
     )
     apg_threshold: float = option(
         0.0,
@@ -112,15 +149,17 @@ class GuidanceSettings:
         low=0,
         high=200,
         step=0.5,
+        group=BURNING,
     )
     apg_momentum: float = option(
         0.0,
         "APG momentum",
-        "What a step takes over of the guidance of the steps before; -0.5 is the paper's value for SDXL.",
+        "How much of the guidance of the steps before is added to a step's own; -0.5 is the paper's value for SDXL.",
         "APG momentum",
         low=-0.9,
         high=0.9,
         step=0.05,
+        group=BURNING,
     )
     threshold_mimic: float = option(
         0.0,
@@ -130,15 +169,106 @@ class GuidanceSettings:
         low=0,
         high=100,
         step=0.5,
+        group=BURNING,
     )
     threshold_percentile: float = option(
         1.0,
         "Percentile",
-        "Dynamic thresholding: the share of the values that is not cut off.",
+        "Dynamic thresholding: the share of the values that are not cut off.",
         "Guidance percentile",
         low=0.5,
         high=1,
         step=0.005,
+        group=BURNING,
+    )
+
+    nag_scale: float = option(
+        0.0,
+        "NAG scale",
+        "Gives distilled models a negative prompt at CFG 1, without a second row. 0 is off, 2 is usual.",
+        "NAG scale",
+        low=0,
+        high=20,
+        step=0.25,
+        group=NEGATIVE,
+    )
+    nag_tau: float = option(
+        2.5,
+        "NAG tau",
+        "Limits what NAG adds: how many times its size the output of a cross-attention may become.",
+        "NAG tau",
+        low=1,
+        high=10,
+        step=0.1,
+        group=NEGATIVE,
+    )
+    nag_alpha: float = option(
+        0.5,
+        "NAG alpha",
+        "The share of NAG's output; with less, the image stays nearer to the one without NAG.",
+        "NAG alpha",
+        low=0,
+        high=1,
+        step=0.05,
+        group=NEGATIVE,
+    )
+    pag_scale: float = option(
+        0.0,
+        "PAG scale",
+        "Perturbed attention: clearer structure for one more row a step. 0 is off, 3 is usual.",
+        "PAG scale",
+        low=0,
+        high=20,
+        step=0.25,
+        group=STRUCTURE,
+    )
+    seg_scale: float = option(
+        0.0,
+        "SEG scale",
+        "Smoothed energy: calmer than PAG, for one more row a step. 0 is off, 3 is usual.",
+        "SEG scale",
+        low=0,
+        high=20,
+        step=0.25,
+        group=STRUCTURE,
+    )
+    seg_sigma: float | None = option(
+        None,
+        "SEG sigma",
+        "How far SEG blurs, in places of the feature map. 0 stands for infinitely far.",
+        "SEG sigma",
+        low=0.1,
+        high=100,
+        step=0.1,
+        blank=0,
+        unset="infinity",
+        group=STRUCTURE,
+    )
+    sag_scale: float = option(
+        0.0,
+        "SAG scale",
+        "Self-attention guidance: finer detail for one more row a step. 0 is off, 0.75 is usual.",
+        "SAG scale",
+        low=0,
+        high=5,
+        step=0.05,
+        group=STRUCTURE,
+    )
+    attention_blocks: str = option(
+        MIDDLE,
+        "Blocks",
+        "Where PAG and SEG change self-attention: in the middle block, on the way down, on the way up, or everywhere.",
+        "Guidance blocks",
+        choices=BLOCKS,
+        group=STRUCTURE,
+    )
+    attention_passes: str = option(
+        FIRST,
+        "Passes",
+        "The passes of PAG, SEG and SAG. First leaves hires fix alone, where they repeat subjects.",
+        "Guidance passes",
+        choices=PASSES,
+        group=STRUCTURE,
     )
 
     def __post_init__(self) -> None:
@@ -152,15 +282,42 @@ class GuidanceSettings:
                 f"{self.sigma_low or 0:g}."
             )
 
+    @staticmethod
+    def filled_by(preset: str) -> dict[str, float]:
+        """What choosing a preset makes of every setting that some preset sets: its value, or the neutral one."""
+        names = dict.fromkeys(name for values in PRESETS.values() for name in values)
+        return {name: PRESETS.get(preset, {}).get(name, getattr(GuidanceSettings(), name)) for name in names}
+
     @property
     def projects(self) -> bool:
         """Whether adaptive projection does anything."""
         return self.apg_eta != 1 or self.apg_threshold > 0 or self.apg_momentum != 0
 
+    @property
+    def changes_attention(self) -> bool:
+        """Whether anything inside of the UNet's attention is changed or read."""
+        return self.adds_rows or self.nag_scale > 0
+
+    @property
+    def adds_rows(self) -> bool:
+        """Whether more is evaluated than the prompt and the negative prompt."""
+        return max(self.pag_scale, self.seg_scale, self.sag_scale) > 0
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything differs from ordinary guidance."""
+        neutral = GuidanceSettings()
+        parts = ("start", "end", "sigma_low", "sigma_high", "schedule", "rescale", "threshold_mimic", "nag_scale")
+        return self.enabled and (
+            self.adds_rows or self.projects or any(getattr(self, name) != getattr(neutral, name) for name in parts)
+        )
+
     @staticmethod
     def from_dict(values: object) -> GuidanceSettings:
-        """Settings from the API's dict.
+        """Settings from the API's dict; those that are not given have the preset's value.
 
         Raises SettingError for unknown names, for wrong values and for anything that is no dict.
         """
+        if isinstance(values, Mapping) and isinstance(preset := values.get("preset"), str):
+            values = {**PRESETS.get(preset, {}), **values}
         return from_mapping(GuidanceSettings, values)

@@ -75,7 +75,7 @@ def test_queries_are_blurred_over_the_map(attention, x, sigma):
     else:
         blurred = mapped
         for axis, length in enumerate(SIZE):
-            radius = min(math.ceil(3 * sigma), length - 1)
+            radius = min(math.ceil(6 * sigma) // 2, length - 1)
             blurred = ndimage.gaussian_filter1d(blurred, sigma, axis=axis, radius=radius, mode="mirror")
     queries = queries.clone()
     queries[1] = torch.from_numpy(np.ascontiguousarray(blurred)).reshape(TOKENS, WIDTH)

@@ -1,0 +1,127 @@
+"""`python -m demo.guided sd15`: what each kind of guidance does to right pictures and to clipped colours.
+
+Each is compared with ordinary guidance of the same CFG and steps, over the same prompts and seeds. `--nag` counts red
+houses instead, where the prompt is "a house" and the negative prompt "red", at CFG 1 with the LCM-LoRA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from demo import report
+from demo.compare import chunks, difference, loaded, run, tasks_for
+from demo.model.layouts import LAYOUTS, Layout
+from demo.numbers import positive
+from demo.pictures.judge import judge
+from demo.sampling.generate import decoded, generate
+from demo.sampling.named import schedule
+from demo.ways import Way, distilled
+from lib_fewstep.compare.grid import counted
+from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.guidance.settings import PRESETS
+
+CFGS, STEPS = (4.0, 8.0, 12.0), (4, 8, 20)
+KINDS: dict[str, dict[str, Any]] = {
+    "half of the steps": {"start": 0.25, "end": 0.75},
+    "sigma 0.28 to 5.42": {"sigma_low": 0.28, "sigma_high": 5.42},
+    "ramp from CFG 1": {"schedule": "Linear"},
+    "CFG++": {"schedule": "CFG++"},
+    "rescale 0.7": {"rescale": 0.7},
+    "Anti-burn": PRESETS["Anti-burn"],
+    "APG eta 0": {"apg_eta": 0.0},
+    "thresholding to 4": {"threshold_mimic": 4.0},
+    "PAG 3": {"pag_scale": 3.0},
+    "SEG 3": {"seg_scale": 3.0},
+    "SAG 0.75": {"sag_scale": 0.75},
+}
+"""By their titles, the settings of each kind that is compared."""
+
+HOUSE, RED, NAG_STEPS = "a house", "red", 4
+SCALES = (0.0, 1.0, 2.0, 4.0)
+CHUNK = 24
+
+
+def ways(cfg: float, steps: int) -> list[Way]:
+    """Ordinary guidance, and every kind with the same slider and steps."""
+    ordinary = Way(f"cfg_{cfg:g}_{steps}", f"CFG {cfg:g}, {counted(steps)}", cfg=cfg, steps=steps)
+    return [ordinary, *(_with(ordinary, title, values) for title, values in KINDS.items())]
+
+
+def _with(way: Way, title: str, values: dict[str, Any]) -> Way:
+    key = f"{way.key}_{title.replace(' ', '_').lower()}"
+    return Way(key, f"{way.title}, {title}", cfg=way.cfg, steps=way.steps, guidance=GuidanceSettings(**values))
+
+
+def red_houses(layout: Layout, images: int, scale: float) -> list[bool]:
+    """Whether each picture's largest thing is red, of `images` seeds; `scale` is NAG's."""
+    model, way = loaded(layout, "lcm"), distilled("lcm", NAG_STEPS)
+    found: list[bool] = []
+    for seeds in chunks(range(images), CHUNK):
+        made = generate(
+            model,
+            [HOUSE] * len(seeds),
+            list(seeds),
+            sampler=way.sampler,
+            cfg=1.0,
+            sigmas=schedule(way.schedule, way.steps),
+            guidance=GuidanceSettings(nag_scale=scale),
+            negative=RED,
+        )
+        things = [judge(picture.clip(0, 1)) for picture in decoded(model, made.latents)]
+        found += [bool(seen) and seen[0].colour == RED for seen in things]
+    return found
+
+
+def nag_table(layout: Layout, images: int) -> str:
+    """The share of red houses for each scale, and how much less it is than without NAG."""
+    shares = {scale: red_houses(layout, images, scale) for scale in SCALES}
+    lines = [f'"{HOUSE}", negative prompt "{RED}", CFG 1, LCM-LoRA, {NAG_STEPS} steps, {images} pictures']
+    for scale, red in shares.items():
+        less = difference(shares[0.0], red)
+        lines.append(
+            f"NAG {scale:g}: {100 * sum(red) / images:.1f}% red, {100 * less.mean:+.1f} +- "
+            f"{100 * (less.standard_error or 0):.1f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Read the command line, measure, print the tables and write the report; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo.guided", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("layout", choices=list(LAYOUTS), help="which checkpoint")
+    parser.add_argument("--images", type=positive, default=192, help="pictures of each (default: 192)")
+    parser.add_argument("--cfg", type=float, nargs="+", default=CFGS, help="values of CFG (default: 4 8 12)")
+    parser.add_argument("--steps", type=positive, nargs="+", default=STEPS, help="numbers of steps (default: 4 8 20)")
+    parser.add_argument("--nag", action="store_true", help="count red houses instead")
+    parser.add_argument("--out", type=Path, default=Path("demo/out/guided"), help="folder (default: demo/out/guided)")
+    arguments = parser.parse_args()
+    layout = LAYOUTS[arguments.layout]
+    try:
+        if arguments.nag:
+            print(nag_table(layout, arguments.images))
+            return 0
+        for cfg in arguments.cfg:
+            for steps in arguments.steps:
+                _compare(layout, ways(cfg, steps), arguments.images, arguments.out)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _compare(layout: Layout, compared: list[Way], images: int, out: Path) -> None:
+    results = run(layout, compared, tasks_for(images), chunk=CHUNK)
+    keys = [(compared[0].key, way.key) for way in compared[1:]]
+    print(report.table(layout.title, results))
+    print(report.pair_table(results, keys))
+    found = report.of_results(results) | {"differences": report.of_pairs(results, keys)}
+    report.write(found, out / f"{layout.name}_{compared[0].key}.json")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The always-on script "Guidance"."""

@@ -1,0 +1,98 @@
+"""The accordion of the Guidance script, made from the settings' own descriptions."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import gradio as gr
+from modules.ui_components import InputAccordion
+
+from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.guidance.settings import GROUPS, NO_PRESET
+from lib_fewstep.options import SettingError, from_page, page_fields
+from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
+from lib_fewstep.webui.common.component import component
+from lib_fewstep.webui.common.passes import FIELDS, passes_of
+from lib_fewstep.webui.guidance.preview import Guided, preview
+
+_FIELDS = page_fields(GuidanceSettings)
+_IN_A_ROW = 3
+_GUIDED = ("sampling", "scheduler", "cfg_scale")
+_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps"}
+"""Fields of Few-Step's accordion, which set the number of steps."""
+
+
+class GuidanceAccordion(TabAccordion):
+    """The components of one tab, and the line that says what each step will do and what it costs."""
+
+    def make(self, tab: str) -> dict[str, Any]:
+        """The components by setting, in the settings' order."""
+        components: dict[str, Any] = {
+            "enabled": InputAccordion(False, label="Guidance", elem_id=_elem_id(tab, "enabled"))
+        }
+        with components["enabled"]:
+            components["preset"] = _component(tab, "preset")
+            self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
+            for number, group in enumerate(GROUPS):
+                with gr.Accordion(group, open=False, elem_id=_elem_id(tab, f"group_{number}")):
+                    for names in _in_rows(group):
+                        with gr.Row():
+                            components |= {name: _component(tab, name) for name in names}
+            self.refresh = refresh_button(_elem_id(tab, "refresh"))
+        return {name: components[name] for name in _FIELDS}
+
+    def fields(self, tab: str) -> dict[str, str]:
+        """Whatever says which passes the tab would start, and how they are guided."""
+        few_step = {name: f"fewstep_sampling_{tab}_{item}" for name, item in _FEW_STEP.items()}
+        return {name: f"{tab}_{name}" for name in (*FIELDS[tab], *_GUIDED)} | few_step
+
+    def connect(self, fields: dict[str, Any]) -> None:
+        """Let a preset fill the components, and write the line anew whenever something changes that it depends on."""
+        own = self.components
+        filled = [own[name] for name in GuidanceSettings.filled_by(NO_PRESET)]
+        own["preset"].input(_fill, [own["preset"]], filled, show_progress=False, queue=False)
+        inputs = [*own.values(), *fields.values()]
+        state = _state(self.tab, [*own, *fields])
+        refresh_on([each.change for each in inputs], self.refresh, state, inputs, [self.line])
+
+
+def _fill(name: str) -> list[Any]:
+    """What choosing a preset makes of the components that presets set."""
+    return list(GuidanceSettings.filled_by(name).values())
+
+
+def _state(tab: str, names: Sequence[str]) -> Callable[..., Any]:
+    """What the values of the page, which have these names, make of the line."""
+
+    def state(*inputs: Any) -> str:
+        values = dict(zip(names, inputs, strict=True))
+        if None in values.values():  # a number is being typed
+            return ""
+        try:
+            settings = GuidanceSettings.from_dict(
+                from_page(GuidanceSettings, {name: values[name] for name in _FIELDS if name != "enabled"})
+            )
+            passes = passes_of(tab, values | {"by": False})
+        except SettingError as refusal:
+            return html.escape(str(refusal))
+        guided = Guided(values["sampling"], values["scheduler"], values["cfg_scale"])
+        return preview(settings, passes, guided)
+
+    return state
+
+
+def _in_rows(group: str) -> Iterator[list[str]]:
+    names = iter([name for name, field in _FIELDS.items() if field.option.group == group])
+    while row := list(islice(names, _IN_A_ROW)):
+        yield row
+
+
+def _component(tab: str, name: str) -> Any:
+    return component(_FIELDS[name], _elem_id(tab, name))
+
+
+def _elem_id(tab: str, name: str) -> str:
+    return f"fewstep_guidance_{tab}_{name}"

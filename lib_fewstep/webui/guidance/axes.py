@@ -1,0 +1,58 @@
+"""The axes "[Guidance] ..." of the X/Y/Z plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.guidance.settings import PRESETS
+from lib_fewstep.options import page_fields
+from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, from_axis, kind, or_refuse, set_axis_values
+
+SCRIPT = "Guidance"
+"""Whose settings the axes set."""
+
+_FIELDS = page_fields(GuidanceSettings)
+
+
+def guidance_axes(xyz: Any) -> list[Any]:
+    """One axis for each setting, made with the X/Y/Z script's module."""
+    return [_axis(xyz, name) for name in _FIELDS if name != "enabled"]
+
+
+def with_axes(settings: GuidanceSettings, values: Mapping[str, Any]) -> GuidanceSettings:
+    """The settings of a plot's cell: an axis switches guidance on, over what the page or the API says.
+
+    Settings that are switched off count for nothing. Raises SettingError.
+    """
+    if not values:
+        return settings
+    used = settings if settings.enabled else GuidanceSettings()
+    return replace(used, **{**PRESETS.get(values.get("preset", ""), {}), **values})
+
+
+def _axis(xyz: Any, name: str) -> Any:
+    field, label = _FIELDS[name], f"[Guidance] {_FIELDS[name].option.label}"
+    offered = choices(field.option, field.shown)
+
+    def read(value: Any) -> Any:
+        checked = (
+            None if field.option.blank is not None and value == field.option.blank else from_axis(field.shown, value)
+        )
+        with_axes(GuidanceSettings(), {name: checked})
+        return checked
+
+    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+        set_axis_values(p, SCRIPT, **{name: read(value)})
+        or_refuse(label, with_axes, GuidanceSettings(), axis_values(p, SCRIPT))
+
+    return xyz.AxisOption(
+        label,
+        kind(field.shown),
+        apply,
+        confirm=confirming(label, read),
+        choices=None if offered is None else lambda: offered,
+    )

@@ -1,0 +1,207 @@
+"""Guidance in each sampling pass of one job of the WebUI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial, wraps
+from typing import Any
+
+from torch import Tensor, nn
+
+from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, make_plan
+from lib_fewstep.guidance.settings import CONSTANT
+from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.guided_levels import GuidedLevels
+from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
+from lib_fewstep.webui.common.infotext import forget
+from lib_fewstep.webui.common.launch import AroundPass, running
+from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.guidance.evaluation import Evaluations
+from lib_fewstep.webui.guidance.readers import attention_owner, reader_of_uncond
+from lib_fewstep.webui.guidance.request import GuidanceRequest
+from lib_fewstep.webui.guidance.summary import summary
+
+
+class GuidancePass(AroundPass):
+    """Guidance around one pass: its sampler's function is wrapped to know the noise levels, its denoiser to guide."""
+
+    def __init__(self, request: GuidanceRequest, p: Processing) -> None:
+        """The next pass of the processing object `p`."""
+        super().__init__(p)
+        self._request = request
+        self._put_back, self._in_model = ExitStack(), ExitStack()
+        self._levels: list[float] = []
+        self._kept: list[float] = []
+        self._unet: nn.Module | None = None
+        self._evaluations: Evaluations | None = None
+        self._logged: set[str] = set()
+
+    def start(self) -> None:
+        """Wait for the sampler's function; a Refusal reaches the user."""
+        if self._request.refusal is not None:
+            raise Refusal(f"Guidance: {self._request.refusal}")
+        self._set(self.sampler, "func", self._around(self.sampler.func))
+
+    def close(self) -> None:
+        """Put everything back, and take back the infotext of what no pass has used."""
+        self._leave_model()
+        self._put_back.close()
+        if self._request.settings.enabled and not self._request.acted:
+            forget(GuidanceSettings, self._p.extra_generation_params)
+
+    def before_evaluation(self, params: DenoiserParams) -> None:
+        """Choose the rows of an evaluation. An error, which the host reports, ends the guidance of the pass."""
+        denoiser = params.denoiser
+        if host.denoiser.COMBINING not in vars(denoiser):
+            return
+        try:
+            if host.model.loaded_unet() is not self._unet:
+                self._enter_model(denoiser)
+            if self._evaluations is not None:
+                self._evaluations.begin(params)
+        except Exception:
+            self._leave_model()
+            log.warning("Guidance stops: the rest of the pass runs without it.")
+            raise
+
+    def _set(self, target: Any, name: str, value: Any) -> None:
+        """An attribute of an instance, until the pass is over."""
+        own = vars(target)
+        before = {name: own[name]} if name in own else {}
+        self._put_back.callback(own.update, before)
+        self._put_back.callback(own.pop, name, None)
+        own[name] = value
+
+    def _around(self, sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @wraps(sample)
+        def run(model: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
+            denoiser, settings = self.sampler.model_wrap_cfg, self._request.settings
+            self._levels = host.denoiser.levels_of(self.sampler, options, self._steps)
+            self._kept = host.denoiser.kept_by_steps(self._levels, options)
+            if settings.acts:
+                self._announce_levels(replace(settings, schedule=CONSTANT))
+            if settings.acts or host.denoiser.cfg_of(denoiser) == 1:
+                self._set(denoiser, host.denoiser.COMBINING, partial(self._combined, denoiser.combine_denoised))
+            return sample(model, x, *args, **options)
+
+        return run
+
+    def _announce_levels(self, settings: GuidanceSettings) -> None:
+        """Tell the other features where the pass is guided. Raises Refusal where it is nowhere."""
+        plan = make_plan(settings, self._levels, self._kept)
+        if not plan.guided and plan.strengths:
+            interval = {name: getattr(settings, name) for name in ("start", "end", "sigma_low", "sigma_high")}
+            given = ", ".join(f"{name} = {value:g}" for name, value in interval.items() if value is not None)
+            raise Refusal(
+                f"Guidance: {given} is not allowed: at least one of the pass's {len(plan.strengths)} steps, from sigma "
+                f"{plan.levels[0]:.3g} to {plan.levels[-2]:.3g}, must be guided."
+            )
+        if len(plan.guided) < len(plan.strengths):
+            state.put(self._p, GuidedLevels(lambda sigma: plan.strengths[plan.index_at(sigma)].guided))
+            self._put_back.callback(state.drop, self._p, GuidedLevels)
+
+    def _combined(self, own: Callable[..., Tensor], rows: Tensor, parts: Any, uncond: Any, cfg: float) -> Tensor:
+        if self._evaluations is None:
+            return own(rows, parts, uncond, cfg)
+        return self._evaluations.combined(own, rows, parts, uncond, cfg)
+
+    def _leave_model(self) -> None:
+        """Take everything out of the model."""
+        if self._evaluations is not None:
+            self._evaluations.end()
+        self._evaluations = None
+        self._in_model.close()
+
+    def _enter_model(self, denoiser: Denoiser) -> None:
+        """Get ready for the model that is loaded now: the first one, or a refiner that has taken over."""
+        self._leave_model()
+        self._unet = host.model.loaded_unet()
+        why = self._impossible()
+        if why is None and self._unet is not None:
+            self._evaluations = self._made_for(self._unet, denoiser)
+        elif self._request.settings.acts:
+            log.info("Guidance: nothing is done: %s.", why)
+        if self._evaluations is not None:
+            self._in_model.enter_context(self._evaluations.session)
+
+    def _impossible(self) -> str | None:
+        """Why nothing of what is wanted can be done with the loaded model; None where it can."""
+        if host.model.flow_model():
+            return "the loaded model is a rectified flow (SD3)"
+        if host.job.edits_by_image_cfg(self._p):
+            return "an InstructPix2Pix model guides by its image, too"
+        if not self._request.settings.changes_attention:
+            return None
+        if host.model.unet_with_blocks() is None:
+            return "the loaded model has no UNet of Stable Diffusion 1, 2 or XL"
+        engine = host.model.replaced_unet()
+        return None if engine is None else f"{engine} runs instead of the loaded UNet"
+
+    def _made_for(self, unet: nn.Module, denoiser: Denoiser) -> Evaluations | None:
+        """What is done in each evaluation of this pass; None where it is the host's own."""
+        settings, reads_uncond = self._usable(unet, denoiser), denoiser.need_last_noise_uncond
+        first, cfg = host.job.pass_of(self._p) != "hires", host.denoiser.cfg_of(denoiser)
+        session = GuidanceSession(settings, self._levels, self._kept, unet=unet, first_pass=first)
+        wanted = Evaluations(session, denoiser, saves_rows=True, reads_uncond=reads_uncond)
+        steps = range(len(session.plan.strengths))
+        found = wanted
+        if any(wanted.leaves_out(index, cfg) for index in steps) and not self._may_leave_out(unet):
+            found = Evaluations(session, denoiser, saves_rows=False, reads_uncond=reads_uncond)
+        if settings.acts:
+            self._request.acted = True
+            calls = host.lists.evaluations_of(self.sampler, len(steps))
+            parts = host.denoiser.prompts_of_images(self.sampler)
+            what = summary(session, calls, lambda index: found.leaves_out(index, cfg), parts.count(0))
+            self._say_once(f"Guidance: {what}.")
+        acts = settings.acts or any(found.leaves_out(index, cfg) for index in steps)
+        return found if acts else None
+
+    def _may_leave_out(self, unet: nn.Module) -> bool:
+        """Whether rows without a part in the image may be left out; a line says who reads them."""
+        if not host.options.setting_shown("one_row"):
+            return False
+        reader = reader_of_uncond(self.sampler, unet)
+        if reader is not None:
+            self._say_once(f"Guidance: the negative prompt is evaluated on every step, because {reader} needs it.")
+        return reader is None
+
+    def _usable(self, unet: nn.Module, denoiser: Denoiser) -> GuidanceSettings:
+        """The settings without what the sampler or another extension leaves no room for; a line says so."""
+        settings = self._request.settings
+        if not settings.enabled:
+            return settings
+        if denoiser.need_last_noise_uncond and settings.schedule != CONSTANT:
+            name = self.sampler.config.name
+            self._leave_out(f"the schedule {settings.schedule} is left out: {name} is a schedule of guidance itself")
+            settings = replace(settings, schedule=CONSTANT)
+        owner = attention_owner(unet) if settings.nag_scale > 0 else None
+        if owner is not None:
+            self._leave_out(f"NAG yields to {owner}")
+            settings = replace(settings, nag_scale=0.0)
+        reads_map = settings.seg_scale > 0 or settings.sag_scale > 0
+        rival = host.model.competing_attention(self._p) if reads_map else None
+        if rival is not None:
+            self._leave_out(f"SEG and SAG yield to {rival}, which rearranges the tokens of self-attention")
+            settings = replace(settings, seg_scale=0.0, sag_scale=0.0)
+        return settings
+
+    def _leave_out(self, what: str) -> None:
+        sentence = f"Guidance: {what}."
+        if sentence not in self._logged:
+            self._p.comment(sentence)
+        self._say_once(sentence)
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._logged:
+            self._logged.add(sentence)
+            log.info("%s", sentence)
+
+
+def on_cfg_denoiser(params: DenoiserParams) -> None:
+    """The host's callback before each evaluation; it does nothing outside of a pass of this extension."""
+    around = running(params, GuidancePass)
+    if around is not None:
+        around.before_evaluation(params)

@@ -1,0 +1,251 @@
+"""The script "Guidance" from the API, driven through a strict stand-in of the WebUI whose model is known exactly."""
+
+from __future__ import annotations
+
+import math
+import sys
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from lib_fewstep.guidance import GuidanceSettings, make_plan
+from lib_fewstep.options import page_fields
+from tests.webui.exact import CFGPP, OURS, listening, off, page_values, same, settings_of
+from tests.webui.guided import BASE, EVERYTHING, HOSTS, IMAGE, NEUTRAL, made, refused, rows
+
+SECOND_ORDER = ("Heun", "DPM2", "DPM++ SDE")
+
+
+class TestNeutral:
+    @pytest.mark.parametrize("sampler", [*HOSTS, *OURS])
+    def test_with_every_sampler_nothing_changes_bit_by_bit(self, unit, sampler):
+        fields = {"sampler_name": sampler, "scheduler": "Automatic"}
+        assert same(made(unit, NEUTRAL, **fields), made(unit, **fields))
+
+    @pytest.mark.parametrize("sampler", ["Euler", "Euler CFG++", "DDIM"])
+    @pytest.mark.parametrize("name", NEUTRAL)
+    def test_each_alone(self, unit, name, sampler):
+        assert same(made(unit, {name: NEUTRAL[name]}, sampler_name=sampler), made(unit, sampler_name=sampler))
+
+    def test_switched_off_nothing_is_read(self, unit):
+        off_with_values = EVERYTHING | {"enabled": False}
+        result = made(unit, off_with_values)
+        assert same(result, made(unit))
+        assert result.infotexts == made(unit).infotexts
+
+
+class TestOneRow:
+    def test_at_cfg_1_the_image_is_the_same_and_costs_half(self, unit):
+        with settings_of(unit, fewstep_one_row=False):
+            both = made(unit, cfg_scale=1)
+            assert rows(unit) == [2] * 4
+        one = made(unit, cfg_scale=1)
+        assert rows(unit) == [1] * 4
+        assert off(one, both) < 1e-4
+        assert one.infotexts == both.infotexts
+
+    @pytest.mark.parametrize("sampler", [*HOSTS, "TCD", "LCM (reference grid)", "SA-Solver"])
+    def test_with_every_sampler_that_does_not_read_the_other(self, unit, sampler):
+        with settings_of(unit, fewstep_one_row=False):
+            both = made(unit, cfg_scale=1, sampler_name=sampler)
+        one = made(unit, cfg_scale=1, sampler_name=sampler)
+        assert set(rows(unit)) == ({2} if "CFG++" in sampler else {1})
+        assert off(one, both) < 1e-4
+
+    @pytest.mark.parametrize("sampler", CFGPP)
+    def test_a_cfgpp_sampler_reads_both(self, unit, sampler):
+        made(unit, cfg_scale=1, sampler_name=sampler)
+        assert set(rows(unit)) == {2}
+
+    def test_the_users_own_skipping_stays(self, unit):
+        with settings_of(unit, skip_early_cond=0.3):
+            result = made(unit)
+            assert rows(unit) == [1, 1, 2, 2]
+            assert "Skip Early CFG: 0.3" in result.infotexts[0]
+            made(unit, {"end": 0.75})
+            assert rows(unit) == [1, 1, 2, 1]
+            assert unit.shared.opts.data["skip_early_cond"] == 0.3
+
+    @pytest.mark.parametrize("prompt", ["a cat AND a fox", "a cat AND a fox :0.5", "a cat :0.5 AND a fox :0.5"])
+    def test_and_needs_both(self, unit, log, prompt):
+        with settings_of(unit, fewstep_one_row=False):
+            both = made(unit, cfg_scale=1, prompt=prompt)
+        assert same(made(unit, cfg_scale=1, prompt=prompt), both)
+        assert "is evaluated on every step, because AND" in " ".join(log())
+
+    def test_who_listens_to_all_rows_gets_all(self, unit, listen, log):
+        seen = listen(lambda params: len(params.x), kind="cfg_denoised")
+        made(unit, cfg_scale=1)
+        assert rows(unit) == seen == [2] * 4
+        assert "because tests.webui.exact needs it" in " ".join(log())
+
+    def test_the_live_preview_of_the_negative_prompt(self, unit, log):
+        with settings_of(unit, live_preview_content="Negative prompt"):
+            made(unit, cfg_scale=1)
+        assert set(rows(unit)) == {2}
+        assert "the live preview of the negative prompt needs it" in " ".join(log())
+
+    def test_another_denoiser(self, unit, log):
+        denoiser = sys.modules["modules.sd_samplers_cfg_denoiser"].CFGDenoiser
+        family = sys.modules["modules.sd_samplers_kdiffusion"].CFGDenoiserKDiffusion
+
+        def combine_denoised(self, *args):
+            return denoiser.combine_denoised(self, *args)
+
+        with patch.object(family, "combine_denoised", combine_denoised, create=True):
+            made(unit, cfg_scale=1)
+        assert set(rows(unit)) == {2}
+        assert f"because {__name__} needs it" in " ".join(log())
+
+
+class TestSteps:
+    def test_start_and_end(self, unit, log):
+        made(unit, {"start": 0.25, "end": 0.75}, steps=8)
+        assert rows(unit) == [1, 1, 2, 2, 2, 2, 1, 1]
+        assert "Guidance: 4 of 8 steps guided; 12 instead of 16 rows." in log()
+
+    def test_noise_levels(self, unit):
+        made(unit, {"sigma_low": 0.28, "sigma_high": 5.42}, steps=10, scheduler="Karras")
+        levels = levels_of(unit, steps=10, scheduler="Karras")[:-1]
+        assert rows(unit) == [2] * 10  # the second run, without guidance
+        made(unit, {"sigma_low": 0.28, "sigma_high": 5.42}, steps=10, scheduler="Karras")
+        assert rows(unit) == [2 if 0.28 < level <= 5.42 else 1 for level in levels]
+
+    @pytest.mark.parametrize("sampler", SECOND_ORDER)
+    def test_both_evaluations_of_a_step_belong_to_it(self, unit, sampler):
+        made(unit, {"start": 0.25, "end": 0.75}, steps=4, sampler_name=sampler, scheduler="Automatic")
+        assert rows(unit)[:6] == [1, 1, 2, 2, 2, 2]
+        assert set(rows(unit)[6:]) == {1}
+
+    def test_outside_the_image_is_the_conditional_one(self, unit):
+        levels = levels_of(unit)
+        plan = make_plan(GuidanceSettings(start=0.5), levels)
+        found = made(unit, {"start": 0.5})
+        wanted = run_by_hand(unit, [strength.at(3.0) for strength in plan.strengths], levels)
+        assert off(found, wanted) < 1e-4
+
+    @pytest.mark.parametrize(
+        "schedule", [{"schedule": "Linear", "ramp_from": 0.5}, {"schedule": "Cosine"}, {"schedule": "CFG++"}]
+    )
+    def test_schedules(self, unit, schedule):
+        levels = levels_of(unit)
+        plan = make_plan(GuidanceSettings(**schedule), levels)
+        wanted = run_by_hand(unit, [strength.at(3.0) for strength in plan.strengths], levels)
+        assert off(made(unit, schedule), wanted) < 1e-4
+
+    @pytest.mark.parametrize("sampler", ["Euler CFG++", "DDIM CFG++", "DPM++ 2M CFG++"])
+    def test_a_cfgpp_sampler_has_its_own_schedule(self, unit, sampler):
+        result = made(unit, {"schedule": "Linear"}, sampler_name=sampler)
+        assert same(result, made(unit, sampler_name=sampler))
+        assert "the schedule Linear is left out" in result.comments
+
+    @pytest.mark.parametrize("sampler", HOSTS)
+    def test_every_sampler_has_the_schedule_of_cfgpp(self, unit, sampler):
+        if "CFG++" in sampler:
+            return
+        ordinary = made(unit, sampler_name=sampler, scheduler="Automatic", steps=6)
+        assert not same(
+            made(unit, {"schedule": "CFG++"}, sampler_name=sampler, scheduler="Automatic", steps=6), ordinary
+        )
+
+    def test_an_inversion_is_guided_as_ever(self, unit):
+        fields = IMAGE | {"denoising_strength": 1, "sampler_name": "Euler CFG++"}
+        inverting = {"invert": {"prompt": "a cat", "negative_prompt": "", "steps": 3}}
+        calls = len(made(unit, few_step=inverting, **fields) and rows(unit))
+        result = made(unit, {"start": 0.5}, few_step=inverting, **fields)
+        assert len(rows(unit)) == calls
+        assert rows(unit).count(1) == 2
+        assert result.status == 200
+
+
+class TestRequests:
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"start": 0.5, "end": 0.5}, "end = 0.5 is not allowed: it must be above start"),
+            ({"sigma_low": 2.0, "sigma_high": 1.0}, "sigma_high = 1 is not allowed"),
+            ({"sigma_high": 0.001}, "sigma_high = 0.001 is not allowed: at least one of the pass's 4 steps"),
+            ({"start": 0.3, "end": 0.45}, "start = 0.3, end = 0.45 is not allowed"),
+            ({"pag_scale": -1}, "pag_scale = -1 is not allowed: it must be 0 to 20"),
+            ({"threshold_percentile": 0}, "threshold_percentile = 0 is not allowed: it must be 0.5 to 1"),
+            ({"nag_tau": 0.5}, "nag_tau = 0.5 is not allowed"),
+            ({"preset": "Burn"}, "preset = 'Burn' is not allowed"),
+            ({"preset": ["Distilled"]}, "preset = ['Distilled'] is not allowed"),
+            ({"nag": 2}, "'nag' is not a setting"),
+            ({"rescale": math.nan}, "rescale = nan is not allowed"),
+            ("PAG", "args[0] = 'PAG' is not allowed"),
+        ],
+        ids=str,
+    )
+    def test_a_sentence_before_sampling(self, unit, settings, words):
+        message = refused(unit, settings)
+        assert message.startswith("Guidance: ")
+        assert words in message
+
+    def test_presets_give_way_to_what_is_given(self, unit):
+        result = made(unit, {"preset": "Anti-burn", "apg_eta": 0.5})
+        assert "Guidance preset: Anti-burn" in result.infotexts[0]
+        assert "APG eta: 0.5" in result.infotexts[0]
+        assert "APG threshold: 15.0" in result.infotexts[0]
+
+    def test_the_values_of_the_page_in_their_order(self, unit):
+        fields = page_fields(GuidanceSettings)
+        values = dict(zip(fields, page_values(GuidanceSettings), strict=True)) | {"enabled": True, "end": 0.5}
+        ordered = {"Guidance": {"args": list(values.values())}}
+        result = unit.api.txt2img(BASE | {"alwayson_scripts": ordered})
+        assert same(result, made(unit, {"end": 0.5}))
+        assert "Guidance end: 0.5" in result.infotexts[0]
+
+
+class TestAdvice:
+    @pytest.mark.parametrize(
+        ("settings", "fields", "words"),
+        [
+            (None, {"cfg_scale": 0}, "CFG 0 paints what the negative prompt says."),
+            (None, {"cfg_scale": 1}, "At CFG 1 the negative prompt has no effect. NAG brings it back"),
+            ({}, {}, "every setting is at its neutral value"),
+            ({"apg_eta": 0, "end": 0.5}, {"cfg_scale": 1}, "At CFG 1 these have no effect: the interval, APG."),
+        ],
+        ids=str,
+    )
+    def test_it_is_given(self, unit, settings, fields, words):
+        assert words in made(unit, settings, **fields).comments
+
+    @pytest.mark.parametrize(
+        ("settings", "fields"),
+        [
+            (None, {}),
+            (None, {"cfg_scale": 1, "negative_prompt": ""}),
+            (None, {"cfg_scale": 1, "sampler_name": "Euler CFG++"}),
+            (None, {"cfg_scale": 0, "sampler_name": "Euler CFG++"}),
+            ({"rescale": 0.5}, {}),
+        ],
+        ids=str,
+    )
+    def test_it_is_not(self, unit, settings, fields):
+        assert "Guidance: " not in made(unit, settings, **fields).comments
+
+
+def levels_of(host, **fields):
+    """The noise levels of a pass of Euler."""
+    seen = []
+    with listening(host) as add:
+        seen = add(lambda params: float(params.sigma[0]))
+        made(host, **fields)
+    return [*seen, 0.0]
+
+
+def run_by_hand(host, strengths, levels):
+    """Euler's method on `UnitData`, with a strength for each step."""
+    x = levels[0] * torch.randn(1, 4, 6, 8, generator=torch.Generator().manual_seed(1))
+    cond, uncond = (mean(host, BASE[name]) for name in ("prompt", "negative_prompt"))
+    for strength, level, following in zip(strengths, levels[:-1], levels[1:], strict=True):
+        share = 1 / (1 + level**2)
+        guided = share * x + (1 - share) * (uncond + strength * (cond - uncond))
+        x = guided + following / level * (x - guided)
+    return x
+
+
+def mean(host, text):
+    return float(host.shared.sd_model.get_learned_conditioning([text])[0, 0, 0])
