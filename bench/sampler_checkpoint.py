@@ -40,7 +40,7 @@ class Prompted:
         self.inner_model = NoiseLevels()
         self.last_noise_uncond: Tensor | None = None
         self.evaluations = 0
-        self._unet, (self._given, _) = model.unet, conditioning(model, prompts, NATIVE)
+        self._unet, self._given = model.unet, conditioning(model, prompts, NATIVE).prompted
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
         """The image in `x` (n, 4, h, w) at the noise levels `sigma` (n,); it is the unconditional one too."""

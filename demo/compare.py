@@ -153,6 +153,7 @@ def make(layout: Layout, way: Way, tasks: Sequence[Task], steps: int | None = No
         sampler=way.sampler,
         cfg=way.cfg,
         sigmas=schedule(way.schedule, steps or way.steps),
+        guidance=way.guidance,
     )
 
 

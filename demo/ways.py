@@ -9,6 +9,7 @@ from demo.pictures.scenes import TRAINED_SIDE
 from demo.sampling.generate import GUIDANCE, STEPS, Size
 from demo.sampling.named import SCHEDULE
 from lib_fewstep.compare.grid import counted
+from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.sampling.presets import PRESETS
 
@@ -32,7 +33,8 @@ DISTILLED_STEPS = (1, 2, 4, 8)
 class Way:
     """One way: `key` in reports, `title` for people; `lora` is the kind of few-step LoRA, "" for none.
 
-    `method` None is the plain model. Sampler, schedule and CFG are what the WebUI's fields would say.
+    `method` None is the plain model, `guidance` None ordinary guidance. Sampler, schedule and CFG are what the WebUI's
+    fields would say.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Way:
     steps: int = STEPS
     cfg: float = GUIDANCE
     lora: str = ""
+    guidance: GuidanceSettings | None = None
 
 
 SIZES = (

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from demo.model.unet import alphas_cumprod
+from lib_fewstep.guidance import GuidanceSession, Row
 from lib_fewstep.highres import HighResSession
 
 
@@ -39,6 +43,33 @@ def training_sigmas() -> Tensor:
     return ((1 - kept) / kept).sqrt()
 
 
+@dataclass(frozen=True)
+class Given:
+    """The conditioning of a run's rows: `prompted` of the prompts, `negative` of the negative ones."""
+
+    prompted: dict[str, Any]
+    negative: dict[str, Any]
+
+    def of(self, negative: tuple[bool, ...]) -> dict[str, Any]:
+        """That of a batch in which the negative prompts are where it says so, and the prompts elsewhere."""
+        parts = [self.negative if each else self.prompted for each in negative]
+        return {name: _joined([part[name] for part in parts]) for name in self.prompted}
+
+    @property
+    def negative_text(self) -> Tensor:
+        """The embedding of the negative prompts, (n, tokens, channels)."""
+        context = self.negative["context"]
+        text: Tensor = context[0] if isinstance(context, list) else context
+        return text
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Tensors, or lists of a tensor for each transformer, as one batch."""
+    if isinstance(values[0], list):
+        return [torch.cat(tensors) for tensors in zip(*values, strict=True)]
+    return torch.cat(list(values))
+
+
 class GuidedDenoiser:
     """The UNet as the WebUI shows it to a sampler: guided images, and the unconditional ones on request.
 
@@ -52,21 +83,23 @@ class GuidedDenoiser:
     def __init__(
         self,
         unet: nn.Module,
-        given: tuple[dict[str, Any], dict[str, Any]],
+        given: Given,
         cond_scale: float,
         sigmas: Tensor,
         session: HighResSession | None = None,
+        guidance: GuidanceSession | None = None,
     ) -> None:
-        """`given` is the conditioning of the prompts, and that of prompts and negative prompts in one batch.
+        """`given` is the conditioning of the prompts and of the negative ones.
 
-        `sigmas` (n + 1,) is the run's falling schedule.
+        `sigmas` (n + 1,) is the run's falling schedule. `guidance` is for samplers that do not read the unconditional
+        image.
         """
         self.inner_model = NoiseLevels()
         self.need_last_noise_uncond = False
         self.last_noise_uncond: Tensor | None = None
         self.cond_scale = cond_scale
         self.evaluations = 0
-        self._unet, self._given, self._session = unet, given, session
+        self._unet, self._given, self._session, self._guidance = unet, given, session, guidance
         self._starts = sigmas[:-1].tolist()
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
@@ -74,17 +107,24 @@ class GuidedDenoiser:
         self.evaluations += 1
         if self._session is not None:
             self._session.at_step(self._step_at(float(sigma[0])))
-        level = sigma[:, None, None, None]
-        scaled, times = x / (level**2 + 1).sqrt(), self.inner_model.sigma_to_t(sigma).to(x)
-        prompted, both = self._given
+        if self._guidance is not None:
+            evaluate = partial(self._images, sigma)
+            return self._guidance.denoised(x, sigma, self.cond_scale, evaluate, self._given.negative_text)
         if self.cond_scale == 1 and not self.need_last_noise_uncond:
-            alone: Tensor = x - level * self._unet(scaled, times, **prompted)
-            return alone
-        noise: Tensor = self._unet(torch.cat([scaled, scaled]), torch.cat([times, times]), **both)
-        conditional, unconditional = (x - level * half for half in noise.chunk(2))
+            return self._images(sigma, x, [Row.PROMPT])
+        conditional, unconditional = self._images(sigma, x, [Row.PROMPT, Row.NEGATIVE]).chunk(2)
         if self.need_last_noise_uncond:
             self.last_noise_uncond = unconditional
         return unconditional + self.cond_scale * (conditional - unconditional)
+
+    def _images(self, sigma: Tensor, x: Tensor, kinds: Sequence[Row]) -> Tensor:
+        """What the UNet sees in `x` for each kind of row, (kinds * n, 4, h, w)."""
+        level = sigma[:, None, None, None]
+        scaled, times = x / (level**2 + 1).sqrt(), self.inner_model.sigma_to_t(sigma).to(x)
+        count = len(kinds)
+        given = self._given.of(tuple(kind in (Row.NEGATIVE, Row.DEGRADED) for kind in kinds))
+        noise: Tensor = self._unet(scaled.repeat(count, 1, 1, 1), times.repeat(count), **given)
+        return x.repeat(count, 1, 1, 1) - level.repeat(count, 1, 1, 1) * noise
 
     def _step_at(self, sigma: float) -> int:
         """The last step that starts at `sigma` or above, up to rounding."""

@@ -16,9 +16,10 @@ from torch import Tensor
 from demo.model.autoencoder import PIXELS_PER_LATENT, as_tensor
 from demo.model.checkpoint import MiniModel
 from demo.pictures.scenes import TRAINED_SIDE
-from demo.sampling.denoiser import GuidedDenoiser
+from demo.sampling.denoiser import Given, GuidedDenoiser
 from demo.sampling.named import SAMPLERS, SCHEDULE, schedule, strength
 from lib_fewstep.compare.meter import Meter
+from lib_fewstep.guidance import GuidanceSession, GuidanceSettings
 from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints, Report
 
 HINTS = ModelHints(trained_size=TRAINED_SIDE)
@@ -63,17 +64,20 @@ def generate(
     steps: int = STEPS,
     sigmas: Tensor | None = None,
     start: Tensor | None = None,
+    guidance: GuidanceSettings | None = None,
+    negative: str = "",
 ) -> Generation:
     """Sample one picture of `size` per prompt and seed; `settings` None is the plain model.
 
     `sigmas` are Trailing's for `steps` unless they are given, `start` is noise of the first level unless it is given.
-    A sampler that adds noise gets each picture's from that picture's seed. Raises ValueError for unlike numbers of
-    prompts and seeds, and what `HighResSession` raises for settings that cannot work.
+    `guidance` is for samplers without CFG++ in their names. A sampler that adds noise gets each picture's from that
+    picture's seed. Raises ValueError for unlike numbers of prompts and seeds, and what `HighResSession` raises for
+    settings that cannot work.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
     sigmas = schedule(SCHEDULE, steps) if sigmas is None else sigmas
-    function, guidance = SAMPLERS[sampler], strength(sampler, cfg, sigmas)
+    function, cond_scale = SAMPLERS[sampler], strength(sampler, cfg, sigmas)
     noise, meter = seeded_noise(seeds, size), Meter(torch.device("cpu"))
     first = noise() * float(sigmas[0])
     adds_noise = "noise_sampler" in inspect.signature(function).parameters
@@ -83,25 +87,26 @@ def generate(
         if settings is None
         else HighResSession(model.unet, settings, latent_size=latent_size, steps=len(sigmas) - 1, hints=HINTS)
     )
-    with hires or nullcontext() as session:
-        guided = GuidedDenoiser(model.unet, conditioning(model, prompts, size), guidance, sigmas, session)
+    guiding = None if guidance is None else GuidanceSession(guidance, sigmas.tolist(), unet=model.unet)
+    with hires or nullcontext() as session, guiding or nullcontext():
+        given = conditioning(model, prompts, size, negative)
+        guided = GuidedDenoiser(model.unet, given, cond_scale, sigmas, session, guiding)
         meter.start(model.unet)
         try:
             more: dict[str, Any] = {"noise_sampler": noise} if adds_noise else {}
             latents = function(guided, first if start is None else start, sigmas, disable=True, **more)
         finally:
             meter.stop()
-    return Generation(latents, guidance, guided.evaluations, meter, None if session is None else session.report)
+    return Generation(latents, cond_scale, guided.evaluations, meter, None if session is None else session.report)
 
 
-def conditioning(model: MiniModel, prompts: list[str], size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the UNet gets for prompts, and for prompts and as many empty ones.
+def conditioning(model: MiniModel, prompts: list[str], size: Size, negative: str = "") -> Given:
+    """What the UNet gets for prompts, and for the same negative prompt with each of them.
 
     To SDXL's it says the size as the WebUI does: the picture is uncut, and as large as it is made.
     """
     sizes = torch.tensor([[*size, 0, 0, *size]] * len(prompts))
-    both = model.conditioning([*prompts, *[""] * len(prompts)], torch.cat([sizes, sizes]))
-    return model.conditioning(prompts, sizes), both
+    return Given(model.conditioning(prompts, sizes), model.conditioning([negative] * len(prompts), sizes))
 
 
 @torch.inference_mode()
