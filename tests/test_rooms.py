@@ -22,13 +22,15 @@ MAY_IMPORT = {
     | {"numpy", "PIL", "matplotlib", "skimage", "pandas", "lib_fewstep.options"}
     | {"cloudpickle", "dask", "distributed", "requests", "tqdm", "yaml"},  # of requirements-cluster.txt
     "lib_fewstep/webui": SHIPPED
-    | {"lib_fewstep.unet", "lib_fewstep.highres", "lib_fewstep.sampling", "lib_fewstep.compare"}
+    | {"lib_fewstep.unet", "lib_fewstep.highres", "lib_fewstep.sampling", "lib_fewstep.guidance"}
+    | {"lib_fewstep.compare"}
     | {"lib_fewstep.options", "lib_fewstep.sentences"}
     | {"modules", "gradio", "fastapi", "numpy", "pandas", "PIL"},
     "scripts": {"lib_fewstep.webui"},
 }
 
 WINGS = {"common": set(), "highres": {"common"}, "fewstep": {"common"}, "record": {"common"}}
+WINGS |= {"guidance": {"common"}}
 WINGS |= {"comparison": {"common", "highres", "fewstep", "record"}}
 """The wings of the WebUI's room, and which others each of them may import: a comparison drives the features."""
 

@@ -14,6 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, DPI = 12.0, 9.3, 100
+COMMON = "webui/common"
 INK, PALE, PAPER = "#20242b", "#8a919c", "#fcfbf7"
 REQUEST, SAMPLER = "#1f5fa8", "#b4540a"
 
@@ -30,14 +31,20 @@ class Box:
     """Of the texts, where a trip passes at their left."""
     theirs: bool = False
 
+    @property
+    def shown(self) -> str:
+        """The name as it is drawn: of a wing that alone, for the house around it is that of `webui`."""
+        return self.name if self.name == COMMON else self.name.removeprefix("webui/")
+
 
 ROOMS = (
     Box("scripts", "what the WebUI runs", (0.3, 7.15, 7.2, 0.65), "#f1ede2"),
-    Box("webui/highres", "HiDiffusion's script", (0.55, 5.55, 1.6, 0.85), "#e6eef8"),
-    Box("webui/fewstep", "samplers, presets", (2.25, 5.55, 1.6, 0.85), "#e6eef8"),
-    Box("webui/record", "cost of an image", (3.95, 5.55, 1.5, 0.85), "#e6eef8"),
-    Box("webui/comparison", "the script of grids", (5.55, 5.55, 1.8, 0.85), "#e6eef8"),
-    Box("webui/common", "host/: every question to the WebUI; axes, page, log", (0.55, 4.3, 6.8, 0.9), "#d5e3f4", 3.3),
+    Box("webui/highres", "HiDiffusion's\nscript", (0.55, 5.4, 1.25, 1.0), "#e6eef8"),
+    Box("webui/fewstep", "samplers,\npresets", (1.9, 5.4, 1.25, 1.0), "#e6eef8"),
+    Box("webui/guidance", "rows of each\nevaluation", (3.25, 5.4, 1.25, 1.0), "#e6eef8"),
+    Box("webui/record", "cost of\nan image", (4.6, 5.4, 1.15, 1.0), "#e6eef8"),
+    Box("webui/comparison", "the script of\ngrids", (5.85, 5.4, 1.5, 1.0), "#e6eef8"),
+    Box(COMMON, "host/: every question to the WebUI; axes, page, log", (0.55, 4.3, 6.8, 0.9), "#d5e3f4", 3.3),
     Box("highres", "settings, steps,\nthe session of a pass", (0.3, 2.85, 1.95, 0.95), "#e7f2e4"),
     Box("sampling", "samplers, presets,\nschedules", (2.35, 2.85, 1.55, 0.95), "#e7f2e4"),
     Box("guidance", "how strongly\neach step guides", (4.0, 2.85, 1.5, 0.95), "#e7f2e4"),
@@ -59,9 +66,9 @@ HOUSE = Box("", "", (0.3, 4.1, 7.2, 2.55), "#f6f9fd")
 """Around the wings of `webui`."""
 
 IMPORTS = (
-    *((x, 7.15, 6.65) for x in (1.0, 4.7, 6.45)),
-    *((x, 5.55, 5.2) for x in (1.0, 4.7, 6.45)),
-    *((x, 4.1, 3.8) for x in (0.8, 3.1, 6.45)),
+    *((x, 7.15, 6.65) for x in (1.0, 5.1, 6.45)),
+    *((x, 5.4, 5.2) for x in (1.0, 3.8, 5.1, 6.45)),
+    *((x, 4.1, 3.8) for x in (0.8, 2.9, 4.75, 6.45)),
     (0.8, 2.85, 2.35),
     (0.8, 1.6, 1.0),
 )
@@ -73,8 +80,8 @@ TRIPS = (
         REQUEST,
         (
             ((1.9, 7.55), "The WebUI calls the script\nwith the request."),
-            ((2.0, 5.75), "Its arguments become one checked\nsettings object, or a refusal."),
-            ((2.0, 4.48), "Before a pass the sampler's launch is\nwrapped: open, sample, close in any case."),
+            ((1.6, 5.6), "Its arguments become one checked\nsettings object, or a refusal."),
+            ((2.05, 4.48), "Before a pass the sampler's launch is\nwrapped: open, sample, close in any case."),
             ((2.05, 3.0), "A session plans the pass: which part\nof the method acts on which step."),
             ((2.05, 1.8), "On such a step, stand-ins are put into\nthe places of the UNet's blocks."),
             ((4.8, 1.8), "A block runs, on a changed feature map.\nAfter the pass all blocks are back."),
@@ -84,8 +91,8 @@ TRIPS = (
         "A sampler, from the list down to a step",
         SAMPLER,
         (
-            ((3.65, 8.5), "The user chooses a sampler, which stands\nin the WebUI's own list."),
-            ((3.65, 5.75), "Before a pass the job sets its timesteps\nand where it starts."),
+            ((3.3, 8.5), "The user chooses a sampler, which stands\nin the WebUI's own list."),
+            ((2.95, 5.6), "Before a pass the job sets its timesteps\nand where it starts."),
             ((3.65, 4.48), "With CFG++ the WebUI's denoiser gets lambda,\nand keeps the unconditional image."),
             ((3.65, 3.0), "The sampler's function goes from noise\nto image, step by step."),
             ((5.45, 1.8), "Each step asks the denoiser,\nwhich evaluates the model."),
@@ -134,7 +141,7 @@ def _draw_rooms(axes: Axes) -> None:
         )
         axes.add_patch(shape)
         x = left + 0.1 + box.indent
-        axes.text(x, bottom + height - 0.09, box.name, fontsize=11, weight="bold", va="top", color=INK)
+        axes.text(x, bottom + height - 0.09, box.shown, fontsize=11, weight="bold", va="top", color=INK)
         axes.text(x, bottom + height - 0.34, box.about, fontsize=9, va="top", color="#4a515c")
 
 

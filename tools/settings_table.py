@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_fewstep.compare.settings import ComparisonSettings
+from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import Option, option_of
 from lib_fewstep.sampling import FewStepSettings
@@ -35,6 +36,8 @@ _TABLES_OWN_WORDS = {
     "the first pass's CFG": "第一遍的 CFG",
     "none": "无",
     "None, or a name of the table below": "None，或下表中的名称",  # noqa: RUF001
+    "no limit": "不限制",
+    "infinity": "无限",
     "{low:.12g} to {high:.12g}": "{low:.12g} 到 {high:.12g}",
     "{steps} (up to {most})": "{steps}（最多 {most}）",  # noqa: RUF001
 }
@@ -70,6 +73,7 @@ TABLES: dict[str, Callable[[Say], str]] = {
     "settings": lambda say: settings_table(HighResSettings, say),
     "comparison settings": lambda say: settings_table(ComparisonSettings, say),
     "few-step settings": lambda say: settings_table(FewStepSettings, say),
+    "guidance settings": lambda say: settings_table(GuidanceSettings, say),
     "webui settings": lambda say: settings_table(PageSettings, say, prefix="fewstep_"),
     "presets": presets_table,
 }

@@ -116,7 +116,6 @@ class RunSettings:
     schedule: str
     steps: int
     cfg: float
-    negative_prompt: bool
     custom_timesteps: bool = False
     from_noise: bool = True
     prior: bool = False
@@ -127,7 +126,7 @@ class RunSettings:
     @property
     def cfgpp(self) -> bool:
         """Whether the sampler renoises with the unconditional image."""
-        return _is_cfgpp(self.sampler)
+        return is_cfgpp(self.sampler)
 
     @property
     def unguided_hires(self) -> bool:
@@ -135,7 +134,7 @@ class RunSettings:
         if self.hires_sampler is None or self.hires_cfg is None:
             return False
         as_lambda = self.hires_cfg < 1 or (self.hires_cfg == 1 and self.guidance == LAMBDA)
-        return self.cfgpp and as_lambda and not _is_cfgpp(self.hires_sampler)
+        return self.cfgpp and as_lambda and not is_cfgpp(self.hires_sampler)
 
     @property
     def trailing(self) -> bool:
@@ -154,7 +153,8 @@ class RunSettings:
         return self.sampler == preset.sampler and grid and not _excesses(self, preset)
 
 
-def _is_cfgpp(sampler: str) -> bool:
+def is_cfgpp(sampler: str) -> bool:
+    """Whether a sampling method of this name renoises with the unconditional image, the WebUI's own included."""
     return sampler == _HOSTS_DDIM_CFGPP or any(entry.cfgpp for entry in entries_of([sampler]))
 
 
@@ -207,8 +207,6 @@ def _pitfalls(run: RunSettings) -> list[Sentence]:
                 **vars(run),
             )
         )
-    if run.negative_prompt and run.cfg == 1 and not run.cfgpp:
-        found.append(Sentence("At CFG 1 the negative prompt has no effect, except with a CFG++ sampler."))
     return found
 
 

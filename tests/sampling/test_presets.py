@@ -170,14 +170,14 @@ PUBLISHED = ("sdxl_lightning_4step", "sd_xl_turbo_1.0_fp16", "Hyper-SDXL-1step-U
 def test_a_merge_may_follow_its_own_page(name, run):
     """Within what pages of few-step merges ask for; many steps and a high CFG are in no one's interest."""
     recognised = recognise(name, [])
-    assert advice(RunSettings(*run, negative_prompt=False), recognised, None) == []
-    many = RunSettings(run[0], run[1], 25, 7.0, negative_prompt=False)
+    assert advice(RunSettings(*run), recognised, None) == []
+    many = RunSettings(run[0], run[1], 25, 7.0)
     assert any("would fit better" in str(sentence) for sentence in advice(many, recognised, None))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_file_is_advised_as_ever(name):
-    run = RunSettings("DPM++ SDE", "Karras", 4, 1.0, negative_prompt=False)
+    run = RunSettings("DPM++ SDE", "Karras", 4, 1.0)
     assert any("would fit better" in str(sentence) for sentence in advice(run, recognise(name, []), None))
 
 

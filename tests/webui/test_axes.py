@@ -12,6 +12,8 @@ import pytest
 import torch
 from fastapi import HTTPException
 
+from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.options import options_of
 from lib_fewstep.sampling.prior import Prior, save
 from tests.webui import standin
 from tests.webui.exact import SCRIPTS, unchanged
@@ -21,7 +23,10 @@ pytestmark = pytest.mark.long
 HIRES = ["Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggressive", "Passes", "Downscale", "Upscale"]
 HIRES += ["Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling"]
 FEW_STEP = ["Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts"]
-LABELS = [*(f"[HiDiffusion] {name}" for name in HIRES), *(f"[Few-Step] {name}" for name in FEW_STEP)]
+GUIDANCE = [option.label for name, option in options_of(GuidanceSettings).items() if name != "enabled"]
+LABELS = {"Few-Step": FEW_STEP, "Guidance": GUIDANCE, "HiDiffusion": HIRES}
+"""By script, in the order in which they are loaded."""
+
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3.0}
 SETTINGS = (SCRIPTS.parent / "docs/settings.md").read_text(encoding="utf-8")
 PAPER = {"preset": "Paper"}
@@ -59,6 +64,15 @@ FEW_STEP_AXES = {
         {},
         {name: {"preset": name} for name in ("SDXL-Lightning 4 steps", "SDXL-Lightning 2 steps", "None")},
     ),
+}
+
+GUIDANCE_AXES = {
+    "[Guidance] Preset": {"Anti-burn": {"preset": "Anti-burn"}, "v-prediction": {"preset": "v-prediction"}},
+    "[Guidance] Start": {"0": {}, "0.5": {"start": 0.5}},
+    "[Guidance] Highest sigma": {"0": {}, "5": {"sigma_high": 5.0}},
+    "[Guidance] Schedule": {name: {"schedule": name} for name in ("Constant", "Linear", "CFG++")},
+    "[Guidance] PAG scale": {"0": {}, "2.5": {"pag_scale": 2.5}},
+    "[Guidance] NAG scale": {"0": {}, "2": {"nag_scale": 2}},
 }
 
 
@@ -118,7 +132,8 @@ def labels_of(host):
 def test_every_axis_is_there_once_also_after_a_reload(nowebui):
     """In the order in which the scripts are loaded; before a page is made, the host asks the last one first."""
     with standin.webui("sd1", SCRIPTS, nowebui=nowebui) as host:
-        expected = sorted(LABELS, key=lambda label: label.startswith("[HiDiffusion]") == nowebui)
+        scripts = LABELS if nowebui else reversed(LABELS)
+        expected = [f"[{script}] {name}" for script in scripts for name in LABELS[script]]
         for _ in range(3):
             assert [label for label in labels_of(host) if label.startswith("[")] == expected
             host.reload_ui(reimport=True)
@@ -135,6 +150,29 @@ def test_without_the_plot_s_script_nothing_happens():
     with standin.webui("sd1", SCRIPTS, xyz=False) as host:
         assert single(host, "HiDiffusion", PAPER).status == 200
         assert not host.errors
+
+
+@pytest.mark.parametrize("label", GUIDANCE_AXES)
+def test_a_guidance_axis_does_what_its_setting_does(host, label):
+    values = GUIDANCE_AXES[label]
+    found = plot(host, {label: text(*values)}, None)
+    assert equal(found, [single(host, "Guidance", value) for value in values.values()])
+    assert different(found)
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ({"[Guidance] PAG scale": "-1"}, "[Guidance] PAG scale: pag_scale = -1.0 is not allowed"),
+        ({"[Guidance] Start": "0.5", "[Guidance] End": "0.4"}, "end = 0.4 is not allowed: it must be above start"),
+    ],
+    ids=str,
+)
+def test_a_guidance_axis_refuses(host, axes, words):
+    with pytest.raises(HTTPException) as refusal:
+        plot(host, axes, None)
+    assert words in refusal.value.detail
+    host.errors.clear()
 
 
 @pytest.mark.parametrize("label", AXES)

@@ -357,14 +357,6 @@ class TestAdvice:
         fields = {"sampler_name": "DDIM", "steps": 8, "init_images": [standin.picture(32, 24)]}
         assert "Few-Step" not in made(unit, **fields).comments
 
-    def test_a_negative_prompt_at_cfg_1(self, unit):
-        sentence = "At CFG 1 the negative prompt has no effect"
-        fields = {"cfg_scale": 1, "negative_prompt": "bad"}
-        assert sentence in made(unit, **fields).comments
-        assert sentence not in made(unit, **fields, sampler_name="Euler CFG++").comments
-        assert sentence not in made(unit, **fields | {"negative_prompt": ""}).comments
-        assert sentence not in made(unit, **fields | {"cfg_scale": 1.5}).comments
-
     @pytest.mark.parametrize("steps", [0, -1])
     def test_a_senseless_number_of_steps_is_left_to_the_host(self, unit, steps):
         unit.api.txt2img(request_of(sampler_name="DDIM", steps=steps))

@@ -15,6 +15,7 @@ import gradio as gr
 import pytest
 
 from lib_fewstep.compare.settings import ComparisonSettings
+from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.sampling import FewStepSettings
@@ -81,7 +82,8 @@ class TestWhichPresetFits:
         page = unit.tabs["img2img"]
         page.trigger(few_step("preset", "img2img"), "change", name)
         said = few_step_line(unit, "img2img")
-        assert said == f"{name}: {PRESETS[name].summary}. {PRESETS[name].help}"
+        negative = " A negative prompt works with NAG, which the button switches on." if PRESETS[name].cfg == 1 else ""
+        assert said == f"{name}: {PRESETS[name].summary}. {PRESETS[name].help}{negative}"
 
     def test_names_are_no_html(self, unit):
         unit.checkpoints.add("a&b<i>_lightning_4step", "unit")
@@ -204,13 +206,14 @@ class TestAnotherDefaultOfGuidance:
 class TestSettingsPage:
     def test_all_are_there_with_their_defaults(self, unit):
         keys = [key for key in unit.settings if key.startswith("fewstep_")]
-        names = "passes guidance log hidden_samplers record record_folder most_images"
+        names = "passes guidance one_row hidden_accordions log hidden_samplers record record_folder most_images"
         assert keys == [f"fewstep_{name}" for name in names.split()]
         infos = {key: unit.shared.opts.data_labels[key] for key in keys}
         assert {info.section for info in infos.values()} == {("fewstep", "Few-Step")}
         assert all(unit.shared.opts.data[key] == infos[key].default for key in keys)
         reloading = {key for key in keys if "requires Reload UI" in infos[key].comment_after}
-        assert reloading == {"fewstep_passes", "fewstep_guidance", "fewstep_hidden_samplers"}
+        lists = {"fewstep_hidden_samplers", "fewstep_hidden_accordions"}
+        assert reloading == {"fewstep_passes", "fewstep_guidance"} | lists
 
     def test_a_default_of_guidance_holds_while_the_accordion_is_closed(self, unit, settings, log):
         closed = made(unit, sampler_name="Euler CFG++")
@@ -301,13 +304,13 @@ def texts_of_the_page(host):
         note = re.search(r"<span class='info'>(.*?)</span>", comment)[1]
         found |= texts_of(host.settings[key]) | {note}
     xyz = next(data.module for data in host_scripts() if data.path.endswith("xyz_grid.py"))
-    found |= {axis.label for axis in xyz.axis_options if re.match(r"\[(HiDiffusion|Few-Step)\]", axis.label)}
+    found |= {axis.label for axis in xyz.axis_options if re.match(r"\[(HiDiffusion|Few-Step|Guidance)\]", axis.label)}
     return found | {"Few-step comparison"}
 
 
 def texts_of_the_tables():
     """What the documents' tables say of settings and presets, in words."""
-    classes = (HighResSettings, FewStepSettings, ComparisonSettings, PageSettings)
+    classes = (HighResSettings, FewStepSettings, GuidanceSettings, ComparisonSettings, PageSettings)
     options = [option for settings in classes for option in options_of(settings).values()]
     listed = {option.values for option in options if option.values and len(option.values) <= LONGEST}
     said = {text for option in options for text in (option.label, option.help)}
@@ -370,11 +373,12 @@ class TestChinese:
 
 
 NO_PRESET = 'Judging by its name, the checkpoint "{name}" needs no preset.'
-PROPER = ("CFG", "T1", "T2", "RAU-Net", "HiDiffusion", "lambda", "cfg/12.5")
+PROPER = ("CFG", "CFG++", "T1", "T2", "RAU-Net", "HiDiffusion", "lambda", "cfg/12.5")
 NO_WORDS = [
     "{before}, {part}",
     "{before}; {note}",
     "{family}, {size}: {parts}",
+    "{name} {value:g}",
     "{preset}: {summary}. {help}",
     "{title}: {parts}.",
 ]

@@ -30,6 +30,8 @@ class TabAccordion:
         The API builds them again to read their values; those are not connected.
         """
         components = self.make(tab)
+        enabled = components["enabled"]
+        enabled.accordion.visible = enabled.label not in host.options.setting_shown("hidden_accordions")
         if not self.components:
             self.tab, self.components = tab, components
             self._connect_when_ready()

@@ -11,6 +11,7 @@ from lib_fewstep.sampling.settings import GUIDANCES
 from lib_fewstep.webui.common.log import LEVELS
 
 FILE_NAME = "fewstep-record.csv"
+ACCORDIONS = ("HiDiffusion", "Few-Step", "Guidance")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,19 @@ class PageSettings:
         "Default in the accordion. Also used while the accordion is closed.",
         "",
         choices=GUIDANCES,
+    )
+    one_row: bool = option(
+        True,
+        "One row at CFG 1",
+        "Where the negative prompt has no part in an image, it is not evaluated: nearly twice as fast.",
+        "",
+    )
+    hidden_accordions: tuple[str, ...] = option(
+        (),
+        "Hidden accordions",
+        "Not shown in txt2img and img2img. They still work over the API, from pasted infotexts and in plots.",
+        "",
+        values="names of this extension's accordions",
     )
     log: str = option(
         "All",
@@ -71,6 +85,7 @@ class PageSettings:
     def __post_init__(self) -> None:
         """Raise SettingError for a value that is not allowed; the page offers none, a config file or a request may."""
         check(self)
-        names = self.hidden_samplers
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise SettingError(f"hidden_samplers = {shown(names)} is not allowed: it must be a list of names.")
+        for setting in ("hidden_samplers", "hidden_accordions"):
+            names = getattr(self, setting)
+            if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+                raise SettingError(f"{setting} = {shown(names)} is not allowed: it must be a list of names.")

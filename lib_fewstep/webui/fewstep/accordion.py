@@ -9,6 +9,8 @@ from typing import Any
 import gradio as gr
 from modules.ui_components import InputAccordion
 
+from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.guidance.settings import DISTILLED
 from lib_fewstep.options import page_fields
 from lib_fewstep.sampling.presets import PRESETS, Preset, Recognised, recognise
 from lib_fewstep.sampling.settings import FewStepSettings
@@ -23,6 +25,9 @@ from lib_fewstep.webui.fewstep.prior_files import saved_priors
 _FIELDS = page_fields(FewStepSettings)
 _FILLED = {"sampling": "sampler", "scheduler": "schedule", "steps": "steps", "cfg_scale": "cfg"}
 _PICTURE = "image"
+_NEGATIVE_PROMPT = {"guidance": "enabled-checkbox", "guidance_preset": "preset"}
+_NEGATIVE_PROMPT |= {f"guidance_{name}": name for name in GuidanceSettings.filled_by(DISTILLED)}
+"""Fields of Guidance's accordion, which bring the negative prompt back."""
 
 
 class FewStepAccordion(TabAccordion):
@@ -49,6 +54,14 @@ class FewStepAccordion(TabAccordion):
                     elem_id=_elem_id(tab, "use"),
                     elem_classes=["fewstep-use"],
                 )
+                self.negative = gr.Button(
+                    "Negative prompt",
+                    scale=0,
+                    min_width=80,
+                    visible=False,
+                    elem_id=_elem_id(tab, "negative"),
+                    elem_classes=["fewstep-use"],
+                )
             components["timesteps"] = _component(tab, "timesteps")
             with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
                 components |= _parts(tab, "prior")
@@ -66,27 +79,38 @@ class FewStepAccordion(TabAccordion):
     def fields(self, tab: str) -> dict[str, str]:
         """What a preset fills and what tells which one fits; in img2img the picture."""
         names = (*_FILLED, "prompt", *([_PICTURE] if tab == "img2img" else ()))
-        return {name: f"{tab}_{name}" for name in names}
+        guidance = {name: f"fewstep_guidance_{tab}_{item}" for name, item in _NEGATIVE_PROMPT.items()}
+        return {name: f"{tab}_{name}" for name in names} | guidance
 
     def connect(self, fields: dict[str, Any]) -> None:
-        """Let a preset fill the fields, the line follow model and prompt, and the button read the picture."""
+        """Let a preset fill the fields, the line follow model and prompt, and the buttons do what they say."""
         own, prompt = self.components, fields["prompt"]
         quietly = {"show_progress": False, "queue": False}
         filled = [*(fields[name] for name in _FILLED), own["gamma"], own["timesteps"]]
         own["preset"].input(_fill, [own["preset"], own["timesteps"]], filled, **quietly)
         self.use.click(_fill_recognised, [prompt, own["timesteps"]], [own["preset"], *filled], **quietly)
+        negative = [fields[name] for name in _NEGATIVE_PROMPT]
+        self.negative.click(_with_negative_prompt, [], negative, **quietly)
         events = [own["enabled"].change, own["preset"].change, prompt.change]
-        refresh_on(events, self.refresh, _line, [own["preset"], prompt], [self.line, self.use])
+        refresh_on(events, self.refresh, _line, [own["preset"], prompt], [self.line, self.use, self.negative])
         if self.tab == "img2img":
             read = [own[f"invert_{name}"] for name in ("prompt", "negative_prompt", "steps")]
             self.read.click(_original, [fields[_PICTURE]], read, show_progress=False)
 
 
 def _line(name: str, prompt: str) -> list[Any]:
-    """Which preset fits model and prompt and why, or what the chosen one is for; and whether the button is shown."""
+    """Which preset fits model and prompt and why, or what the chosen one is for; and which buttons are shown."""
     recognised, chosen = _recognised(prompt), PRESETS.get(name)
     sentence, offered = _sentence(recognised, chosen), recognised is not None and recognised.preset is not chosen
-    return [html.escape(in_language(sentence)), gr.update(visible=offered)]
+    unguided = chosen is not None and chosen.cfg == 1
+    if unguided:
+        sentence = Sentence("{line} A negative prompt works with NAG, which the button switches on.", line=sentence)
+    return [html.escape(in_language(sentence)), gr.update(visible=offered), gr.update(visible=unguided)]
+
+
+def _with_negative_prompt() -> list[Any]:
+    """What the button makes of Guidance's accordion: it is on, with the preset for distilled models."""
+    return [True, DISTILLED, *GuidanceSettings.filled_by(DISTILLED).values()]
 
 
 def _sentence(recognised: Recognised | None, chosen: Preset | None) -> Sentence:

@@ -14,7 +14,8 @@ from lib_fewstep.sampling.entries import ENTRIES, Entry
 from lib_fewstep.sampling.schedules import resampled
 from lib_fewstep.sampling.settings import MOST_INVERSION_STEPS, InvertSettings
 from lib_fewstep.sampling.uncond import is_noise
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
+from lib_fewstep.webui.common.guided_levels import GuidedLevels
 from lib_fewstep.webui.common.host.protocols import Denoiser
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
@@ -99,7 +100,7 @@ def cfgpp_pass(
         )
     request, cfg = request_of(p), extra_args["cond_scale"]
     settings, steps = request.settings, len(sigmas) - 1
-    factor = _factor(settings.guidance, entry.function, sigmas, eta)
+    factor = _factor(settings.guidance, entry.function, sigmas, eta, state.find(p, GuidedLevels))
     if settings.cfgpp_lambda is not None and not (settings.hires_cfg is not None and host.job.pass_of(p) == "hires"):
         extra_args["cond_scale"] = settings.cfgpp_lambda
         log.info("%s: lambda %.3g (given, %d steps).", entry.label, settings.cfgpp_lambda, steps)
@@ -126,10 +127,13 @@ def cfgpp_pass(
         denoiser.last_noise_uncond = None
 
 
-def _factor(guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: float) -> float:
-    """What the CFG slider is multiplied by to give lambda."""
+def _factor(
+    guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: float, levels: GuidedLevels | None = None
+) -> float:
+    """What the CFG slider is multiplied by to give lambda; `levels` where not every step is guided."""
     if guidance == "calibrated":
-        return calibrated(sampler, sigmas, 1.0, eta) if len(sigmas) > 1 and sigmas[0] > 0 else 1.0
+        guides = {} if levels is None else {"guides": levels.guides}
+        return calibrated(sampler, sigmas, 1.0, eta, **guides) if len(sigmas) > 1 and sigmas[0] > 0 else 1.0
     return 1 / HOST_DIVISOR if guidance == "cfg/12.5" else 1.0
 
 

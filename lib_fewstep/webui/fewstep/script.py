@@ -118,7 +118,6 @@ def _advise(p: Processing, settings: FewStepSettings) -> None:
         host.job.schedule_label(p),
         p.steps,
         p.cfg_scale,
-        negative_prompt=any(p.all_negative_prompts),
         custom_timesteps=settings.enabled and bool(settings.timesteps),
         from_noise=not host.job.is_img2img(p),
         prior=settings.prior is not None,

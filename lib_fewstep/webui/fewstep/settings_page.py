@@ -12,9 +12,9 @@ from lib_fewstep.options import Option, options_of
 from lib_fewstep.sampling.entries import ENTRIES
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.log import show_log
-from lib_fewstep.webui.common.page_settings import PageSettings
+from lib_fewstep.webui.common.page_settings import ACCORDIONS, PageSettings
 
-_NEED_RELOAD = ("passes", "guidance", "hidden_samplers")
+_NEED_RELOAD = ("passes", "guidance", "hidden_samplers", "hidden_accordions")
 _NOT_OVER_API = ("record_folder",)
 
 
@@ -40,6 +40,8 @@ def _component(name: str, option: Option) -> tuple[Any, dict[str, Any]]:
     """The component of a setting and its arguments; none where the WebUI chooses it by the default's type."""
     if name == "hidden_samplers":
         return gr.CheckboxGroup, {"choices": [entry.label for entry in ENTRIES]}
+    if name == "hidden_accordions":
+        return gr.CheckboxGroup, {"choices": list(ACCORDIONS)}
     if option.choices:
         return gr.Dropdown, {"choices": list(option.choices)}
     if option.high is not None:

@@ -14,8 +14,8 @@ from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
 from lib_fewstep.webui.common.component import component
+from lib_fewstep.webui.common.passes import FIELDS, passes_of
 from lib_fewstep.webui.highres.arguments import highres_settings
-from lib_fewstep.webui.highres.passes import FIELDS, passes_of
 from lib_fewstep.webui.highres.preview import preview
 
 _OPTIONS = options_of(HighResSettings)

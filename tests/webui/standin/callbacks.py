@@ -179,6 +179,7 @@ def callbacks_module(callbacks: Callbacks) -> StrictModule:
         ImageGridLoopParams=ImageGridLoopParams,
         ImageSaveParams=ImageSaveParams,
         remove_callbacks_for_function=callbacks.remove_function,
+        callback_map={f"callbacks_{kind}": entries for kind, entries in callbacks.kinds.items()},
         **{f"on_{kind}": callbacks.register(kind) for kind in KINDS},
     )
 

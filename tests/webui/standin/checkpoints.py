@@ -172,8 +172,9 @@ class StableDiffusionModel(LoadedModel):
         self.latent_channels = models.LATENT_CHANNELS
 
     def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
-        """The UNet's prediction (noise, or v)."""
-        answer: Tensor = self.model(x, t, **cond)
+        """The UNet's prediction (noise, or v); SDXL gets its text beside its sizes."""
+        text = [cond["crossattn"]] if "crossattn" in cond else cond["c_crossattn"]
+        answer: Tensor = self.model(x, t, cond["c_concat"], text)
         return answer
 
 
@@ -206,7 +207,7 @@ class FlowModel(LoadedModel):
 
     def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
         """The denoised image; `t` is sigma."""
-        answer: Tensor = x - self.model(x, t * 1000, **cond) * t.view(-1, 1, 1, 1)
+        answer: Tensor = x - super().apply_model(x, t * 1000, cond) * t.view(-1, 1, 1, 1)
         return answer
 
     def create_denoiser(self) -> FlowDenoiser:

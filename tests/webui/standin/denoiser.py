@@ -76,6 +76,17 @@ class CFGDenoiser(nn.Module):
         """The model in the sampler family's form."""
         raise NotImplementedError
 
+    def combine_denoised(
+        self, x_out: Tensor, conds_list: list[list[tuple[int, float]]], uncond: Any, cond_scale: float
+    ) -> Tensor:
+        """The guided output, from all rows: those of the prompts' parts first, the unconditional ones last."""
+        images = uncond.shape[0]
+        guided = x_out[-images:].clone()
+        for index, image in enumerate(conds_list):
+            for row, weight in image:
+                guided[index] += (x_out[row] - x_out[-images:][index]) * (weight * cond_scale)
+        return guided
+
     def get_pred_x0(self, x_in: Tensor, x_out: Tensor, sigma: Tensor) -> Tensor:
         """The denoised image, from what the family calls its output."""
         return x_out
@@ -116,7 +127,7 @@ class CFGDenoiser(nn.Module):
         run_callbacks("cfg_denoised", denoised_params)
         if self.need_last_noise_uncond:
             self.last_noise_uncond = output[-len(x) :].clone()
-        guided = _guide(output, parts, len(x), 1.0 if skip else cond_scale * self.cond_scale_miltiplier)
+        guided = self.combine_denoised(output, parts, uncond, 1.0 if skip else cond_scale * self.cond_scale_miltiplier)
         if not self.mask_before_denoising and self.mask is not None:
             guided = self._blend(guided, sigma)
         firsts = [image[0][0] for image in parts]
@@ -169,7 +180,8 @@ class CFGDenoiser(nn.Module):
                 else torch.cat([text, uncond])
             )
             texts = [(both, 0, rows + images)]
-        output = torch.cat([part for span in texts for part in self._calls(params, *span, images)])
+        whole = len(texts) == 1 and fake("modules.shared").opts.batch_cond_uncond
+        output = torch.cat([part for span in texts for part in self._calls(params, *span, images, whole=whole)])
         if skip:
             output = torch.cat([output, output[[image[0][0] for image in parts]]])
         return output
@@ -183,13 +195,17 @@ class CFGDenoiser(nn.Module):
         longest = max(text.shape[1], uncond.shape[1])
         return _pad(text, longest), _pad(uncond, longest)
 
-    def _calls(self, params: CFGDenoiserParams, text: Any, start: int, stop: int, images: int) -> Iterator[Tensor]:
+    def _calls(
+        self, params: CFGDenoiserParams, text: Any, start: int, stop: int, images: int, *, whole: bool
+    ) -> Iterator[Tensor]:
+        """The model's output; one `whole` batch gets the image conditioning as it is, also of rows that are skipped."""
         at_once = stop - start if fake("modules.shared").opts.batch_cond_uncond else images
         for first in range(start, stop, at_once):
             last = min(first + at_once, stop)
+            some = cut(text, first - start, last - start)
             cond = {
-                "c_crossattn": [_plain(cut(text, first - start, last - start))],
-                "c_concat": [params.image_cond[first:last]],
+                **(some if isinstance(some, DictWithShape) else {"c_crossattn": [some]}),
+                "c_concat": [params.image_cond if whole else params.image_cond[first:last]],
             }
             yield self.inner_model(params.x[first:last], params.sigma[first:last], cond=cond)
 
@@ -202,24 +218,11 @@ class CFGDenoiser(nn.Module):
         return blend.blended_latent
 
 
-def _plain(text: Any) -> Tensor:
-    return text["crossattn"] if isinstance(text, DictWithShape) else text
-
-
 def _pad(text: Any, tokens: int) -> Any:
     if isinstance(text, DictWithShape):
         return DictWithShape({**text, "crossattn": _pad(text["crossattn"], tokens)})
     empty = fake("modules.shared").sd_model.cond_stage_model_empty_prompt
     return torch.cat([text, empty.repeat(len(text), (tokens - text.shape[1]) // empty.shape[1], 1)], dim=1)
-
-
-def _guide(output: Tensor, parts: list[list[tuple[int, float]]], images: int, scale: float) -> Tensor:
-    uncond = output[-images:]
-    guided = uncond.clone()
-    for index, image in enumerate(parts):
-        for row, weight in image:
-            guided[index] += (output[row] - uncond[index]) * (weight * scale)
-    return guided
 
 
 def completed_ratio(denoiser: CFGDenoiser, sigma: Tensor | None = None) -> Any:

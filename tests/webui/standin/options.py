@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "img_max_size_mp": 200,
     "initial_noise_multiplier": 1.0,
     "jpeg_quality": 80,
+    "live_preview_content": "Prompt",
     "live_preview_fast_interrupt": False,
     "localization": "None",
     "multiple_tqdm": True,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
-from modules import scripts, shared
+from modules import script_callbacks, scripts, sd_samplers_cfg_denoiser, shared
 from torch import Tensor
 
+from lib_fewstep.guidance import Plan
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing, Sampler
 
 
@@ -28,6 +32,11 @@ def runs_on(params: DenoiserParams, sampler: Sampler) -> bool:
 def takes_schedules(sampler: Sampler) -> bool:
     """Whether a pass's sampler takes the WebUI's schedules, and has none of its own."""
     return hasattr(sampler, "get_sigmas") and "sigmas" in inspect.signature(sampler.func).parameters
+
+
+def has_steps(sampler: Sampler) -> bool:
+    """Whether a sampler runs the steps that it is asked for, and does not choose its own."""
+    return not {"sigmas", "timesteps"}.isdisjoint(inspect.signature(sampler.func).parameters)
 
 
 def discards_by_setting_alone(sampler: Sampler) -> bool:
@@ -121,6 +130,203 @@ def _option_set(name: str, value: Any) -> Iterator[None]:
         settings.update(before)
 
 
+COMBINING = "combine_denoised"
+"""The denoiser's method that makes the guided image out of the rows of an evaluation; on the instance it is ours."""
+
+
+class UncondSkip:
+    """The host's own way to leave the unconditional rows out of an evaluation, asked for one evaluation at a time."""
+
+    # The setting is read once in each evaluation, after the callback that asks for it; its trace in the infotext is
+    # removed when the evaluation is over.
+
+    _SETTING, _INFOTEXT = "skip_early_cond", "Skip Early CFG"
+
+    def __init__(self) -> None:
+        """Nothing is asked for yet."""
+        self._undo = ExitStack()
+
+    def ask(self, p: Processing) -> None:
+        """For the evaluation that has just begun."""
+        parameters = p.extra_generation_params
+        before = {name: value for name, value in parameters.items() if name == self._INFOTEXT}
+        self._undo.callback(parameters.update, before)
+        self._undo.callback(parameters.pop, self._INFOTEXT, None)
+        self._undo.enter_context(_option_set(self._SETTING, float("inf")))
+
+    def end(self) -> None:
+        """The evaluation is over, or will never be."""
+        self._undo.close()
+
+
+def other_guidance(denoiser: Denoiser) -> str | None:
+    """The module of an extension whose denoiser guides in its own way; None for the host's."""
+    combine = type(denoiser).combine_denoised
+    return None if combine is sd_samplers_cfg_denoiser.CFGDenoiser.combine_denoised else str(combine.__module__)
+
+
+def listener_after_unet() -> str | None:
+    """The name of another extension's callback that gets all rows of an evaluation; None where there is none."""
+    callbacks = script_callbacks.callback_map["callbacks_cfg_denoised"]
+    return next((str(listener.callback.__module__) for listener in callbacks), None)
+
+
+def has_single_parts(sampler: Sampler) -> bool:
+    """Whether each image of the batch has one prompt of weight 1, and no parts with AND."""
+    images = sampler.sampler_extra_args["cond"].batch
+    return all(len(parts) == 1 and parts[0].weight == 1 for parts in images)
+
+
+def negative_of(params: DenoiserParams) -> Tensor:
+    """The negative prompts' embedding in an evaluation, (images, tokens, channels)."""
+    return _tokens(params.text_uncond)
+
+
+def prompts_of_images(sampler: Sampler) -> list[int]:
+    """For each row of the prompts, the image that it is a part of."""
+    images = sampler.sampler_extra_args["cond"].batch
+    return [index for index, parts in enumerate(images) for _ in parts]
+
+
+def insert_rows(params: DenoiserParams, rows: Sequence[int], images: int) -> None:
+    """Have rows of the prompts evaluated again, behind them and before those of the `images` negative prompts."""
+    place = len(params.x) - images
+
+    def with_rows(tensor: Tensor) -> Tensor:
+        return torch.cat([tensor[:place], tensor[list(rows)], tensor[place:]])
+
+    params.x, params.sigma, params.image_cond = map(with_rows, (params.x, params.sigma, params.image_cond))
+    params.text_cond = _each(params.text_cond, with_rows)
+
+
+def drop_uncond_images(params: DenoiserParams, images: int) -> None:
+    """Leave the image conditioning of the negative prompts out, as the host forgets to where it skips them."""
+    params.image_cond = params.image_cond[:-images]
+
+
+def _tokens(text: Any) -> Tensor:
+    tokens: Tensor = text["crossattn"] if isinstance(text, dict) else text
+    return tokens
+
+
+def _each(text: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A change of encoded texts, which SDXL keeps in a dict."""
+    if not isinstance(text, dict):
+        return change(text)
+    return type(text)({name: change(value) for name, value in text.items()})
+
+
+def cfg_of(denoiser: Denoiser) -> float:
+    """The strength of guidance that the sampler asks for: the CFG slider, or the lambda of a CFG++ sampler."""
+    return float(denoiser.sampler.sampler_extra_args["cond_scale"] * denoiser.cond_scale_miltiplier)
+
+
+def levels_of(sampler: Sampler, options: Mapping[str, Any], steps: int) -> list[float]:
+    """The falling noise levels (n + 1) of a pass, from the options with which its function is called.
+
+    One that chooses its own steps is taken for `steps` equal ones in log(sigma).
+    """
+    if "timesteps" in options:
+        levels: list[float] = _level_at(sampler.model_wrap_cfg, options["timesteps"].flip(0)).tolist()
+        return levels
+    if "sigmas" in options:
+        sigmas: list[float] = options["sigmas"].tolist()
+        return sigmas
+    first, last = (math.log(float(options[name])) for name in ("sigma_max", "sigma_min"))
+    return [*torch.linspace(first, last, steps).exp().tolist(), 0.0]
+
+
+def kept_by_steps(levels: Sequence[float], options: Mapping[str, Any]) -> list[float]:
+    """What each step keeps of x - D: with fresh noise, of which `eta` in the options is the share, less than without.
+
+    This is the ancestral split, sigma_down / sigma; an SDE solver's e^(-h (1 + eta)) is the same at an eta of 0 and 1.
+    """
+    eta = float(options.get("eta", 0.0))
+    return [_ancestral(after / before, eta) for before, after in pairwise(levels)]
+
+
+def _ancestral(ratio: float, eta: float) -> float:
+    up = min(1.0, eta * math.sqrt(max(1 - ratio**2, 0.0)))
+    return ratio * math.sqrt(1 - up**2)
+
+
+def step_of(denoiser: Denoiser, plan: Plan, sigma: float) -> int:
+    """The step of a pass that an evaluation at a noise level belongs to.
+
+    A sampler of second order looks ahead to the next step's level, so there the host's count decides, as long as the
+    level is one that the counted step can meet (Restart goes back up).
+    """
+    if denoiser.sampler.config.options.get("second_order", False):
+        steps = len(plan.strengths)
+        counted = min(steps - 1, denoiser.step * steps // denoiser.total_steps)
+        high, low = plan.levels[counted], plan.levels[counted + 1]
+        if low * (1 - _ROUNDING) <= sigma <= high * (1 + _ROUNDING):
+            return counted
+    return plan.index_at(sigma)
+
+
+_ROUNDING = 1e-5
+"""Of a noise level that was float32 once."""
+
+
+def _level_at(denoiser: Any, timesteps: Tensor) -> Tensor:
+    kept: Tensor = denoiser.alphas.to(timesteps.device)[timesteps.long()]
+    return ((1 - kept) / kept).sqrt()
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """Noisy latents at their noise levels in k-diffusion's form, and the way from a family's output to images."""
+
+    x: Tensor
+    sigma: Tensor
+    noise: bool
+    """Whether the output is noise, as of samplers over timesteps."""
+
+    def image(self, output: Tensor) -> Tensor:
+        """What was seen, from an output of the same rows."""
+        return self.x - self.sigma.reshape(-1, 1, 1, 1) * output if self.noise else output
+
+    @property
+    def given(self) -> Tensor:
+        """The latents as the model is given them; over timesteps they have unit variance."""
+        return self.x / (1 + self.sigma.reshape(-1, 1, 1, 1) ** 2).sqrt() if self.noise else self.x
+
+    def output(self, image: Tensor) -> Tensor:
+        """The inverse."""
+        return (self.x - image) / self.sigma.reshape(-1, 1, 1, 1) if self.noise else image
+
+
+@dataclass(frozen=True)
+class Negative:
+    """What an evaluation gives the model for the negative prompts, to evaluate them again in other latents."""
+
+    sigma: Tensor
+    text: Any
+    image_cond: Tensor
+
+    @staticmethod
+    def of(params: DenoiserParams, images: int) -> Negative:
+        """Of the evaluation that is about to be made."""
+        return Negative(params.sigma[-images:], params.text_uncond, params.image_cond[-images:])
+
+    def seen(self, denoiser: Denoiser, x: Tensor) -> Tensor:
+        """The model's output for other latents (images, c, h, w) at the same noise level."""
+        text = self.text if isinstance(self.text, dict) else {"c_crossattn": [self.text]}
+        by_vector = shared.sd_model.model.conditioning_key == "crossattn-adm"  # unCLIP
+        image = {"c_adm": self.image_cond} if by_vector else {"c_concat": [self.image_cond]}
+        output: Tensor = denoiser.inner_model(x, self.sigma, cond={**text, **image})
+        return output
+
+
+def seen_by(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> SeenImages:
+    """What the host's denoiser was given, `x` at its `sigma`, which may be a timestep."""
+    if not hasattr(denoiser, "alphas"):
+        return SeenImages(x, sigma, noise=False)
+    level = _level_at(denoiser, sigma).to(x)
+    return SeenImages(x * (1 + level.reshape(-1, 1, 1, 1) ** 2).sqrt(), level, noise=True)
+
+
 @contextmanager
 def every_sigma() -> Iterator[bool]:
     """The last sigma but one is not discarded inside, unless the sampler does so itself; gives whether it would be."""
@@ -131,12 +337,16 @@ def every_sigma() -> Iterator[bool]:
 
 @contextmanager
 def frozen(denoiser: Denoiser) -> Iterator[None]:
-    """No mask and no refiner inside, whose evaluations are no steps: the count of steps is put back afterwards."""
+    """No mask, no refiner and ordinary guidance inside, whose evaluations are no steps: the count is put back."""
     p, step, mask = denoiser.p, denoiser.step, denoiser.mask
     refiner, p.refiner_checkpoint_info = p.refiner_checkpoint_info, None
     denoiser.mask = None
+    combining = {name: own for name, own in vars(denoiser).items() if name == COMBINING}
+    for name in combining:
+        delattr(denoiser, name)
     try:
         yield
     finally:
+        vars(denoiser).update(combining)
         p.refiner_checkpoint_info = refiner
         denoiser.mask, denoiser.step = mask, step

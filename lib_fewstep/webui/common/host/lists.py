@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
-from modules import scripts, sd_samplers, shared
+from modules import scripts, sd_models, sd_samplers, shared
+
+from lib_fewstep.webui.common.host.denoiser import has_steps, takes_schedules
+from lib_fewstep.webui.common.host.protocols import Sampler
 
 
 def sampler_names() -> list[str]:
@@ -32,3 +36,47 @@ def plotted_axes() -> set[str]:
 def elem_id_of(component: Any) -> str | None:
     """The id of a component or block of the page."""
     return getattr(component, "elem_id", None)
+
+
+def evaluations_on_page(sampler: str, steps: int) -> list[int] | None:
+    """How often each step of a sampling method calls the denoiser; None where it chooses its own steps."""
+    made = _made(sampler)
+    return None if made is None else evaluations_of(made, steps)
+
+
+def evaluations_of(sampler: Sampler, steps: int) -> list[int] | None:
+    """The same of a sampler; the last step of one of second order is of the first."""
+    if not has_steps(sampler):
+        return None
+    each = 2 if sampler.config.options.get("second_order", False) else 1
+    return [each] * (steps - 1) + [1] * min(steps, 1)
+
+
+def _made(sampler: str) -> Any:
+    """A sampler that is never run; None while no model is loaded."""
+    model, config = sd_models.model_data.sd_model, sd_samplers.find_sampler_config(sampler)
+    if model is None or config is None:
+        return None
+    made = config.constructor(model)
+    made.config = config
+    return made
+
+
+def levels_on_page(sampler: str, schedule: str, steps: int, denoise: float) -> list[float] | None:
+    """The noise levels (steps + 1) of a pass that the page would start, of which the last part is run at `denoise`.
+
+    None while no model is loaded, and for sampling methods that do not take the WebUI's schedules.
+    """
+    made = _made(sampler)
+    if made is None or not takes_schedules(made):
+        return None
+    whole = steps if denoise >= 1 else max(int(steps / max(denoise, 1e-3)), steps)
+    page = SimpleNamespace(
+        scheduler=schedule,
+        hr_scheduler=None,
+        is_hr_pass=False,
+        sampler_noise_scheduler_override=None,
+        extra_generation_params={},
+    )
+    levels: list[float] = made.get_sigmas(page, whole).tolist()
+    return levels[-steps - 1 :]

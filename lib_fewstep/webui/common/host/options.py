@@ -74,3 +74,8 @@ def prompt_folder() -> Path:
 def output_folder() -> Path:
     """Where the WebUI keeps what it makes."""
     return Path(paths_internal.default_output_dir)
+
+
+def previews_negative() -> bool:
+    """Whether the live preview shows the image of the negative prompt."""
+    return bool(shared.opts.live_preview_content == "Negative prompt")

@@ -22,6 +22,8 @@ class Sampler(Protocol):
     funcname: str
     func: Callable[..., Tensor]
     model_wrap: Any
+    model_wrap_cfg: Denoiser
+    sampler_extra_args: dict[str, Any]
     last_latent: Tensor
     extra_params: list[str]
     get_sigmas: Callable[..., Tensor]
@@ -49,6 +51,9 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
         """The guided image."""
 
+    def combine_denoised(self, x_out: Tensor, conds_list: Any, uncond: Any, cond_scale: float) -> Tensor:
+        """The guided output, from the rows of an evaluation: prompts' first, the unconditional ones last."""
+
     def get_pred_x0(self, x: Tensor, kept: Tensor, sigma: Tensor) -> Tensor:
         """The image of what the denoiser keeps, noise or image."""
 
@@ -57,7 +62,11 @@ class DenoiserParams(Protocol):
     """What a callback before an evaluation gets."""
 
     denoiser: Denoiser
+    x: Tensor
     sigma: Tensor
+    image_cond: Tensor
+    text_cond: Any
+    text_uncond: Any
 
 
 class Processing(Protocol):
