@@ -27,14 +27,33 @@ def test_a_step_of_euler_is_a_step_with_greater_guidance(sigma, kept, strength):
     assert run(ours.sample_euler_cfgpp, model, x, sigmas, strength) == pytest.approx(ordinary, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("sampler", "eta"),
+    [
+        (ours.sample_euler_cfgpp, None),
+        *((ours.sample_euler_ancestral_cfgpp, eta) for eta in (0.0, 0.5, 1.0)),
+    ],
+)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 4, 20, 50])
-def test_a_run_of_euler_is_a_run_with_greater_guidance(schedule, steps):
+def test_a_run_is_the_base_samplers_with_greater_guidance(sampler, eta, schedule, steps):
+    """With lambda / (1 - k) at each step, which is true of the samplers without corrections and half steps."""
     sigmas = SCHEDULES[schedule](steps)
-    model, expected = Model(UNCOND, COND), start(sigmas)
-    for pair in sigmas.unfold(0, 2, 1):
-        expected = run(theirs.sample_euler, model, expected, pair, 0.6 / float(1 - pair[1] / pair[0]))
-    assert run(ours.sample_euler_cfgpp, model, start(sigmas), sigmas, 0.6) == pytest.approx(expected, rel=1e-12)
+    strengths = [0.6 / (1 - kept(sampler, eta, *pair)) for pair in sigmas.unfold(0, 2, 1).tolist()]
+    expected = run(BASES[sampler], Ramped(strengths), start(sigmas), sigmas, eta=eta)
+    found = run(sampler, Model(UNCOND, COND), start(sigmas), sigmas, 0.6, eta)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+class Ramped(Model):
+    """A model that guides each call with a strength of its own."""
+
+    def __init__(self, strengths):
+        super().__init__(UNCOND, COND)
+        self._strengths = strengths
+
+    def __call__(self, x, sigma, cond_scale=1.0):
+        return super().__call__(x, sigma, cond_scale * self._strengths[self.calls])
 
 
 def kept(sampler, eta, sigma, sigma_next):
