@@ -86,3 +86,21 @@ def test_errors_of_samplers():
     errors = [{point["evaluations"]: point["error"] for point in section["samplers"][name]} for name in head]
     for evaluations, cells in table("| evaluations |").items():
         assert cells == [f"{of_sampler[int(evaluations)]:.2f}" for of_sampler in errors]
+
+
+def test_who_is_behind_on_mixtures():
+    """With guidance, which only CFG++ samplers and their bases are measured with."""
+    sections = [found for found in REPORT["samplers"]["sections"] if found["cfg"] and "mixtures" in found["title"]]
+    every = [one for section in sections for one in section["comparisons"]]
+
+    def counts(of_sampler):
+        behind = [one["ratio"] for one in of_sampler if one["behind"]]
+        return len(behind), len(of_sampler), sum(ratio > 1.1 for ratio in behind)
+
+    assert "in {} of {} comparisons on mixtures, by more than 10% in {}:".format(*counts(every)) in TEXT
+    rows = table("| | behind |")
+    assert set(rows) == {one["sampler"] for one in every}
+    for name, cells in rows.items():
+        mine = [one for one in every if one["sampler"] == name]
+        behind, number, far = counts(mine)
+        assert cells == [f"{behind} of {number}", f"{far}", f"{max(one['ratio'] for one in mine):.2f}x"]
