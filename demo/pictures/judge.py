@@ -64,6 +64,12 @@ def likeness(picture: FloatArray, kind: str, colour: str) -> float:
     return _fit(_normal(regions[0]), kind)
 
 
+def nearest_colour(picture: FloatArray) -> str:
+    """The colour of the palette whose hue the largest thing's is nearest to; "unknown" without a thing or a hue."""
+    regions = sorted(_regions(picture), key=lambda region: int(region.sum()), reverse=True)
+    return _colour(picture[regions[0]], 180) if regions else UNKNOWN
+
+
 def things(picture: FloatArray) -> BoolArray:
     """Which pixels (height, width) belong to things: unlike the background, without specks and holes."""
     side = min(picture.shape[:2])
@@ -121,7 +127,7 @@ def _overlap(a: BoolArray, b: BoolArray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def _colour(pixels: FloatArray) -> str:
+def _colour(pixels: FloatArray, largest_error: float = LARGEST_HUE_ERROR) -> str:
     """The name of the hue that the strongly coloured ones of some pixels (n, 3) have in the middle."""
     strong = pixels[_chroma(pixels) > COLOURED]
     if len(strong) < SMALLEST_COLOURED_SHARE * len(pixels):
@@ -129,7 +135,7 @@ def _colour(pixels: FloatArray) -> str:
     hue = _hue(np.median(strong, axis=0))
     errors = {name: abs((hue - _hue(np.asarray(colour)) + 180) % 360 - 180) for name, colour in PALETTE.items()}
     nearest = min(errors, key=errors.__getitem__)
-    return nearest if errors[nearest] <= LARGEST_HUE_ERROR else UNKNOWN
+    return nearest if errors[nearest] <= largest_error else UNKNOWN
 
 
 def _background(picture: FloatArray) -> FloatArray:
