@@ -45,11 +45,19 @@ def evaluations_on_page(sampler: str, steps: int) -> list[int] | None:
 
 
 def evaluations_of(sampler: Sampler, steps: int) -> list[int] | None:
-    """The same of a sampler; the last step of one of second order is of the first."""
-    if not has_steps(sampler):
+    """The same of a sampler; the last step of one of second order is of the first, and Restart adds steps."""
+    name = sampler.func.__name__
+    if not has_steps(sampler) or name == "restart_sampler":
         return None
     each = 2 if sampler.config.options.get("second_order", False) else 1
-    return [each] * (steps - 1) + [1] * min(steps, 1)
+    calls = [each] * (steps - 1) + [1] * min(steps, 1)
+    if steps and name in _TWICE:
+        calls[_TWICE[name]] += 1
+    return calls
+
+
+_TWICE = {"plms": 0, "unipc": -1}
+"""Of the host's functions, the step at whose other end they look, too."""
 
 
 def _made(sampler: str) -> Any:
