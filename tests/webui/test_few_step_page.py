@@ -99,7 +99,6 @@ class TestThePage:
     @pytest.mark.parametrize("name", PRESETS)
     def test_a_preset_fills_its_own_tabs_fields(self, unit, tab, name):
         preset, other = PRESETS[name], {"txt2img": "img2img", "img2img": "txt2img"}[tab]
-        unit.reload_ui()
         values = {i: unit.tabs[other].value(i) for i in unit.tabs[other].components_by_elem_id if "enable" not in i}
         news = unit.tabs[tab].trigger(elem("preset", tab), "input", name)
         assert news == {
