@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib_fewstep.guidance.settings import GuidanceSettings
+from lib_fewstep.guidance.settings import CFGPP, GuidanceSettings
 from lib_fewstep.sentences import Sentence, joined
 
 
@@ -27,13 +27,23 @@ def advice(run: GuidedRun, settings: GuidanceSettings) -> list[Sentence]:
             )
         )
     nag = settings.enabled and settings.nag_scale > 0
-    if run.cfg == 1 and run.negative_prompt and not run.cfgpp and not nag:
+    used = settings.enabled and (settings.schedule == CFGPP or settings.sag_scale > 0)
+    if run.cfg == 1 and run.negative_prompt and not run.cfgpp and not nag and not used:
         found.append(
             Sentence('At CFG 1 the negative prompt has no effect. NAG brings it back: Guidance, preset "Distilled".')
         )
     if settings.enabled and not settings.acts:
         found.append(Sentence("Guidance is on, but every setting is at its neutral value: it does nothing."))
-    idle = _idle(settings) if run.cfg == 1 and not run.cfgpp and settings.acts else ()
+    if run.cfg > 1 and not run.cfgpp and settings.acts and settings.threshold_mimic >= run.cfg:
+        found.append(
+            Sentence(
+                "Thresholding to CFG {mimic:g} does nothing at CFG {cfg:g}: it must be lower.",
+                mimic=settings.threshold_mimic,
+                cfg=run.cfg,
+            )
+        )
+    at_one = run.cfg == 1 and not run.cfgpp and settings.schedule != CFGPP
+    idle = _idle(settings) if at_one and settings.acts else ()
     if idle:
         found.append(
             Sentence(
@@ -49,7 +59,7 @@ def _idle(settings: GuidanceSettings) -> list[Sentence]:
     limits = settings.start > 0 or settings.end < 1 or settings.sigma_low is not None or settings.sigma_high is not None
     idle = (
         (Sentence("the interval"), limits and not settings.adds_rows),
-        (Sentence("the schedule"), settings.schedule != GuidanceSettings().schedule and not settings.adds_rows),
+        (Sentence("the schedule"), settings.schedules and not settings.adds_rows),
         (Sentence("rescale"), settings.rescale > 0 and not settings.adds_rows),
         (Sentence("APG"), settings.projects),
         (Sentence("thresholding"), settings.threshold_mimic > 0),

@@ -75,7 +75,7 @@ def against(
         if chosen.any():
             asking = True
             try:
-                attention(args[0][chosen], context=negative())
+                attention(args[0][chosen], context=negative().to(args[0]))
             finally:
                 asking = False
 

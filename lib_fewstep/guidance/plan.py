@@ -58,7 +58,10 @@ def make_plan(settings: GuidanceSettings, levels: Sequence[float], kept: Sequenc
     default. It means something to the schedule of CFG++ alone.
     """
     steps = len(levels) - 1
-    inside = [step for step in range(steps) if _guided(settings, step, steps, levels[step])]
+    shared = [step for step in range(steps) if _in_shares(settings, step, steps)]
+    if not shared and steps:
+        shared = [min(steps - 1, int(steps * (settings.start + settings.end) / 2))]
+    inside = [step for step in shared if _in_levels(settings, levels[step])]
     if settings.schedule == CFGPP:
         ratios = [after / before for before, after in pairwise(levels)] if kept is None else list(kept)
         found = dict(zip(inside, _cfgpp(levels, ratios, inside), strict=True))
@@ -69,13 +72,15 @@ def make_plan(settings: GuidanceSettings, levels: Sequence[float], kept: Sequenc
     return Plan(tuple(levels), tuple(found.get(step, UNGUIDED) for step in range(steps)))
 
 
-def _guided(settings: GuidanceSettings, step: int, steps: int, sigma: float) -> bool:
-    """Between the shares of the steps, and in (sigma_low, sigma_high] (Kynkaanniemi et al. 2024, arXiv 2404.07724)."""
-    after_start = step >= settings.start * steps - _ROUNDING
-    before_end = step < settings.end * steps - _ROUNDING
+def _in_shares(settings: GuidanceSettings, step: int, steps: int) -> bool:
+    """Between the shares of the steps; where they are narrower than a step, the one around their middle is."""
+    return settings.start * steps - _ROUNDING <= step < settings.end * steps - _ROUNDING
+
+
+def _in_levels(settings: GuidanceSettings, sigma: float) -> bool:
+    """In (sigma_low, sigma_high] (Kynkaanniemi et al. 2024, arXiv 2404.07724)."""
     low, high = settings.sigma_low, settings.sigma_high
-    in_levels = (low is None or sigma > low * (1 + _ROUNDING)) and (high is None or sigma <= high * (1 + _ROUNDING))
-    return after_start and before_end and in_levels
+    return (low is None or sigma > low * (1 + _ROUNDING)) and (high is None or sigma <= high * (1 + _ROUNDING))
 
 
 def _ramp(settings: GuidanceSettings, place: int, places: int) -> Strength:
@@ -100,4 +105,4 @@ def _cfgpp(levels: Sequence[float], kept: Sequence[float], inside: Sequence[int]
     pull = [(1 - share) * onward for share, onward in zip(signal, carried, strict=True)]
     ordinary = sum((1 - kept[step]) * pull[step] for step in inside)
     plus_plus = sum(pull[step] for step in inside)
-    return [Strength(0.0, ordinary / plus_plus / (1 - kept[step])) for step in inside]
+    return [Strength(0.0, ordinary / plus_plus / max(1 - kept[step], _ROUNDING)) for step in inside]

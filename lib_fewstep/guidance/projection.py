@@ -50,9 +50,11 @@ class AdaptiveProjection:
         if self.threshold > 0:
             limit = self.threshold * math.sqrt(difference[0].numel() / THRESHOLD_VALUES)
             difference = difference * (limit / _norm(difference)).clamp(max=1)
-        direction = cond.double() / _norm(cond.double()).clamp(min=torch.finfo(torch.float64).tiny)
-        parallel = (difference.double() * direction).sum(_SAMPLE, keepdim=True) * direction
-        update = difference.double() + (self.eta - 1) * parallel
+        precise = torch.float32 if cond.device.type == "mps" else torch.float64  # which MPS does not have
+        exact, along = difference.to(precise), cond.to(precise)
+        direction = along / _norm(along).clamp(min=torch.finfo(precise).tiny)
+        parallel = (exact * direction).sum(_SAMPLE, keepdim=True) * direction
+        update = exact + (self.eta - 1) * parallel
         return cond + (cfg - 1) * update.to(cond)
 
 

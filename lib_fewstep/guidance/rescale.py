@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -20,7 +21,8 @@ def rescaled(denoised: Tensor, cond: Tensor, x: Tensor, sigma: Tensor | float, p
     root = (level**2 + 1).sqrt()
     mean, slope = x / root**2, level / root
     velocity, cond_velocity = (mean - denoised) / slope, (mean - cond) / slope
-    matched = velocity * (_deviation(cond_velocity) / _deviation(velocity))
+    deviation = _deviation(velocity)
+    matched = velocity * torch.where(deviation > 0, _deviation(cond_velocity) / deviation, torch.ones_like(deviation))
     return mean - slope * (phi * matched + (1 - phi) * velocity)
 
 

@@ -49,14 +49,16 @@ class RowsInUNet:
         self._middle = _MapSize()
         self._rows: list[Row] = []
         self._negative: Tensor | None = None
+        self._size: Size | None = None
         self._call = slice(0, 0)
 
-    def expect(self, rows: Sequence[Row], negative: Tensor | None = None) -> None:
+    def expect(self, rows: Sequence[Row], negative: Tensor | None = None, size: Size | None = None) -> None:
         """The rows of the evaluation that comes next, in the order in which they reach the UNet.
 
-        `negative` is the embedding of the negative prompts for NAG, (rows, tokens, channels) with a row for each row.
+        `size` is the latents' height and width: a call of another size is not of these rows. `negative` is the
+        embedding of the negative prompts for NAG, (rows, tokens, channels) with a row for each row.
         """
-        self._rows, self._negative, self._call = list(rows), negative, slice(0, 0)
+        self._rows, self._negative, self._size, self._call = list(rows), negative, size, slice(0, 0)
         if self._watched is not None:
             self._watched.forget()
 
@@ -106,7 +108,8 @@ class RowsInUNet:
 
     def _begin_call(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         start, count = self._call.stop, len(args[0]) if args else 0
-        if self._rows and not 0 < count <= len(self._rows) - start:
+        other_size = count > 0 and self._size is not None and tuple(args[0].shape[-2:]) != tuple(self._size)
+        if self._rows and (other_size or not 0 < count <= len(self._rows) - start):
             self.strange_calls += 1
             self._rows = []
         self._call = slice(start, start + count)

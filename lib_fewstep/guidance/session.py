@@ -105,7 +105,7 @@ class GuidanceSession:
         kinds = [Row.PROMPT, *self.added(index), *([Row.NEGATIVE] if self.needs_negative(index, cfg) else [])]
         if self.rows is not None:
             repeated = None if negative is None else negative.repeat(len(kinds), 1, 1)
-            self.rows.expect([kind for kind in kinds for _ in x], repeated)
+            self.rows.expect([kind for kind in kinds for _ in x], repeated, (x.shape[-2], x.shape[-1]))
         images = dict(zip(kinds, evaluate(x, kinds).chunk(len(kinds)), strict=True))
         cond, uncond = images[Row.PROMPT], images.get(Row.NEGATIVE, images[Row.PROMPT])
         differences = {row: cond - images[row] for row in self.added(index)}

@@ -307,10 +307,16 @@ class GuidanceSettings:
     def acts(self) -> bool:
         """Whether anything differs from ordinary guidance."""
         neutral = GuidanceSettings()
-        parts = ("start", "end", "sigma_low", "sigma_high", "schedule", "rescale", "threshold_mimic", "nag_scale")
-        return self.enabled and (
-            self.adds_rows or self.projects or any(getattr(self, name) != getattr(neutral, name) for name in parts)
-        )
+        parts = ("start", "end", "sigma_low", "sigma_high", "rescale", "threshold_mimic")
+        differs = any(getattr(self, name) != getattr(neutral, name) for name in parts)
+        nag = self.nag_scale > 0 and self.nag_alpha > 0
+        return self.enabled and (differs or self.schedules or nag or self.adds_rows or self.projects)
+
+    @property
+    def schedules(self) -> bool:
+        """Whether the guided steps differ in their strength from the slider's."""
+        flat = self.schedule != CFGPP and self.ramp_from == self.ramp_to == 1
+        return self.schedule != CONSTANT and not flat
 
     @staticmethod
     def from_dict(values: object) -> GuidanceSettings:

@@ -46,7 +46,9 @@ def test_by_default_every_step_is_guided_as_the_slider_says():
         ({"sigma_low": 0.9, "sigma_high": 2.5}, (2, 3)),
         ({"start": 0.4, "sigma_high": 1.0}, (3, 4)),
         ({"sigma_high": 0.1}, ()),
-        ({"start": 0.95}, ()),
+        ({"start": 0.95}, (4,)),
+        ({"start": 0.3, "end": 0.35}, (1,)),
+        ({"end": 0.01}, (0,)),
     ],
 )
 def test_the_guided_steps(settings, guided):
@@ -59,7 +61,11 @@ def test_the_guided_steps(settings, guided):
 def test_two_shares_of_the_steps_are_all_of_them(steps, cut):
     levels = torch.linspace(14, 0, steps + 1).tolist()
     first, second = plan_of(levels, end=cut).guided, plan_of(levels, start=cut).guided
-    assert (*first, *second) == tuple(range(steps))
+    if 1 <= math.ceil(cut * steps) < steps:
+        assert (*first, *second) == tuple(range(steps))
+    else:  # a share that is narrower than a step has one nevertheless
+        assert {*first, *second} == set(range(steps))
+        assert min(len(first), len(second)) == 1
 
 
 def test_ramps():

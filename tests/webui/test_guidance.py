@@ -12,7 +12,7 @@ import torch
 from lib_fewstep.guidance import GuidanceSettings, make_plan
 from lib_fewstep.options import page_fields
 from tests.webui.exact import CFGPP, OURS, listening, off, page_values, same, settings_of
-from tests.webui.guided import BASE, EVERYTHING, HOSTS, IMAGE, NEUTRAL, made, refused, rows
+from tests.webui.guided import BASE, EVERYTHING, HIRES, HOSTS, IMAGE, NEUTRAL, made, refused, rows
 
 SECOND_ORDER = ("Heun", "DPM2", "DPM++ SDE")
 
@@ -86,6 +86,48 @@ class TestOneRow:
         assert set(rows(unit)) == {2}
         assert "the live preview of the negative prompt needs it" in " ".join(log())
 
+    def test_no_setting_of_the_host_is_touched_meanwhile(self, unit, listen):
+        """Another job, or whoever saves the settings, would meet it."""
+        before = dict(unit.shared.opts.data)
+        seen = listen(lambda params: dict(unit.shared.opts.data), kind="cfg_after_cfg")
+        made(unit, cfg_scale=1)
+        assert rows(unit) == [1] * 4
+        assert seen == [before] * 4
+
+    def test_who_has_put_a_guidance_of_its_own_on_the_denoiser(self, unit, listen):
+        """An instance's attribute, from another extension's callback before the pass."""
+        kdiffusion = sys.modules["modules.sd_samplers_kdiffusion"].CFGDenoiserKDiffusion
+        begin = kdiffusion.__init__
+
+        def with_own(self, *args):
+            begin(self, *args)
+            vars(self)["combine_denoised"] = lambda *given: type(self).combine_denoised(self, *given)
+
+        with patch.object(kdiffusion, "__init__", with_own):
+            made(unit, cfg_scale=1)
+        assert set(rows(unit)) == {2}
+
+    def test_a_sampler_of_another_extension_that_hides_its_steps(self, unit, log):
+        samplers = sys.modules["modules.sd_samplers"]
+        kdiffusion = sys.modules["modules.sd_samplers_kdiffusion"].KDiffusionSampler
+        data = sys.modules["modules.sd_samplers_common"].SamplerData
+
+        def sample_hidden(model, x, extra_args=None, callback=None, disable=None, n=None):
+            return model(x, x.new_ones(len(x)), **extra_args)
+
+        entry = data("Hidden", lambda model: kdiffusion(sample_hidden, model), [], {})
+        with (
+            patch.dict(samplers.all_samplers_map, {"Hidden": entry}),
+            patch.object(samplers, "all_samplers", [*samplers.all_samplers, entry]),
+        ):
+            samplers.set_samplers()
+            made(unit, cfg_scale=1, sampler_name="Hidden")
+            made(unit, sampler_name="Hidden")
+            result = made(unit, {"start": 0.5}, sampler_name="Hidden")
+        samplers.set_samplers()
+        assert "the sampling method does not tell its noise levels" in result.comments
+        assert "Guidance start" not in result.infotexts[0]
+
     def test_another_denoiser(self, unit, log):
         denoiser = sys.modules["modules.sd_samplers_cfg_denoiser"].CFGDenoiser
         family = sys.modules["modules.sd_samplers_kdiffusion"].CFGDenoiserKDiffusion
@@ -111,6 +153,30 @@ class TestSteps:
         assert rows(unit) == [2] * 10  # the second run, without guidance
         made(unit, {"sigma_low": 0.28, "sigma_high": 5.42}, steps=10, scheduler="Karras")
         assert rows(unit) == [2 if 0.28 < level <= 5.42 else 1 for level in levels]
+
+    @pytest.mark.parametrize(("interval", "guided"), [((0.3, 0.45), 1), ((0.0, 0.1), 0), ((0.9, 1.0), 3)])
+    def test_a_share_narrower_than_a_step_has_one(self, unit, interval, guided):
+        made(unit, dict(zip(("start", "end"), interval, strict=True)))
+        assert rows(unit) == [2 if step == guided else 1 for step in range(4)]
+
+    def test_a_later_pass_may_have_no_guided_step(self, unit, log):
+        made(unit, {"sigma_low": 2.0}, **HIRES | {"denoising_strength": 0.3}, steps=10)
+        assert "0 of 10 steps guided" in log()[-1]
+
+    @pytest.mark.parametrize("sampler", ["Euler", *SECOND_ORDER[:2]])
+    def test_churn_goes_above_a_steps_level_and_stays_in_it(self, unit, sampler):
+        made(unit, {"start": 0.5}, sampler_name=sampler, scheduler="Karras", s_churn=10, steps=8)
+        calls = len(rows(unit))
+        ordinary = [1] * (calls - calls // 2) + [2] * (calls // 2) if calls == 8 else [1] * 8 + [2] * 7
+        assert rows(unit) == ordinary
+
+    @pytest.mark.parametrize("sampler", ["Euler CFG++", "DPM++ 2M CFG++"])
+    def test_a_cfgpp_sampler_is_its_base_outside_with_both_rows_too(self, unit, sampler):
+        one = made(unit, {"start": 0.5}, sampler_name=sampler)
+        with settings_of(unit, fewstep_one_row=False):
+            both = made(unit, {"start": 0.5}, sampler_name=sampler)
+        assert rows(unit) == [2] * 4
+        assert off(both, one) < 1e-4
 
     @pytest.mark.parametrize("sampler", SECOND_ORDER)
     def test_both_evaluations_of_a_step_belong_to_it(self, unit, sampler):
@@ -142,7 +208,7 @@ class TestSteps:
 
     @pytest.mark.parametrize("sampler", HOSTS)
     def test_every_sampler_has_the_schedule_of_cfgpp(self, unit, sampler):
-        if "CFG++" in sampler:
+        if "CFG++" in sampler or sampler == "LCM":  # LCM keeps nothing, so its schedule is constant
             return
         ordinary = made(unit, sampler_name=sampler, scheduler="Automatic", steps=6)
         assert not same(
@@ -166,7 +232,6 @@ class TestRequests:
             ({"start": 0.5, "end": 0.5}, "end = 0.5 is not allowed: it must be above start"),
             ({"sigma_low": 2.0, "sigma_high": 1.0}, "sigma_high = 1 is not allowed"),
             ({"sigma_high": 0.001}, "sigma_high = 0.001 is not allowed: at least one of the pass's 4 steps"),
-            ({"start": 0.3, "end": 0.45}, "start = 0.3, end = 0.45 is not allowed"),
             ({"pag_scale": -1}, "pag_scale = -1 is not allowed: it must be 0 to 20"),
             ({"threshold_percentile": 0}, "threshold_percentile = 0 is not allowed: it must be 0.5 to 1"),
             ({"nag_tau": 0.5}, "nag_tau = 0.5 is not allowed"),
@@ -205,6 +270,7 @@ class TestAdvice:
             (None, {"cfg_scale": 0}, "CFG 0 paints what the negative prompt says."),
             (None, {"cfg_scale": 1}, "At CFG 1 the negative prompt has no effect. NAG brings it back"),
             ({}, {}, "every setting is at its neutral value"),
+            ({"threshold_mimic": 7}, {"cfg_scale": 5}, "Thresholding to CFG 7 does nothing at CFG 5"),
             ({"apg_eta": 0, "end": 0.5}, {"cfg_scale": 1}, "At CFG 1 these have no effect: the interval, APG."),
         ],
         ids=str,
@@ -219,6 +285,7 @@ class TestAdvice:
             (None, {"cfg_scale": 1, "negative_prompt": ""}),
             (None, {"cfg_scale": 1, "sampler_name": "Euler CFG++"}),
             (None, {"cfg_scale": 0, "sampler_name": "Euler CFG++"}),
+            ({"schedule": "CFG++"}, {"cfg_scale": 1}),
             ({"rescale": 0.5}, {}),
         ],
         ids=str,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from lib_fewstep.guidance import GuidanceSettings
-from lib_fewstep.guidance.settings import PRESETS
 from lib_fewstep.options import page_fields
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, from_axis, kind, or_refuse, set_axis_values
@@ -31,7 +30,8 @@ def with_axes(settings: GuidanceSettings, values: Mapping[str, Any]) -> Guidance
     if not values:
         return settings
     used = settings if settings.enabled else GuidanceSettings()
-    return replace(used, **{**PRESETS.get(values.get("preset", ""), {}), **values})
+    filled = GuidanceSettings.filled_by(values["preset"]) if "preset" in values else {}
+    return replace(used, **{**filled, **values})
 
 
 def _axis(xyz: Any, name: str) -> Any:

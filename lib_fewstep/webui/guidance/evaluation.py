@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lib_fewstep.guidance import GuidanceSession, Row
 from lib_fewstep.webui.common import host
-from lib_fewstep.webui.common.host.denoiser import Negative, SeenImages, UncondSkip
+from lib_fewstep.webui.common.host.denoiser import Negative, SeenImages
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams
 from lib_fewstep.webui.guidance.summary import leaves_out
 
@@ -27,6 +28,8 @@ class Asked:
     """The row of each image's first prompt."""
     added: tuple[Row, ...]
     negative: Negative
+    left_out: bool
+    """Whether there are no unconditional rows."""
 
 
 class Evaluations:
@@ -36,7 +39,6 @@ class Evaluations:
         """`saves_rows` leaves unconditional rows out where they have no part; `reads_uncond` is of the sampler."""
         self.session = session
         self._denoiser, self._saves_rows, self._reads_uncond = denoiser, saves_rows, reads_uncond
-        self._skip = UncondSkip()
         self._asked: Asked | None = None
 
     def begin(self, params: DenoiserParams) -> None:
@@ -51,16 +53,16 @@ class Evaluations:
         image_of = host.denoiser.prompts_of_images(denoiser.sampler)
         added = self.session.added(index)
         firsts = tuple(image_of.index(image) for image in range(images))
-        self._asked = Asked(index, cfg, seen, len(image_of), firsts, added, Negative.of(params, images))
+        left_out = self.leaves_out(index, cfg) and not host.denoiser.skips_itself(denoiser, params.sigma)
+        self._asked = Asked(index, cfg, seen, len(image_of), firsts, added, Negative.of(params, images), left_out)
         if added:
             host.denoiser.insert_rows(params, firsts * len(added), images)
         of_rows = [*image_of, *list(range(images)) * (len(added) + 1)]
         kinds = [Row.PROMPT] * len(image_of) + [row for row in (*added, Row.NEGATIVE) for _ in range(images)]
         if self.session.rows is not None:
-            self.session.rows.expect(kinds, negative[of_rows])
-        if self.leaves_out(index, cfg):
-            host.denoiser.drop_uncond_images(params, images)
-            self._skip.ask(denoiser.p)
+            self.session.rows.expect(kinds, negative[of_rows], (params.x.shape[-2], params.x.shape[-1]))
+        if left_out:
+            host.denoiser.leave_out_uncond(params, images)
 
     def leaves_out(self, index: int, cfg: float) -> bool:
         """Whether a step does without the unconditional rows."""
@@ -68,15 +70,16 @@ class Evaluations:
 
     def end(self) -> None:
         """Nothing is asked for any more, whatever has happened."""
-        self._skip.end()
         self._asked = None
 
     def combined(self, own: Callable[..., Tensor], rows: Tensor, parts: Any, uncond: Any, cfg: float) -> Tensor:
         """The guided output of an evaluation, in the place of the denoiser's `own` function."""
         asked = self._asked
         self.end()
-        if asked is None:
+        if asked is None or cfg != asked.cfg:  # the host itself has left rows out, and passes 1
             return own(rows, parts, uncond, cfg)
+        if asked.left_out:
+            rows = torch.cat([rows, rows[list(asked.firsts)]])
         session, strength = self.session, self.session.strength(asked.index, asked.cfg)
         if not session.plan.strengths[asked.index].guided:
             return self._as_without_guidance(own(rows, parts, uncond, 1.0))

@@ -16,13 +16,7 @@ def reader_of_uncond(sampler: Sampler, unet: nn.Module) -> str | None:
         return "AND, or a prompt's weight,"
     if host.options.previews_negative():
         return "the live preview of the negative prompt"
-    return (
-        host.model.replaced_unet()
-        or host.denoiser.other_guidance(sampler.model_wrap_cfg)
-        or host.denoiser.listener_after_unet()
-        or replacing(unet)
-        or attention_owner(unet)
-    )
+    return host.model.replaced_unet() or host.denoiser.listener_after_unet() or replacing(unet) or attention_owner(unet)
 
 
 def attention_owner(unet: nn.Module) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, make_plan
 from lib_fewstep.guidance.settings import CONSTANT
+from lib_fewstep.highres.token_counts import replacing
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.guided_levels import GuidedLevels
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
@@ -20,6 +21,7 @@ from lib_fewstep.webui.common.launch import AroundPass, running
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.guidance.evaluation import Evaluations
+from lib_fewstep.webui.guidance.infotext import infotext
 from lib_fewstep.webui.guidance.readers import attention_owner, reader_of_uncond
 from lib_fewstep.webui.guidance.request import GuidanceRequest
 from lib_fewstep.webui.guidance.summary import summary
@@ -37,6 +39,8 @@ class GuidancePass(AroundPass):
         self._kept: list[float] = []
         self._unet: nn.Module | None = None
         self._evaluations: Evaluations | None = None
+        self._own_combining: Callable[..., Tensor] | None = None
+        self._other_guidance: str | None = None
         self._logged: set[str] = set()
 
     def start(self) -> None:
@@ -55,7 +59,7 @@ class GuidancePass(AroundPass):
     def before_evaluation(self, params: DenoiserParams) -> None:
         """Choose the rows of an evaluation. An error, which the host reports, ends the guidance of the pass."""
         denoiser = params.denoiser
-        if host.denoiser.COMBINING not in vars(denoiser):
+        if self._own_combining is None or host.denoiser.is_plain(denoiser):
             return
         try:
             if host.model.loaded_unet() is not self._unet:
@@ -79,20 +83,30 @@ class GuidancePass(AroundPass):
         @wraps(sample)
         def run(model: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
             denoiser, settings = self.sampler.model_wrap_cfg, self._request.settings
-            self._levels = host.denoiser.levels_of(self.sampler, options, self._steps)
-            self._kept = host.denoiser.kept_by_steps(self._levels, options)
-            if settings.acts:
-                self._announce_levels(replace(settings, schedule=CONSTANT))
             if settings.acts or host.denoiser.cfg_of(denoiser) == 1:
-                self._set(denoiser, host.denoiser.COMBINING, partial(self._combined, denoiser.combine_denoised))
+                self._guide(denoiser, options)
             return sample(model, x, *args, **options)
 
         return run
 
+    def _guide(self, denoiser: Denoiser, options: dict[str, Any]) -> None:
+        """Guide from the first evaluation on. Raises Refusal."""
+        settings, levels = self._request.settings, host.denoiser.levels_of(self.sampler, options, self._steps)
+        if levels is None:
+            if settings.acts:
+                self._leave_out("nothing is done: the sampling method does not tell its noise levels")
+            return
+        self._levels, self._kept = levels, host.denoiser.kept_by_steps(self.sampler, levels, options)
+        if settings.acts:
+            self._announce_levels(replace(settings, schedule=CONSTANT))
+        self._other_guidance = host.denoiser.other_guidance(denoiser)
+        self._own_combining = denoiser.combine_denoised
+        self._set(denoiser, host.denoiser.COMBINING, partial(self._combined, self._own_combining))
+
     def _announce_levels(self, settings: GuidanceSettings) -> None:
-        """Tell the other features where the pass is guided. Raises Refusal where it is nowhere."""
+        """Tell the other features where the pass is guided. Raises Refusal where a job's first pass is nowhere."""
         plan = make_plan(settings, self._levels, self._kept)
-        if not plan.guided and plan.strengths:
+        if not plan.guided and plan.strengths and host.job.pass_of(self._p) != "hires":
             interval = {name: getattr(settings, name) for name in ("start", "end", "sigma_low", "sigma_high")}
             given = ", ".join(f"{name} = {value:g}" for name, value in interval.items() if value is not None)
             raise Refusal(
@@ -112,6 +126,9 @@ class GuidancePass(AroundPass):
         """Take everything out of the model."""
         if self._evaluations is not None:
             self._evaluations.end()
+            rows = self._evaluations.session.rows
+            if rows is not None and rows.strange_calls:
+                self._leave_out("NAG, PAG, SEG and SAG were left out of calls that another extension cuts into pieces")
         self._evaluations = None
         self._in_model.close()
 
@@ -152,6 +169,7 @@ class GuidancePass(AroundPass):
             found = Evaluations(session, denoiser, saves_rows=False, reads_uncond=reads_uncond)
         if settings.acts:
             self._request.acted = True
+            self._p.extra_generation_params.update(infotext(self._request.settings))
             calls = host.lists.evaluations_of(self.sampler, len(steps))
             parts = host.denoiser.prompts_of_images(self.sampler)
             what = summary(session, calls, lambda index: found.leaves_out(index, cfg), parts.count(0))
@@ -163,7 +181,7 @@ class GuidancePass(AroundPass):
         """Whether rows without a part in the image may be left out; a line says who reads them."""
         if not host.options.setting_shown("one_row"):
             return False
-        reader = reader_of_uncond(self.sampler, unet)
+        reader = self._other_guidance or reader_of_uncond(self.sampler, unet)
         if reader is not None:
             self._say_once(f"Guidance: the negative prompt is evaluated on every step, because {reader} needs it.")
         return reader is None
@@ -177,10 +195,14 @@ class GuidancePass(AroundPass):
             name = self.sampler.config.name
             self._leave_out(f"the schedule {settings.schedule} is left out: {name} is a schedule of guidance itself")
             settings = replace(settings, schedule=CONSTANT)
-        owner = attention_owner(unet) if settings.nag_scale > 0 else None
-        if owner is not None:
+        owner = attention_owner(unet) or replacing(unet)
+        if owner is not None and settings.nag_scale > 0:
             self._leave_out(f"NAG yields to {owner}")
             settings = replace(settings, nag_scale=0.0)
+        counting = owner or host.denoiser.listener_after_unet()
+        if counting is not None and settings.adds_rows:
+            self._leave_out(f"PAG, SEG and SAG yield to {counting}")
+            settings = replace(settings, pag_scale=0.0, seg_scale=0.0, sag_scale=0.0)
         reads_map = settings.seg_scale > 0 or settings.sag_scale > 0
         rival = host.model.competing_attention(self._p) if reads_map else None
         if rival is not None:

@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -133,36 +133,40 @@ def _option_set(name: str, value: Any) -> Iterator[None]:
 COMBINING = "combine_denoised"
 """The denoiser's method that makes the guided image out of the rows of an evaluation; on the instance it is ours."""
 
+_PLAIN = "fewstep_plain"
+"""What a denoiser has while its evaluations are no steps, and are guided in the ordinary way."""
 
-class UncondSkip:
-    """The host's own way to leave the unconditional rows out of an evaluation, asked for one evaluation at a time."""
 
-    # The setting is read once in each evaluation, after the callback that asks for it; its trace in the infotext is
-    # removed when the evaluation is over.
+def is_plain(denoiser: Denoiser) -> bool:
+    """Whether its evaluations are no steps, as those of an inversion."""
+    return _PLAIN in vars(denoiser)
 
-    _SETTING, _INFOTEXT = "skip_early_cond", "Skip Early CFG"
 
-    def __init__(self) -> None:
-        """Nothing is asked for yet."""
-        self._undo = ExitStack()
+def skips_itself(denoiser: Denoiser, sigma: Tensor) -> bool:
+    """Whether the host, by the user's settings, leaves out the unconditional rows of the evaluation that has begun."""
+    options, limit = shared.opts, denoiser.sampler.sampler_extra_args["s_min_uncond"]
+    early = options.skip_early_cond != 0 and denoiser.step / denoiser.total_steps <= options.skip_early_cond
+    takes_turns = denoiser.step % 2 == 1 or options.s_min_uncond_all
+    return bool(early or (takes_turns and limit > 0 and float(sigma[0]) < limit))
 
-    def ask(self, p: Processing) -> None:
-        """For the evaluation that has just begun."""
-        parameters = p.extra_generation_params
-        before = {name: value for name, value in parameters.items() if name == self._INFOTEXT}
-        self._undo.callback(parameters.update, before)
-        self._undo.callback(parameters.pop, self._INFOTEXT, None)
-        self._undo.enter_context(_option_set(self._SETTING, float("inf")))
 
-    def end(self) -> None:
-        """The evaluation is over, or will never be."""
-        self._undo.close()
+def leave_out_uncond(params: DenoiserParams, images: int) -> None:
+    """Take the rows of the `images` negative prompts out of an evaluation.
+
+    The host evaluates as many unconditional rows as that, so the last rows of the prompts take their place. Each of
+    its images has one prompt of weight 1.
+    """
+    params.x, params.sigma = params.x[:-images], params.sigma[:-images]
+    params.image_cond = params.image_cond[:-images]
+    params.text_uncond = _each(params.text_cond, lambda tensor: tensor[-images:])
+    params.text_cond = _each(params.text_cond, lambda tensor: tensor[:-images])
 
 
 def other_guidance(denoiser: Denoiser) -> str | None:
-    """The module of an extension whose denoiser guides in its own way; None for the host's."""
-    combine = type(denoiser).combine_denoised
-    return None if combine is sd_samplers_cfg_denoiser.CFGDenoiser.combine_denoised else str(combine.__module__)
+    """The module of an extension that has changed how the denoiser guides; None for the host's own way."""
+    combine: Any = vars(denoiser).get(COMBINING, type(denoiser).combine_denoised)
+    module = str(getattr(combine, "__module__", None) or type(combine).__module__)
+    return None if module == sd_samplers_cfg_denoiser.CFGDenoiser.__module__ else module
 
 
 def listener_after_unet() -> str | None:
@@ -199,11 +203,6 @@ def insert_rows(params: DenoiserParams, rows: Sequence[int], images: int) -> Non
     params.text_cond = _each(params.text_cond, with_rows)
 
 
-def drop_uncond_images(params: DenoiserParams, images: int) -> None:
-    """Leave the image conditioning of the negative prompts out, as the host forgets to where it skips them."""
-    params.image_cond = params.image_cond[:-images]
-
-
 def _tokens(text: Any) -> Tensor:
     tokens: Tensor = text["crossattn"] if isinstance(text, dict) else text
     return tokens
@@ -221,10 +220,10 @@ def cfg_of(denoiser: Denoiser) -> float:
     return float(denoiser.sampler.sampler_extra_args["cond_scale"] * denoiser.cond_scale_miltiplier)
 
 
-def levels_of(sampler: Sampler, options: Mapping[str, Any], steps: int) -> list[float]:
+def levels_of(sampler: Sampler, options: Mapping[str, Any], steps: int) -> list[float] | None:
     """The falling noise levels (n + 1) of a pass, from the options with which its function is called.
 
-    One that chooses its own steps is taken for `steps` equal ones in log(sigma).
+    One that chooses its own steps is taken for `steps` equal ones in log(sigma). None where nothing tells them.
     """
     if "timesteps" in options:
         levels: list[float] = _level_at(sampler.model_wrap_cfg, options["timesteps"].flip(0)).tolist()
@@ -232,15 +231,20 @@ def levels_of(sampler: Sampler, options: Mapping[str, Any], steps: int) -> list[
     if "sigmas" in options:
         sigmas: list[float] = options["sigmas"].tolist()
         return sigmas
+    if not {"sigma_max", "sigma_min"} <= options.keys() or float(options["sigma_min"]) <= 0:
+        return None
     first, last = (math.log(float(options[name])) for name in ("sigma_max", "sigma_min"))
     return [*torch.linspace(first, last, steps).exp().tolist(), 0.0]
 
 
-def kept_by_steps(levels: Sequence[float], options: Mapping[str, Any]) -> list[float]:
+def kept_by_steps(sampler: Sampler, levels: Sequence[float], options: Mapping[str, Any]) -> list[float]:
     """What each step keeps of x - D: with fresh noise, of which `eta` in the options is the share, less than without.
 
     This is the ancestral split, sigma_down / sigma; an SDE solver's e^(-h (1 + eta)) is the same at an eta of 0 and 1.
+    LCM keeps nothing.
     """
+    if "lcm" in sampler.func.__name__:
+        return [0.0] * (len(levels) - 1)
     eta = float(options.get("eta", 0.0))
     return [_ancestral(after / before, eta) for before, after in pairwise(levels)]
 
@@ -253,16 +257,21 @@ def _ancestral(ratio: float, eta: float) -> float:
 def step_of(denoiser: Denoiser, plan: Plan, sigma: float) -> int:
     """The step of a pass that an evaluation at a noise level belongs to.
 
-    A sampler of second order looks ahead to the next step's level, so there the host's count decides, as long as the
-    level is one that the counted step can meet (Restart goes back up).
+    A sampler of second order looks ahead to the next step's level, and churn goes above a step's own, so the host's
+    count decides, as long as the level is one that the counted step can meet (Restart goes back up).
     """
-    if denoiser.sampler.config.options.get("second_order", False):
-        steps = len(plan.strengths)
+    sampler, steps = denoiser.sampler, len(plan.strengths)
+    if takes_schedules(sampler):
         counted = min(steps - 1, denoiser.step * steps // denoiser.total_steps)
         high, low = plan.levels[counted], plan.levels[counted + 1]
-        if low * (1 - _ROUNDING) <= sigma <= high * (1 + _ROUNDING):
+        churned = _MOST_CHURN if getattr(denoiser.p, "s_churn", 0) else 1.0
+        if low * (1 - _ROUNDING) <= sigma <= churned * high * (1 + _ROUNDING):
             return counted
     return plan.index_at(sigma)
+
+
+_MOST_CHURN = math.sqrt(2)
+"""How much k-diffusion's churn can raise a step's noise level."""
 
 
 _ROUNDING = 1e-5
@@ -341,12 +350,10 @@ def frozen(denoiser: Denoiser) -> Iterator[None]:
     p, step, mask = denoiser.p, denoiser.step, denoiser.mask
     refiner, p.refiner_checkpoint_info = p.refiner_checkpoint_info, None
     denoiser.mask = None
-    combining = {name: own for name, own in vars(denoiser).items() if name == COMBINING}
-    for name in combining:
-        delattr(denoiser, name)
+    vars(denoiser)[_PLAIN] = True
     try:
         yield
     finally:
-        vars(denoiser).update(combining)
+        vars(denoiser).pop(_PLAIN, None)
         p.refiner_checkpoint_info = refiner
         denoiser.mask, denoiser.step = mask, step
