@@ -8,6 +8,9 @@ import gradio as gr
 
 from lib_fewstep.options import PageField
 
+_MOST_ON_A_SLIDER = 10_000
+"""Values between the ends of a slider with which the mouse still finds the small ones."""
+
 
 def component(field: PageField, elem_id: str) -> Any:
     """What a setting looks like on the page."""
@@ -19,5 +22,8 @@ def component(field: PageField, elem_id: str) -> Any:
         return gr.Checkbox(**common)
     if isinstance(value, str):
         return gr.Textbox(**common)
-    lowest = 0 if value == 0 else option.low  # 0 may stand for the default, which cannot be shown
+    low, high = option.low or 0, option.high or 0
+    if high - low > _MOST_ON_A_SLIDER * (option.step or 1):
+        return gr.Number(step=option.step, **common)
+    lowest = min(low, value)  # 0 may stand for the default, which cannot be shown
     return gr.Slider(minimum=lowest, maximum=option.high, step=option.step, **common)
