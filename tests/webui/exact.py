@@ -16,6 +16,7 @@ from demo.sampling.denoiser import training_sigmas
 from lib_fewstep.options import page_fields
 from tests.models import describe
 from tests.webui import standin
+from tests.webui.standin import infotext
 from tests.webui.standin.checkpoints import Recipe
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -100,6 +101,19 @@ def refused(host: standin.Host, settings: Any = None, **fields: Any) -> str:
     assert not host.probe.calls
     assert not host.errors
     return result.message
+
+
+def pasted(host: standin.Host, tab: str, text: str, **fields: Any) -> standin.Result:
+    """What the page makes after an infotext has been pasted into it; `fields` are what that does not say."""
+    page = host.tabs[tab]
+    page.changed.clear()
+    try:
+        for component, value in infotext.paste(text, page.fields):
+            whole = isinstance(value, float) and value.is_integer()  # a number of the browser's has no type
+            page._take(component, int(value) if whole else value)
+        return getattr(host, tab)(**fields)
+    finally:
+        page.changed.clear()
 
 
 def timesteps(host: standin.Host) -> list[float]:

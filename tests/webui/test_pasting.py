@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of, page_fields
 from tests.webui import standin
-from tests.webui.exact import OURS, SCHEDULES
-from tests.webui.standin import infotext
+from tests.webui.exact import OURS, SCHEDULES, pasted
 
 pytestmark = pytest.mark.long
 
@@ -29,6 +28,8 @@ LEAST = {"downscale": 0.3}
 SIZES = ((96, 80), (64, 112), (72, 88))
 HOSTS = ["Euler", "Euler a", "Heun", "DPM++ 2M", "DPM++ SDE", "LCM", "DDIM", "DDIM CFG++"]
 PICTURE = standin.picture(96, 80)
+FROM = {"txt2img": {}, "img2img": {"init_images": [PICTURE]}}
+"""What an infotext does not say."""
 
 
 def values(name: str) -> st.SearchStrategy[Any]:
@@ -124,19 +125,6 @@ def plots() -> st.SearchStrategy[dict[str, str]]:
     return labels.flatmap(lambda labels: st.fixed_dictionaries({label: values[label] for label in labels}))
 
 
-def pasted(host: standin.Host, tab: str, text: str) -> standin.Result:
-    """What the page makes after an infotext has been pasted into it; in img2img of the same picture."""
-    page = host.tabs[tab]
-    page.changed.clear()
-    try:
-        for component, value in infotext.paste(text, page.fields):
-            whole = isinstance(value, float) and value.is_integer()  # a number of the browser's has no type
-            page._take(component, int(value) if whole else value)
-        return getattr(host, tab)(**({"init_images": [PICTURE]} if tab == "img2img" else {}))
-    finally:
-        page.changed.clear()
-
-
 def off_by(request: dict[str, Any], again: Any, image: Any) -> int:
     """How many levels two pictures differ at most, of 255; two images at once are rounded otherwise than one."""
     most = int(np.abs(np.asarray(again).astype(int) - np.asarray(image).astype(int)).max())
@@ -159,7 +147,7 @@ def test_the_same_image(host, job):
     assert result.status in (200, 422), result.message
     assume(result.status == 200)
     for image, text in zip(result.images, result.infotexts, strict=True):
-        assert off_by(request, pasted(host, tab, text).images[0], image) == 0, text
+        assert off_by(request, pasted(host, tab, text, **FROM[tab]).images[0], image) == 0, text
     assert not host.errors
 
 
@@ -175,7 +163,7 @@ def test_the_same_image_from_each_cell_of_a_plot(host, job, axes):
     assume(len(refused) < len(cells))
     for cell in cells:
         for image, text in zip(cell.images, cell.infotexts, strict=True):
-            assert off_by(request, pasted(host, tab, text).images[0], image) == 0, text
+            assert off_by(request, pasted(host, tab, text, **FROM[tab]).images[0], image) == 0, text
 
 
 def check_two_passes(host, found, given, **fields):
