@@ -59,7 +59,7 @@ def make_plan(settings: GuidanceSettings, levels: Sequence[float], kept: Sequenc
     """
     steps = len(levels) - 1
     shared = [step for step in range(steps) if _in_shares(settings, step, steps)]
-    if not shared and steps:
+    if not shared and steps > 0:
         shared = [min(steps - 1, int(steps * (settings.start + settings.end) / 2))]
     inside = [step for step in shared if _in_levels(settings, levels[step])]
     if settings.schedule == CFGPP:

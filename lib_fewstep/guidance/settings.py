@@ -41,16 +41,16 @@ class GuidanceSettings:
     preset: str = option(
         NO_PRESET,
         "Preset",
-        "Distilled: a negative prompt at CFG 1. Anti-burn: calmer colours at high CFG. v-prediction: the contrast that "
-        "such models have without guidance.",
+        "Distilled: a negative prompt at CFG 1. Anti-burn: calmer colours at high CFG. v-prediction: natural contrast "
+        "with such models.",
         "Guidance preset",
         choices=tuple(PRESETS),
     )
     start: float = option(
         0.0,
         "Start",
-        "Share of the steps after which guidance begins. A step without guidance costs half, and the negative prompt "
-        "has no effect on it.",
+        "Guidance begins after this share of the steps. A step without guidance costs half and ignores the negative "
+        "prompt.",
         "Guidance start",
         low=0,
         high=1,
@@ -60,7 +60,7 @@ class GuidanceSettings:
     end: float = option(
         1.0,
         "End",
-        "Share of the steps after which guidance stops.",
+        "Guidance stops after this share of the steps.",
         "Guidance end",
         low=0,
         high=1,
@@ -70,32 +70,32 @@ class GuidanceSettings:
     sigma_low: float | None = option(
         None,
         "Lowest sigma",
-        "No guidance at this noise level and below. 0.28 is the paper's value for SDXL.",
+        "No guidance at this noise level and below; 0.28 is the paper's value for SDXL. On the page, 0 is no limit.",
         "Guidance sigma low",
         low=0,
         high=100000,
         step=0.01,
-        blank=0,
+        blank=0.0,
         unset="no limit",
         group=STEPS,
     )
     sigma_high: float | None = option(
         None,
         "Highest sigma",
-        "No guidance above this noise level. 5.42 is the paper's value for SDXL.",
+        "No guidance above this noise level; 5.42 is the paper's value for SDXL. On the page, 0 is no limit.",
         "Guidance sigma high",
         low=0,
         high=100000,
         step=0.01,
-        blank=0,
+        blank=0.0,
         unset="no limit",
         group=STEPS,
     )
     schedule: str = option(
         CONSTANT,
         "Schedule",
-        "Constant: the CFG slider on every step. Linear, Cosine: from one share of it to another. CFG++: along the "
-        "steps as CFG++ guides, with any sampler.",
+        "Constant: the CFG slider on every step. Linear, Cosine: between the two ramp values. CFG++: each step as "
+        "strong as with CFG++, with any sampler.",
         "Guidance schedule",
         choices=SCHEDULES,
         group=STEPS,
@@ -133,7 +133,7 @@ class GuidanceSettings:
     apg_eta: float = option(
         1.0,
         "APG eta",
-        "How much is kept of the part of guidance that burns colours; 0 keeps nothing of it.",
+        "How much is kept of the part of guidance that burns colours: 0 is nothing, 1 is all of it.",
         "APG eta",
         low=0,
         high=1,
@@ -143,8 +143,8 @@ class GuidanceSettings:
     apg_threshold: float = option(
         0.0,
         "APG threshold",
-        "Limits the size of guidance: 0 is no limit, 15 the paper's value for SDXL. Larger images have the same limit "
-        "for each pixel.",
+        "Limits how far guidance goes on each step: 0 is no limit, 15 is the paper's value for SDXL, at any image "
+        "size.",
         "APG threshold",
         low=0,
         high=200,
@@ -154,7 +154,8 @@ class GuidanceSettings:
     apg_momentum: float = option(
         0.0,
         "APG momentum",
-        "How much of the guidance of the steps before is added to a step's own; -0.5 is the paper's value for SDXL.",
+        "How much of the earlier steps' guidance is added to each step, or taken away below 0. 0 is off, -0.5 is the "
+        "paper's value for SDXL.",
         "APG momentum",
         low=-0.9,
         high=0.9,
@@ -164,7 +165,7 @@ class GuidanceSettings:
     threshold_mimic: float = option(
         0.0,
         "Mimic CFG",
-        "Dynamic thresholding: the guided image gets the range of colours that this CFG would have. 0 is off.",
+        "Dynamic thresholding: the image gets the range of colours that it would have at this lower CFG. 0 is off.",
         "Guidance mimic CFG",
         low=0,
         high=100,
@@ -174,7 +175,7 @@ class GuidanceSettings:
     threshold_percentile: float = option(
         1.0,
         "Percentile",
-        "Dynamic thresholding: the share of the values that are not cut off.",
+        "For Mimic CFG: the share of the values that are not cut off. 1 cuts off none.",
         "Guidance percentile",
         low=0.5,
         high=1,
@@ -195,7 +196,7 @@ class GuidanceSettings:
     nag_tau: float = option(
         2.5,
         "NAG tau",
-        "Limits what NAG adds: how many times its size the output of a cross-attention may become.",
+        "Limits NAG: the output of a cross-attention may become this many times as large.",
         "NAG tau",
         low=1,
         high=10,
@@ -205,7 +206,7 @@ class GuidanceSettings:
     nag_alpha: float = option(
         0.5,
         "NAG alpha",
-        "The share of NAG's output; with less, the image stays nearer to the one without NAG.",
+        "How much of NAG's output is used: 0 is nothing, 1 is all of it.",
         "NAG alpha",
         low=0,
         high=1,
@@ -235,12 +236,12 @@ class GuidanceSettings:
     seg_sigma: float | None = option(
         None,
         "SEG sigma",
-        "How far SEG blurs, in places of the feature map. 0 stands for infinitely far.",
+        "How far SEG blurs, in cells of the feature map. 0 means infinitely far.",
         "SEG sigma",
         low=0.1,
         high=100,
         step=0.1,
-        blank=0,
+        blank=0.0,
         unset="infinity",
         group=STRUCTURE,
     )
@@ -265,7 +266,7 @@ class GuidanceSettings:
     attention_passes: str = option(
         FIRST,
         "Passes",
-        "The passes of PAG, SEG and SAG. First leaves hires fix alone, where they repeat subjects.",
+        "Where PAG, SEG and SAG act. First: not in a hires pass, where they repeat subjects.",
         "Guidance passes",
         choices=PASSES,
         group=STRUCTURE,

@@ -82,7 +82,9 @@ class TestWhichPresetFits:
         page = unit.tabs["img2img"]
         page.trigger(few_step("preset", "img2img"), "change", name)
         said = few_step_line(unit, "img2img")
-        negative = " A negative prompt works with NAG, which the button switches on." if PRESETS[name].cfg == 1 else ""
+        negative = (
+            " At CFG 1 the negative prompt needs NAG, which the button switches on." if PRESETS[name].cfg == 1 else ""
+        )
         assert said == f"{name}: {PRESETS[name].summary}. {PRESETS[name].help}{negative}"
 
     def test_names_are_no_html(self, unit):

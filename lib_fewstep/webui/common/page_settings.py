@@ -11,7 +11,8 @@ from lib_fewstep.sampling.settings import GUIDANCES
 from lib_fewstep.webui.common.log import LEVELS
 
 FILE_NAME = "fewstep-record.csv"
-ACCORDIONS = ("HiDiffusion", "Few-Step", "Guidance")
+GUIDANCE = "Guidance"
+ACCORDIONS = ("HiDiffusion", "Few-Step", GUIDANCE)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lib_fewstep.highres import Pass
@@ -11,6 +10,7 @@ from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings, timesteps_from
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.page_pass import PagePass
 
 SIZE = ("steps", "width", "height", "denoising_strength")
 FIELDS = {
@@ -18,16 +18,6 @@ FIELDS = {
     "img2img": (*SIZE, "scale"),
 }
 """The fields of each tab, by their ids without the tab's name."""
-
-
-@dataclass(frozen=True)
-class PagePass:
-    """A pass: its kind, (width, height) in pixels, executed steps, denoising strength."""
-
-    kind: Pass
-    size: tuple[int, int]
-    steps: int
-    denoise: float = 1.0
 
 
 def passes_of(tab: str, fields: Mapping[str, Any]) -> list[PagePass]:
@@ -42,22 +32,31 @@ def passes_of(tab: str, fields: Mapping[str, Any]) -> list[PagePass]:
 
 def _txt2img(fields: Mapping[str, Any], custom: tuple[int, ...]) -> list[PagePass]:
     steps = fields["steps"]
-    passes = [PagePass("first", (int(fields["width"]), int(fields["height"])), len(custom) or steps)]
+    size = int(fields["width"]), int(fields["height"])
+    passes = [PagePass("first", size, len(custom) or steps, scheduled=steps, timesteps=custom)]
     if fields["hr-checkbox"]:
-        denoise = fields["denoising_strength"]
-        executed = len(at_or_below(custom, denoise)) if custom else fields["hires_steps"] or steps
-        passes.append(PagePass("hires", _hires_size(fields), executed, denoise))
+        scheduled = host.job.hires_steps(fields["hires_steps"] or steps, fields["denoising_strength"])
+        passes.append(_from_images("hires", _hires_size(fields), scheduled, fields, custom))
     return passes
 
 
 def _img2img(fields: Mapping[str, Any], custom: tuple[int, ...]) -> list[PagePass]:
-    size, denoise = (int(fields["width"]), int(fields["height"])), fields["denoising_strength"]
+    size = int(fields["width"]), int(fields["height"])
     if fields["by"]:
         size = int(fields["across"] * fields["scale"]), int(fields["down"] * fields["scale"])
         if 0 in size:
             return []
-    executed = len(at_or_below(custom, denoise)) if custom else host.job.img2img_steps(fields["steps"], denoise)
-    return [PagePass("img2img", size, executed, denoise)]
+    scheduled = host.job.img2img_steps(fields["steps"], fields["denoising_strength"])
+    return [_from_images("img2img", size, scheduled, fields, custom)]
+
+
+def _from_images(
+    kind: Pass, size: tuple[int, int], steps: tuple[int, int], fields: Mapping[str, Any], custom: tuple[int, ...]
+) -> PagePass:
+    """A pass that starts from images; `steps` are those of its schedule, and how many of them are executed."""
+    denoise = fields["denoising_strength"]
+    timesteps = tuple(at_or_below(custom, denoise)) if custom else ()
+    return PagePass(kind, size, len(timesteps) or steps[1], denoise, steps[0], timesteps)
 
 
 def _hires_size(fields: Mapping[str, Any]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
 from lib_fewstep.webui.common.component import component
+from lib_fewstep.webui.common.page_settings import GUIDANCE
 from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.fewstep.infotext import steps_in
 from lib_fewstep.webui.fewstep.prior_files import saved_priors
@@ -102,9 +103,12 @@ def _line(name: str, prompt: str) -> list[Any]:
     """Which preset fits model and prompt and why, or what the chosen one is for; and which buttons are shown."""
     recognised, chosen = _recognised(prompt), PRESETS.get(name)
     sentence, offered = _sentence(recognised, chosen), recognised is not None and recognised.preset is not chosen
-    unguided = chosen is not None and chosen.cfg == 1
+    hidden = GUIDANCE in host.options.setting_shown("hidden_accordions")
+    unguided = chosen is not None and chosen.cfg == 1 and not hidden
     if unguided:
-        sentence = Sentence("{line} A negative prompt works with NAG, which the button switches on.", line=sentence)
+        sentence = Sentence(
+            "{line} At CFG 1 the negative prompt needs NAG, which the button switches on.", line=sentence
+        )
     return [html.escape(in_language(sentence)), gr.update(visible=offered), gr.update(visible=unguided)]
 
 

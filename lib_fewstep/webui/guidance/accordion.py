@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
 from typing import Any
 
 import gradio as gr
 from modules.ui_components import InputAccordion
 
 from lib_fewstep.guidance import GuidanceSettings
-from lib_fewstep.guidance.settings import GROUPS, NO_PRESET
+from lib_fewstep.guidance.settings import GROUPS, NO_PRESET, STEPS
 from lib_fewstep.options import SettingError, from_page, page_fields
+from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
 from lib_fewstep.webui.common.component import component
+from lib_fewstep.webui.common.page_pass import PagePass
 from lib_fewstep.webui.common.passes import FIELDS, passes_of
+from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.guidance.preview import Guided, preview
 
 _FIELDS = page_fields(GuidanceSettings)
 _IN_A_ROW = 3
+_ROWS = {STEPS: (2, 2)}
+"""How many components the first rows of a group have, so that what belongs together is in one row."""
+
 _GUIDED = ("sampling", "scheduler", "cfg_scale")
-_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps"}
-"""Fields of Few-Step's accordion, which set the number of steps."""
+_OF_HIRES = {"hr_sampler": "hr_sampler", "hr_scheduler": "hr_scheduler"}
+_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps", "hires_cfg": "hires_cfg"}
+"""Fields of Few-Step's accordion, which set the number of steps, and the CFG of a hires pass."""
 
 
 class GuidanceAccordion(TabAccordion):
@@ -47,7 +54,8 @@ class GuidanceAccordion(TabAccordion):
     def fields(self, tab: str) -> dict[str, str]:
         """Whatever says which passes the tab would start, and how they are guided."""
         few_step = {name: f"fewstep_sampling_{tab}_{item}" for name, item in _FEW_STEP.items()}
-        return {name: f"{tab}_{name}" for name in (*FIELDS[tab], *_GUIDED)} | few_step
+        of_hires = _OF_HIRES if tab == "txt2img" else {}
+        return {name: f"{tab}_{name}" for name in (*FIELDS[tab], *_GUIDED)} | of_hires | few_step
 
     def connect(self, fields: dict[str, Any]) -> None:
         """Let a preset fill the components, and write the line anew whenever something changes that it depends on."""
@@ -76,17 +84,31 @@ def _state(tab: str, names: Sequence[str]) -> Callable[..., Any]:
                 from_page(GuidanceSettings, {name: values[name] for name in _FIELDS if name != "enabled"})
             )
             passes = passes_of(tab, values | {"by": False})
-        except SettingError as refusal:
+            return preview(settings, [(page_pass, _guided(page_pass, values)) for page_pass in passes])
+        except (SettingError, Refusal) as refusal:
             return html.escape(str(refusal))
-        guided = Guided(values["sampling"], values["scheduler"], values["cfg_scale"])
-        return preview(settings, passes, guided)
 
     return state
 
 
+def _guided(page_pass: PagePass, values: Mapping[str, Any]) -> Guided:
+    """How the page would sample a pass; a hires pass may have a sampler, a schedule and a CFG of its own."""
+    sampler, schedule, cfg = (values[name] for name in _GUIDED)
+    if page_pass.kind != "hires":
+        return Guided(sampler, schedule, cfg)
+    return Guided(
+        host.lists.sampler_called(values["hr_sampler"]) or sampler,
+        host.lists.schedule_called(values["hr_scheduler"]) or schedule,
+        (values["few_step"] and values["hires_cfg"]) or cfg,
+    )
+
+
 def _in_rows(group: str) -> Iterator[list[str]]:
     names = iter([name for name, field in _FIELDS.items() if field.option.group == group])
-    while row := list(islice(names, _IN_A_ROW)):
+    for count in chain(_ROWS.get(group, ()), repeat(_IN_A_ROW)):
+        row = list(islice(names, count))
+        if not row:
+            return
         yield row
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, make_plan
 from lib_fewstep.guidance.settings import CONSTANT
-from lib_fewstep.highres.token_counts import replacing
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.guided_levels import GuidedLevels
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
@@ -22,7 +21,7 @@ from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.guidance.evaluation import Evaluations
 from lib_fewstep.webui.guidance.infotext import infotext
-from lib_fewstep.webui.guidance.readers import attention_owner, reader_of_uncond
+from lib_fewstep.webui.guidance.readers import impossible, owner_of, reader_of_uncond
 from lib_fewstep.webui.guidance.request import GuidanceRequest
 from lib_fewstep.webui.guidance.summary import summary
 
@@ -146,16 +145,9 @@ class GuidancePass(AroundPass):
 
     def _impossible(self) -> str | None:
         """Why nothing of what is wanted can be done with the loaded model; None where it can."""
-        if host.model.flow_model():
-            return "the loaded model is a rectified flow (SD3)"
         if host.job.edits_by_image_cfg(self._p):
             return "an InstructPix2Pix model guides by its image, too"
-        if not self._request.settings.changes_attention:
-            return None
-        if host.model.unet_with_blocks() is None:
-            return "the loaded model has no UNet of Stable Diffusion 1, 2 or XL"
-        engine = host.model.replaced_unet()
-        return None if engine is None else f"{engine} runs instead of the loaded UNet"
+        return impossible(self._request.settings)
 
     def _made_for(self, unet: nn.Module, denoiser: Denoiser) -> Evaluations | None:
         """What is done in each evaluation of this pass; None where it is the host's own."""
@@ -195,7 +187,7 @@ class GuidancePass(AroundPass):
             name = self.sampler.config.name
             self._leave_out(f"the schedule {settings.schedule} is left out: {name} is a schedule of guidance itself")
             settings = replace(settings, schedule=CONSTANT)
-        owner = attention_owner(unet) or replacing(unet)
+        owner = owner_of(unet)
         if owner is not None and settings.nag_scale > 0:
             self._leave_out(f"NAG yields to {owner}")
             settings = replace(settings, nag_scale=0.0)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lib_fewstep.guidance import GuidanceSession, GuidanceSettings
-from lib_fewstep.guidance.settings import CONSTANT
+from lib_fewstep.guidance.settings import CFGPP, CONSTANT, COSINE, LINEAR
 from lib_fewstep.sentences import Sentence, joined
+
+_SCHEDULES = {
+    LINEAR: Sentence("linear schedule"),
+    COSINE: Sentence("cosine schedule"),
+    CFGPP: Sentence("schedule of CFG++"),
+}
 
 
 def leaves_out(session: GuidanceSession, index: int, cfg: float, *, reads_uncond: bool) -> bool:
@@ -41,7 +47,7 @@ def summary(
         return joined(parts)
     rows, ordinary = _rows(session, calls, left_out, prompts), (prompts + 1) * sum(calls)
     if rows == ordinary:
-        return Sentence("{what}; {rows} rows as ever", what=joined(parts), rows=rows)
+        return Sentence("{what}; {rows} rows, as usual", what=joined(parts), rows=rows)
     return Sentence("{what}; {rows} instead of {ordinary} rows", what=joined(parts), rows=rows, ordinary=ordinary)
 
 
@@ -55,6 +61,6 @@ def _names(settings: GuidanceSettings, *, adds_rows: bool) -> list[Sentence]:
         ("SEG", settings.seg_scale * adds_rows),
         ("SAG", settings.sag_scale * adds_rows),
     )
-    found = [Sentence("schedule {name}", name=settings.schedule)] if settings.schedule != CONSTANT else []
+    found = [_SCHEDULES[settings.schedule]] if settings.schedule != CONSTANT else []
     found += [Sentence("APG")] if settings.projects else []
     return found + [Sentence("{name} {value:g}", name=name, value=value) for name, value in numbers if value > 0]

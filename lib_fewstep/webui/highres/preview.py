@@ -10,7 +10,7 @@ from lib_fewstep.highres import HighResSession, HighResSettings, Report
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
 from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui.common import host
-from lib_fewstep.webui.common.passes import PagePass
+from lib_fewstep.webui.common.page_pass import PagePass
 from lib_fewstep.webui.common.translate import in_language
 
 

@@ -226,8 +226,7 @@ def levels_of(sampler: Sampler, options: Mapping[str, Any], steps: int) -> list[
     One that chooses its own steps is taken for `steps` equal ones in log(sigma). None where nothing tells them.
     """
     if "timesteps" in options:
-        levels: list[float] = _level_at(sampler.model_wrap_cfg, options["timesteps"].flip(0)).tolist()
-        return levels
+        return levels_at(sampler, options["timesteps"])
     if "sigmas" in options:
         sigmas: list[float] = options["sigmas"].tolist()
         return sigmas
@@ -235,6 +234,12 @@ def levels_of(sampler: Sampler, options: Mapping[str, Any], steps: int) -> list[
         return None
     first, last = (math.log(float(options[name])) for name in ("sigma_max", "sigma_min"))
     return [*torch.linspace(first, last, steps).exp().tolist(), 0.0]
+
+
+def levels_at(sampler: Sampler, timesteps: Tensor) -> list[float]:
+    """The falling noise levels (n + 1) of a sampler over rising timesteps."""
+    levels: list[float] = _level_at(sampler.model_wrap_cfg, timesteps.flip(0)).tolist()
+    return levels
 
 
 def kept_by_steps(sampler: Sampler, levels: Sequence[float], options: Mapping[str, Any]) -> list[float]:

@@ -66,11 +66,21 @@ def forget_schedule(p: Processing) -> None:
         p.extra_generation_params.pop(key, None)
 
 
-def img2img_steps(steps: int, denoise: float) -> int:
-    """How many of the page's steps an img2img pass executes."""
+def img2img_steps(steps: int, denoise: float) -> tuple[int, int]:
+    """How many steps the schedule of an img2img pass has that the page would start, and how many of them are run."""
+    return _steps_from_images(steps, denoise, None)
+
+
+def hires_steps(steps: int, denoise: float) -> tuple[int, int]:
+    """The same of a hires pass, which runs as many as it is asked for."""
+    return _steps_from_images(steps, denoise, steps)
+
+
+def _steps_from_images(steps: int, denoise: float, wanted: int | None) -> tuple[int, int]:
     page = SimpleNamespace(steps=steps, denoising_strength=denoise)
-    _, last = sd_samplers_common.setup_img2img_steps(page)
-    return int(last) + 1
+    scheduled, last = sd_samplers_common.setup_img2img_steps(page, wanted)
+    executed = int(last) + 1
+    return max(int(scheduled), executed), executed
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from modules import scripts, sd_models, sd_samplers, shared
+from modules import scripts, sd_models, sd_samplers, sd_schedulers, shared
 
-from lib_fewstep.webui.common.host.denoiser import has_steps, takes_schedules
+from lib_fewstep.sampling import sigmas_at
+from lib_fewstep.sampling.schedules import TRAINED_STEPS
+from lib_fewstep.webui.common.host.denoiser import has_steps, levels_at, takes_schedules
 from lib_fewstep.webui.common.host.protocols import Sampler
+from lib_fewstep.webui.common.page_pass import PagePass
 
 
 def sampler_names() -> list[str]:
@@ -20,6 +23,11 @@ def sampler_called(name: str) -> str | None:
     """The WebUI's name of a sampling method, which may be given by an alias; None if there is no such method."""
     entries = (entry for entry in sd_samplers.all_samplers if name == entry.name or name in entry.aliases)
     return next((str(entry.name) for entry in entries), None)
+
+
+def schedule_called(name: str) -> str | None:
+    """The same of a schedule, by its label; None if there is none."""
+    return name if name in sd_schedulers.schedulers_map else None
 
 
 def xyz_module() -> Any:
@@ -70,15 +78,14 @@ def _made(sampler: str) -> Any:
     return made
 
 
-def levels_on_page(sampler: str, schedule: str, steps: int, denoise: float) -> list[float] | None:
-    """The noise levels (steps + 1) of a pass that the page would start, of which the last part is run at `denoise`.
+def levels_on_page(sampler: str, schedule: str, page_pass: PagePass) -> list[float] | None:
+    """The noise levels (n + 1) of a pass that the page would start.
 
-    None while no model is loaded, and for sampling methods that do not take the WebUI's schedules.
+    None while no model is loaded, and for sampling methods that choose their own steps.
     """
     made = _made(sampler)
-    if made is None or not takes_schedules(made):
+    if made is None or not has_steps(made):
         return None
-    whole = steps if denoise >= 1 else max(int(steps / max(denoise, 1e-3)), steps)
     page = SimpleNamespace(
         scheduler=schedule,
         hr_scheduler=None,
@@ -86,5 +93,11 @@ def levels_on_page(sampler: str, schedule: str, steps: int, denoise: float) -> l
         sampler_noise_scheduler_override=None,
         extra_generation_params={},
     )
-    levels: list[float] = made.get_sigmas(page, whole).tolist()
-    return levels[-steps - 1 :]
+    if not takes_schedules(made):
+        timesteps = made.get_timesteps(page, min(page_pass.scheduled, TRAINED_STEPS - 1))
+        return levels_at(made, timesteps if page_pass.kind == "first" else timesteps[: page_pass.steps - 1])
+    sigmas = sigmas_at(page_pass.timesteps, made.model_wrap) if page_pass.timesteps else None
+    if sigmas is None:
+        sigmas = made.get_sigmas(page, page_pass.scheduled)[-page_pass.steps - 1 :]
+    levels: list[float] = sigmas.tolist()
+    return levels
