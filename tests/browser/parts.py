@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.guidance.settings import GROUPS
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of
 from tests.browser.page import WebUI
@@ -15,6 +17,8 @@ BOTH_TABS = pytest.mark.parametrize("tab", TABS)
 HIRES = options_of(HighResSettings)
 METHODS = HIRES["method"].choices
 OF_METHOD = {method: [name for name, option in HIRES.items() if option.group == method] for method in METHODS}
+GUIDANCE = options_of(GuidanceSettings)
+OF_GROUP = [[name for name, option in GUIDANCE.items() if option.group == group] for group in GROUPS]
 SAMPLING = ("preset", "guidance", "gamma", "timesteps", "prior_statistics", "prior_save")
 INVERSION = ("invert", "invert_prompt", "invert_negative_prompt", "invert_steps")
 
@@ -29,19 +33,34 @@ def sampling(tab: str, name: str = "enabled") -> str:
     return f"fewstep_sampling_{tab}_{name}"
 
 
+def guidance(tab: str, name: str = "enabled") -> str:
+    """The id of a part of Guidance's accordion."""
+    return f"fewstep_guidance_{tab}_{name}"
+
+
+ACCORDIONS = (hires, sampling, guidance)
+
+
 def line(ui: WebUI, tab: str) -> str:
-    """What the page says that will be done."""
+    """What the page says that HiDiffusion will do."""
     return ui.text(hires(tab, "line"))
 
 
+def steps_and_rows(ui: WebUI, tab: str) -> str:
+    """What the page says of guidance."""
+    return ui.text(guidance(tab, "line"))
+
+
 def shown(ui: WebUI, tab: str) -> dict[str, Any]:
-    """What every control of both accordions holds, folded away or not."""
+    """What every control of the accordions holds, folded away or not."""
     names = [hires(tab, name) for name in HIRES if name != "enabled"]
+    names += [guidance(tab, name) for name in GUIDANCE if name != "enabled"]
     names += [sampling(tab, name) for name in (*SAMPLING, *INVERSION)]
     held = {name: ui.held(name) for name in names}
     return {name.replace(tab, ""): value for name, value in held.items()} | {
         "hires": ui.is_on(hires(tab)),
         "sampling": ui.is_on(sampling(tab)),
+        "guidance": ui.is_on(guidance(tab)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Both accordions in a browser: what opens, what is shown, and what choosing changes.
+"""The accordions in a browser: what opens, what is shown, and what choosing changes.
 
 `make test` runs them on the stand-in's page, `make live-ui WEBUI_URL=http://127.0.0.1:7860` on that of a running WebUI.
 """
@@ -8,7 +8,24 @@ from __future__ import annotations
 import pytest
 
 from lib_fewstep.sampling.presets import PRESETS, recognise
-from tests.browser.parts import BOTH_TABS, INVERSION, OF_METHOD, TABS, filled, hires, sampling, shown
+from tests.browser.page import WebUI
+from tests.browser.parts import (
+    ACCORDIONS,
+    BOTH_TABS,
+    INVERSION,
+    OF_GROUP,
+    OF_METHOD,
+    TABS,
+    filled,
+    guidance,
+    hires,
+    sampling,
+    shown,
+)
+from tests.browser.place import MODEL
+from tests.browser.served import served
+from tests.webui import standin
+from tests.webui.exact import SCRIPTS
 
 LIGHTNING, FITTING = "<lora:sdxl_lightning_4step_lora:1>", PRESETS["SDXL-Lightning 4 steps"]
 
@@ -21,8 +38,8 @@ def of_checkpoint(title):
 @BOTH_TABS
 def test_opening_switches_on_and_the_box_switches_off(ui, tab):
     ui.tab(tab)
-    accordions = [accordion(name) for name in TABS for accordion in (hires, sampling)]
-    for accordion in (hires, sampling):
+    accordions = [accordion(name) for name in TABS for accordion in ACCORDIONS]
+    for accordion in ACCORDIONS:
         name = accordion(tab)
         assert (ui.is_open(name), ui.is_shown(accordion(tab, "preset"))) == (False, False)
         assert not any(ui.is_on(other) for other in accordions)
@@ -58,9 +75,12 @@ def test_manual_shows_the_settings_of_the_method_alone(ui, tab):
 @BOTH_TABS
 def test_what_is_rarely_needed_is_folded_away(ui, tab):
     ui.tab(tab)
-    ui.fold(hires(tab))
-    ui.fold(sampling(tab))
+    for accordion in ACCORDIONS:
+        ui.fold(accordion(tab))
     folds = {
+        guidance(tab, f"group_{number}"): [guidance(tab, n) for n in names] for number, names in enumerate(OF_GROUP)
+    }
+    folds |= {
         hires(tab, "when"): [hires(tab, name) for name in ("passes", "trained_size")],
         sampling(tab, "prior"): [sampling(tab, f"prior_{name}") for name in ("statistics", "images", "save")],
     }
@@ -73,8 +93,7 @@ def test_what_is_rarely_needed_is_folded_away(ui, tab):
             assert ui.is_open(fold) == is_open
             assert {ui.is_shown(name) for name in inside} == {is_open}
             ui.fold(fold)
-    assert not ui.is_shown(hires(tab, "refresh"))
-    assert not ui.is_shown(sampling(tab, "refresh"))
+    assert not any(ui.is_shown(accordion(tab, "refresh")) for accordion in ACCORDIONS)
 
 
 @BOTH_TABS
@@ -131,3 +150,44 @@ def test_the_loaded_checkpoint_offers_its_preset(ui, place):
     assert fitting.partition(".")[0] in ui.text(sampling("txt2img", "line"))
     ui.press(sampling("txt2img", "use"))
     assert ui.chosen(sampling("txt2img", "preset")) == named[fitting].preset.name
+
+
+@BOTH_TABS
+def test_guidances_presets_and_the_button_that_chooses_one(ui, place, tab):
+    (other,) = {*TABS} - {tab}
+    untouched = shown(ui, other)
+    ui.tab(tab)
+    ui.fold(guidance(tab))
+    ui.choose(guidance(tab, "preset"), "Anti-burn")
+    assert [ui.number(guidance(tab, f"apg_{name}")) for name in ("eta", "threshold", "momentum")] == [0, 15, -0.5]
+    ui.fold(guidance(tab))
+    ui.switch(guidance(tab))
+    ui.fold(sampling(tab))
+    assert not ui.is_shown(sampling(tab, "negative"))
+    ui.choose(sampling(tab, "preset"), FITTING.name)
+    assert ui.is_shown(sampling(tab, "negative"))
+    ui.picture(f"{place.prefix}{tab}-negative-prompt", sampling(tab))
+    assert ui.too_wide(sampling(tab, "negative")) == [], "the button is as wide as its text"
+    ui.press(sampling(tab, "negative"))
+    assert ui.is_on(guidance(tab))
+    assert ui.chosen(guidance(tab, "preset")) == "Distilled"
+    assert [ui.number(guidance(tab, name)) for name in ("nag_scale", "apg_eta", "apg_threshold")] == [2, 1, 0]
+    assert shown(ui, other) == untouched
+
+
+def test_a_hidden_accordion_is_not_there_and_works(browser):
+    """In a stand-in of its own: an accordion is hidden when the UI is loaded."""
+    with (
+        standin.webui(MODEL, SCRIPTS, config={"fewstep_hidden_accordions": ["Guidance"]}) as host,
+        served(host) as site,
+    ):
+        context = browser.new_context()
+        context.route(lambda url: not url.startswith(site.url), lambda route: route.fulfill(body=""))
+        ui = WebUI(context.new_page(), site.url).open()
+        assert [ui.is_shown(accordion("txt2img")) for accordion in ACCORDIONS] == [True, True, False]
+        ui.paste("txt2img", "a cat\nSteps: 3, Sampler: Euler, CFG scale: 5, Seed: 3, Size: 128x128, Guidance end: 0.4")
+        assert "Guidance end: 0.4" in ui.generate("txt2img")
+        ui.paste("txt2img", "a cat\nSteps: 3, Sampler: Euler, CFG scale: 5, Seed: 3, Size: 128x128")
+        assert "Guidance" not in ui.generate("txt2img")
+        context.close()
+        assert ui.troubles == []

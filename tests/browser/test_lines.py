@@ -1,4 +1,4 @@
-"""The line that says what HiDiffusion will do follows whatever it depends on, in a browser."""
+"""The lines that say what HiDiffusion and Guidance will do follow whatever they depend on, in a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pytest
 from PIL import Image
 
-from tests.browser.parts import BOTH_TABS, hires, line, size, small, trained
+from tests.browser.parts import BOTH_TABS, guidance, hires, line, sampling, size, small, steps_and_rows, trained
 
 UNKNOWN = "There is no picture to resize yet."
 
@@ -212,3 +212,39 @@ def test_after_a_lost_answer_the_line_follows_again(ui):
     ui.troubles.clear()
     ui.set_number("txt2img_height", 2 * side)
     told(ui, "txt2img", "RAU-Net", 2 * side, 2 * side)
+
+
+@BOTH_TABS
+def test_guidances_steps_and_rows(ui, tab):
+    ui.tab(tab)
+    for name in (guidance(tab), guidance(tab, "group_0"), guidance(tab, "group_3"), sampling(tab)):
+        ui.fold(name)
+
+    def becomes(words, name, value):
+        (ui.choose if isinstance(value, str) else ui.set_number)(name, value)
+        assert steps_and_rows(ui, tab) == words
+
+    if tab == "img2img":
+        becomes("20 of 20 steps guided; 40 rows, as usual", "img2img_denoising_strength", 1)
+    becomes("10 of 10 steps guided; 20 rows, as usual", f"{tab}_steps", 10)
+    becomes("5 of 10 steps guided; 15 instead of 20 rows", guidance(tab, "end"), 0.5)
+    becomes("5 of 10 steps guided; 29 instead of 38 rows", f"{tab}_sampling", "Heun")
+    becomes("5 of 10 steps guided; 15 instead of 20 rows", f"{tab}_sampling", "Euler")
+    becomes("No step is guided, so the image is refused: widen the interval.", guidance(tab, "sigma_low"), 14.65)
+    becomes("5 of 10 steps guided; 15 instead of 20 rows", guidance(tab, "sigma_low"), 0)
+    becomes("5 of 10 steps guided, PAG 3; 20 rows, as usual", guidance(tab, "pag_scale"), 3)
+    becomes("5 of 10 steps guided, PAG 3; 15 instead of 20 rows", f"{tab}_cfg_scale", 1)
+    ui.part(guidance(tab, "end")).locator("input[type=number]").fill("")
+    ui.settle()
+    assert steps_and_rows(ui, tab) == "", "an empty field is no number yet"
+    ui.set_number(guidance(tab, "end"), 0.5)
+    if tab == "txt2img":
+        ui.set_number(guidance(tab, "pag_scale"), 0)
+        ui.fold("txt2img_hr")
+        ui.set_number("txt2img_cfg_scale", 3)
+        becomes(
+            "First pass: 5 of 10 steps guided; 15 instead of 20 rows\n"
+            "Hires pass: 2 of 4 steps guided; 6 instead of 8 rows",
+            "txt2img_hires_steps",
+            4,
+        )

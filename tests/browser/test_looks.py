@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.browser.parts import METHODS, TABS, hires, line, sampling, size
+from tests.browser.parts import ACCORDIONS, METHODS, OF_GROUP, TABS, guidance, hires, line, sampling, size
 
 NARROW = {"width": 400, "height": 900}
 READABLE = 4.5  # contrast of small text, by the Web Content Accessibility Guidelines
@@ -15,10 +15,11 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 def open_all(ui, tab):
-    """Both accordions with everything in them, at a size where something is done."""
+    """The accordions with everything in them, at a size where something is done."""
     ui.tab(tab)
     size(ui, tab, 2048, 1536)
-    folds = [hires(tab), sampling(tab), hires(tab, "when"), sampling(tab, "prior")]
+    folds = [*(accordion(tab) for accordion in ACCORDIONS), hires(tab, "when"), sampling(tab, "prior")]
+    folds += [guidance(tab, f"group_{number}") for number in range(len(OF_GROUP))]
     for name in folds + ([sampling(tab, "inversion")] if tab == "img2img" else []):
         ui.fold(name)
     ui.choose(hires(tab, "preset"), "Manual")
@@ -37,10 +38,11 @@ def test_nothing_is_cut_off_and_all_can_be_read(window, place, theme, window_siz
             ui.choose(hires(tab, "method"), method)
             ui.picture(f"{name}-{method.replace(' ', '-')}", hires(tab))
             wide[tab, method] = ui.too_wide(hires(tab))
-        ui.picture(f"{name}-Few-Step", sampling(tab))
+        for title, accordion in (("Few-Step", sampling), ("Guidance", guidance)):
+            ui.picture(f"{name}-{title}", accordion(tab))
+            wide[tab, title] = ui.too_wide(accordion(tab))
         ui.picture(name)
-        wide[tab, "Few-Step"] = ui.too_wide(sampling(tab))
-        contrast |= {part: ui.contrast(part) for part in (hires(tab, "line"), sampling(tab, "line"))}
+        contrast |= {accordion(tab, "line"): ui.contrast(accordion(tab, "line")) for accordion in ACCORDIONS}
     assert {part: found for part, found in wide.items() if found} == {}
     assert {part: value for part, value in contrast.items() if value < READABLE} == {}
 
@@ -51,14 +53,14 @@ def test_chinese(window, place):
     ui = window.open()
     for tab in TABS:
         open_all(ui, tab)
-        seen = ui.words(hires(tab)) + ui.words(sampling(tab))
+        seen = [word for accordion in ACCORDIONS for word in ui.words(accordion(tab))]
         ui.choose(hires(tab, "method"), METHODS[1])
         seen += ui.words(hires(tab))
-        assert len(seen) > 40
+        assert len(seen) > 90
         assert {word for word in seen if not CHINESE.search(word)} <= NAMES
         assert CHINESE.search(line(ui, tab))
         assert "2048x1536" in line(ui, tab)
-        for name, accordion in (("HiDiffusion", hires), ("Few-Step", sampling)):
+        for name, accordion in zip(("HiDiffusion", "Few-Step", "Guidance"), ACCORDIONS, strict=True):
             ui.picture(f"{place.prefix}{tab}-chinese-{name}", accordion(tab))
         ui.picture(f"{place.prefix}{tab}-chinese")
     ui.write("img2img_prompt", "<lora:sdxl_lightning_4step_lora:1>")
@@ -68,11 +70,11 @@ def test_chinese(window, place):
 
 
 def test_the_readmes_picture(ui, place):
-    """Both accordions as they open, where something is done and a preset fits: docs/page.png is this picture."""
+    """The accordions as they open, where something is done and a preset fits: docs/page.png is this picture."""
     ui.write("txt2img_prompt", "a lighthouse at dusk <lora:sdxl_lightning_4step_lora:1>")
     size(ui, "txt2img", 2048, 2048)
-    for name in (hires("txt2img"), sampling("txt2img")):
-        ui.fold(name)
+    for accordion in ACCORDIONS:
+        ui.fold(accordion("txt2img"))
     assert "2048x2048" in line(ui, "txt2img")
     assert "SDXL-Lightning 4 steps" in ui.text(sampling("txt2img", "line"))
     assert ui.is_shown(sampling("txt2img", "use"))

@@ -6,7 +6,20 @@ from PIL import Image
 
 from lib_fewstep.options import page_fields
 from lib_fewstep.sampling import FewStepSettings
-from tests.browser.parts import BOTH_TABS, HIRES, TABS, filled, hires, sampling, shown, small
+from tests.browser.parts import (
+    ACCORDIONS,
+    BOTH_TABS,
+    GUIDANCE,
+    HIRES,
+    OF_GROUP,
+    TABS,
+    filled,
+    guidance,
+    hires,
+    sampling,
+    shown,
+    small,
+)
 from tests.webui.standin.infotext import parse_generation_parameters
 
 CHOSEN = {
@@ -26,6 +39,19 @@ CHOSEN = {
         "early_out": True,
     },
     "Few-Step": {"guidance": "lambda", "gamma": 0.55, "timesteps": "900 500 100"},
+    "Guidance": {
+        "preset": "v-prediction",
+        "start": 0.25,
+        "end": 0.85,
+        "sigma_low": 0.28,
+        "rescale": 0.65,
+        "apg_momentum": -0.35,
+        "nag_scale": 2.25,
+        "seg_scale": 1.5,
+        "seg_sigma": 2.5,
+        "attention_blocks": "Down",
+        "attention_passes": "All",
+    },
 }
 AS_TEXT = {
     "HiDiffusion method": "Deep Shrink",
@@ -43,6 +69,17 @@ AS_TEXT = {
     "HiDiffusion early out": "True",
     "Few-Step guidance": "lambda",
     "Few-Step timesteps": "900 500 100",
+    "Guidance preset": "v-prediction",
+    "Guidance start": "0.25",
+    "Guidance end": "0.85",
+    "Guidance sigma low": "0.28",
+    "Guidance rescale": "0.65",
+    "APG momentum": "-0.35",
+    "NAG scale": "2.25",
+    "SEG scale": "1.5",
+    "SEG sigma": "2.5",
+    "Guidance blocks": "Down",
+    "Guidance passes": "All",
     "Sampler": "Euler CFG++",
     "Steps": "3",
     "CFG scale": "1.5",
@@ -53,6 +90,7 @@ KOHYA = (
     "DSHF_s1: 0.2, DSHF_d1: 2, DSHF_s2: 0.45, DSHF_d2: 5, DSHF_scaler: bilinear, DSHF_down: 0.55, DSHF_up: 1.8, "
     "DSHF_smooth: False, DSHF_early: True, DSHF_one: True, Version: v1.10.1"
 )
+ACCORDION_OF = dict(zip(CHOSEN, ACCORDIONS, strict=True))
 INFOTEXT = "a lighthouse\n" + ", ".join(f"{key}: {value}" for key, value in [*AS_TEXT.items(), ("Size", "128x128")])
 PLAIN = "a cat\nSteps: 3, Sampler: Euler, Schedule type: Automatic, CFG scale: 5, Seed: 3, Size: 128x128"
 
@@ -71,15 +109,16 @@ def choose_everything(ui, tab):
     """All of CHOSEN, and a sampler that uses it."""
     ui.tab(tab)
     small(ui, tab)
-    ui.fold(hires(tab))
-    ui.fold(hires(tab, "when"))
-    ui.fold(sampling(tab))
+    for accordion in ACCORDIONS:
+        ui.fold(accordion(tab))
+    for fold in (hires(tab, "when"), *(guidance(tab, f"group_{number}") for number in range(len(OF_GROUP)))):
+        ui.fold(fold)
     with ui.hastily():
         ui.choose(f"{tab}_sampling", "Euler CFG++")
         ui.set_number(f"{tab}_cfg_scale", 1.5)
-        for accordion, chosen in ((hires, CHOSEN["HiDiffusion"]), (sampling, CHOSEN["Few-Step"])):
+        for title, chosen in CHOSEN.items():
             for name, value in chosen.items():
-                put(ui, accordion(tab, name), value)
+                put(ui, ACCORDION_OF[title](tab, name), value)
 
 
 def picture(ui, tmp_path):
@@ -97,7 +136,7 @@ def controls(ui, tab):
     """The controls that CHOSEN names, as they are shown."""
     return {
         title: {name: ui.held(accordion(tab, name)) for name in CHOSEN[title]}
-        for title, accordion in (("HiDiffusion", hires), ("Few-Step", sampling))
+        for title, accordion in ACCORDION_OF.items()
     }
 
 
@@ -112,7 +151,7 @@ def test_what_is_chosen_arrives(ui, place, tab, tmp_path):
     if place.inside is None:
         return
     runner, p = place.inside.tabs[tab].runner, place.results[tab].p
-    for names, (title, chosen) in zip((HIRES, page_fields(FewStepSettings)), CHOSEN.items(), strict=True):
+    for names, (title, chosen) in zip((HIRES, page_fields(FewStepSettings), GUIDANCE), CHOSEN.items(), strict=True):
         script = runner.script(title)
         first = dict(zip(names, (control.value for control in script.controls), strict=True))
         arrived = dict(zip(names, runner.arguments(script, p), strict=True))
@@ -131,13 +170,12 @@ def test_an_infotext_brings_everything_back(ui, tab):
     assert controls(ui, tab) == {**CHOSEN, "Few-Step": {**CHOSEN["Few-Step"], "gamma": 0.3}}
     assert filled(ui, tab) == ("Euler CFG++", "Automatic", 3, 1.5)
     assert (shown(ui, other), filled(ui, other)) == untouched
-    for accordion in (hires, sampling):
+    for accordion in ACCORDIONS:
         assert (ui.is_on(accordion(tab)), ui.is_open(accordion(tab))) == (True, True)
     assert ui.is_shown(hires(tab, "d1"))
     assert not ui.is_shown(hires(tab, "t1"))
     ui.paste(tab, PLAIN)
-    assert not ui.is_on(hires(tab))
-    assert not ui.is_on(sampling(tab))
+    assert not any(ui.is_on(accordion(tab)) for accordion in ACCORDIONS)
 
 
 @BOTH_TABS
@@ -154,7 +192,7 @@ def test_an_infotext_of_kohya_hires_fix(ui, tab):
     ]
 
 
-def test_send_to_img2img_takes_both_accordions_along(ui):
+def test_send_to_img2img_takes_the_accordions_along(ui):
     ui.paste("txt2img", INFOTEXT)
     ui.set_number(sampling("txt2img", "gamma"), 0.55)
     wanted, infotext = shown(ui, "txt2img"), ui.generate("txt2img")
