@@ -95,7 +95,8 @@ def levels_on_page(sampler: str, schedule: str, page_pass: PagePass) -> list[flo
     )
     if not takes_schedules(made):
         timesteps = made.get_timesteps(page, min(page_pass.scheduled, TRAINED_STEPS - 1))
-        return levels_at(made, timesteps if page_pass.kind == "first" else timesteps[: page_pass.steps - 1])
+        run = timesteps if page_pass.kind == "first" else timesteps[: page_pass.steps - 1]
+        return levels_at(made, run) or [0.0]  # at the least denoising strength it runs none
     sigmas = sigmas_at(page_pass.timesteps, made.model_wrap) if page_pass.timesteps else None
     if sigmas is None:
         sigmas = made.get_sigmas(page, page_pass.scheduled)[-page_pass.steps - 1 :]
