@@ -44,8 +44,8 @@ KINDS: dict[str, dict[str, Any]] = {
 The maps of these small models' middle blocks have 2x2 places, and what is changed in them alone cannot be seen.
 """
 
-HOUSE, NAG_COLOURS, NAG_STEPS = "a house", ("green", "blue", "red"), 4
-SCALES = (0.0, 1.0, 2.0, 4.0)
+HOUSE, NAG_COLOURS, NAG_STEPS = "a house", ("green", "red"), 4
+SCALES = (0.0, 1.0, 2.0)
 CHUNK = 24
 
 

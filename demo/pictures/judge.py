@@ -65,9 +65,13 @@ def likeness(picture: FloatArray, kind: str, colour: str) -> float:
 
 
 def nearest_colour(picture: FloatArray) -> str:
-    """The colour of the palette whose hue the largest thing's is nearest to; "unknown" without a thing or a hue."""
+    """The colour of the palette that the most coloured fifth of the largest thing is nearest to, however pale it is."""
     regions = sorted(_regions(picture), key=lambda region: int(region.sum()), reverse=True)
-    return _colour(picture[regions[0]], 180) if regions else UNKNOWN
+    if not regions:
+        return UNKNOWN
+    pixels = picture[regions[0]]
+    errors = _hue_errors(pixels[_chroma(pixels) >= np.quantile(_chroma(pixels), 0.8)])
+    return min(errors, key=errors.__getitem__)
 
 
 def things(picture: FloatArray) -> BoolArray:
@@ -127,15 +131,20 @@ def _overlap(a: BoolArray, b: BoolArray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def _colour(pixels: FloatArray, largest_error: float = LARGEST_HUE_ERROR) -> str:
+def _colour(pixels: FloatArray) -> str:
     """The name of the hue that the strongly coloured ones of some pixels (n, 3) have in the middle."""
     strong = pixels[_chroma(pixels) > COLOURED]
     if len(strong) < SMALLEST_COLOURED_SHARE * len(pixels):
         return UNKNOWN
-    hue = _hue(np.median(strong, axis=0))
-    errors = {name: abs((hue - _hue(np.asarray(colour)) + 180) % 360 - 180) for name, colour in PALETTE.items()}
+    errors = _hue_errors(strong)
     nearest = min(errors, key=errors.__getitem__)
-    return nearest if errors[nearest] <= largest_error else UNKNOWN
+    return nearest if errors[nearest] <= LARGEST_HUE_ERROR else UNKNOWN
+
+
+def _hue_errors(pixels: FloatArray) -> dict[str, float]:
+    """How far the middle hue of some pixels (n, 3) is from that of each colour of the palette, in degrees."""
+    hue = _hue(np.median(pixels, axis=0))
+    return {name: abs((hue - _hue(np.asarray(colour)) + 180) % 360 - 180) for name, colour in PALETTE.items()}
 
 
 def _background(picture: FloatArray) -> FloatArray:
