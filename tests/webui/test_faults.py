@@ -179,7 +179,7 @@ def test_in_the_scripts_own_methods(host, clean, monkeypatch, hook, first):
     """The host logs what they raise and goes on; what they have done before stays right."""
     scripts = host.tabs["txt2img"].runner.alwayson_scripts
     ours = [script for script in scripts if script.filename.startswith(str(SCRIPTS))]
-    assert len(ours) == 3
+    assert len(ours) == 4
     with nothing_left(host, clean, "hires fix"), monkeypatch.context() as patched:
         for script in ours:
             patched.setattr(script, hook, failing(getattr(script, hook), RuntimeError("planted"), first=first))

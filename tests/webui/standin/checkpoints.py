@@ -172,10 +172,15 @@ class StableDiffusionModel(LoadedModel):
         self.latent_channels = models.LATENT_CHANNELS
 
     def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
-        """The UNet's prediction (noise, or v); SDXL gets its text beside its sizes."""
-        text = [cond["crossattn"]] if "crossattn" in cond else cond["c_crossattn"]
-        answer: Tensor = self.model(x, t, cond["c_concat"], text)
-        return answer
+        """The UNet's prediction (noise, or v)."""
+        return _prediction(self, x, t, cond)
+
+
+def _prediction(model: Any, x: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:
+    """What the UNet answers; SDXL's text comes beside its sizes, others' alone."""
+    text = [cond["crossattn"]] if "crossattn" in cond else cond["c_crossattn"]
+    answer: Tensor = model.model(x, t, cond["c_concat"], text)
+    return answer
 
 
 class FlowDenoiser(kdiff.external.DiscreteSchedule):
@@ -207,7 +212,7 @@ class FlowModel(LoadedModel):
 
     def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
         """The denoised image; `t` is sigma."""
-        answer: Tensor = x - super().apply_model(x, t * 1000, cond) * t.view(-1, 1, 1, 1)
+        answer: Tensor = x - _prediction(self, x, t * 1000, cond) * t.view(-1, 1, 1, 1)
         return answer
 
     def create_denoiser(self) -> FlowDenoiser:
