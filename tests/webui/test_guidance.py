@@ -28,11 +28,15 @@ class TestNeutral:
     def test_each_alone(self, unit, name, sampler):
         assert same(made(unit, {name: NEUTRAL[name]}, sampler_name=sampler), made(unit, sampler_name=sampler))
 
-    def test_switched_off_nothing_is_read(self, unit):
+    @pytest.mark.parametrize("cfg", [1, 3])
+    def test_switched_off_nothing_is_read(self, unit, cfg):
         off_with_values = EVERYTHING | {"enabled": False}
-        result = made(unit, off_with_values)
-        assert same(result, made(unit))
-        assert result.infotexts == made(unit).infotexts
+        result = made(unit, off_with_values, cfg_scale=cfg)
+        called = rows(unit)
+        plain = made(unit, cfg_scale=cfg)
+        assert same(result, plain)
+        assert called == rows(unit)
+        assert result.infotexts == plain.infotexts
 
 
 class TestOneRow:

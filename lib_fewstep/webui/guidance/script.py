@@ -36,8 +36,9 @@ class GuidanceScript(SettingsScript):
         """The settings of arguments and axes, which go into the infotext; each job has a request, for one row."""
         given = GuidanceSettings.from_dict(given_settings(GuidanceSettings, args))
         settings = with_axes(given, axis_values(p, SCRIPT))
-        if settings.enabled:
-            p.extra_generation_params.update(infotext(settings))
+        if not settings.enabled:  # its other values count for nothing
+            return GuidanceRequest()
+        p.extra_generation_params.update(infotext(settings))
         return GuidanceRequest(settings)
 
     def process(self, p: Processing, *args: Any) -> None:
