@@ -52,9 +52,9 @@ def seconds_by_kind(unet: nn.Module, side: int, rounds: int) -> dict[str, float]
 
 def _step(unet: nn.Module, x: Tensor, cfg: float, settings: GuidanceSettings) -> Tensor:
     sigma = x.new_full((len(x),), LEVEL)
-    text = conditioning(unet, len(x))["context"]
+    text = conditioning(unet, len(x))["context"][0]
     with GuidanceSession(settings, [LEVEL, 0.0], unet=unet) as session:
-        return session.denoised(x, sigma, cfg, partial(_evaluated, unet), text[0] if isinstance(text, list) else text)
+        return session.denoised(x, sigma, cfg, partial(_evaluated, unet), text)
 
 
 def _evaluated(unet: nn.Module, x: Tensor, kinds: Sequence[Row]) -> Tensor:

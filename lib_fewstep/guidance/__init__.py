@@ -1,7 +1,7 @@
 """Guidance: how strongly each step is guided, and what is made of the guided image."""
 
 from lib_fewstep.guidance.nag import nag
-from lib_fewstep.guidance.plan import Plan, Strength, make_plan
+from lib_fewstep.guidance.plan import Plan, Strength, interval_of, make_plan
 from lib_fewstep.guidance.projection import AdaptiveProjection
 from lib_fewstep.guidance.rescale import rescaled
 from lib_fewstep.guidance.rows import Row
@@ -16,6 +16,7 @@ __all__ = [
     "Plan",
     "Row",
     "Strength",
+    "interval_of",
     "make_plan",
     "nag",
     "rescaled",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from lib_fewstep.guidance.settings import CFGPP, CONSTANT, COSINE, GuidanceSettings
@@ -70,6 +70,11 @@ def make_plan(settings: GuidanceSettings, levels: Sequence[float], kept: Sequenc
     else:
         found = {step: _ramp(settings, place, len(inside)) for place, step in enumerate(inside)}
     return Plan(tuple(levels), tuple(found.get(step, UNGUIDED) for step in range(steps)))
+
+
+def interval_of(settings: GuidanceSettings, levels: Sequence[float]) -> Plan:
+    """Where a pass is guided, however strongly."""
+    return make_plan(replace(settings, schedule=CONSTANT), levels)
 
 
 def _in_shares(settings: GuidanceSettings, step: int, steps: int) -> bool:

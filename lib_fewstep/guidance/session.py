@@ -82,13 +82,12 @@ class GuidanceSession:
         """Whether step `index` has to evaluate the negative prompt."""
         return self.strength(index, cfg) != 1 or self.degrades(index)
 
-    def degraded(self, x: Tensor, uncond: Tensor) -> tuple[Tensor, Tensor] | None:
+    def degraded(self, index: int, x: Tensor, uncond: Tensor) -> tuple[Tensor, Tensor] | None:
         """The unconditional image blurred where the model attends, and the latents in which to look at it again.
 
-        None where the model's attention was not seen.
+        None where step `index` does not do so, and where the model's attention was not seen.
         """
-        found = None if self.rows is None else self.rows.attended()
-        if found is None or self.rows is None:
+        if self.rows is None or not self.degrades(index) or (found := self.rows.attended()) is None:
             return None
         self.rows.expect([Row.DEGRADED] * len(x))
         worse = degraded(uncond, *found)
@@ -109,7 +108,7 @@ class GuidanceSession:
         images = dict(zip(kinds, evaluate(x, kinds).chunk(len(kinds)), strict=True))
         cond, uncond = images[Row.PROMPT], images.get(Row.NEGATIVE, images[Row.PROMPT])
         differences = {row: cond - images[row] for row in self.added(index)}
-        again = self.degraded(x, uncond) if self.degrades(index) else None
+        again = self.degraded(index, x, uncond)
         if again is not None:
             worse, noisy = again
             differences[Row.DEGRADED] = worse - evaluate(noisy, [Row.DEGRADED])

@@ -12,15 +12,10 @@ from scipy import ndimage
 
 from lib_fewstep.guidance.attention import against, blurred_queries, values_alone
 from lib_fewstep.guidance.nag import nag
+from tests.guidance.conftest import HEADS, WIDTH
 
 SIZE = (4, 6)
-TOKENS, WIDTH, HEADS = 24, 32, 4
-
-
-@pytest.fixture
-def attention():
-    torch.manual_seed(0)
-    return CrossAttention(WIDTH, heads=HEADS, dim_head=WIDTH // HEADS).double().eval()
+TOKENS = 24
 
 
 @pytest.fixture

@@ -7,21 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from ldm.modules.attention import CrossAttention
 from scipy import ndimage
 
 from lib_fewstep.guidance.self_attention import attention_watched, degraded, moved, noisy_again
+from tests.guidance.conftest import HEADS, WIDTH
 
 MAP = (4, 6)
-TOKENS, WIDTH, HEADS = 24, 32, 4
+TOKENS = 24
 IMAGE = (3, 4, 32, 48)
 NOTHING, EVERYTHING = torch.zeros(3, TOKENS), torch.full((3, TOKENS), 2.0)
-
-
-@pytest.fixture
-def attention():
-    torch.manual_seed(0)
-    return CrossAttention(WIDTH, heads=HEADS, dim_head=WIDTH // HEADS).double().eval()
 
 
 @pytest.fixture

@@ -20,6 +20,14 @@ FIELDS = {
 """The fields of each tab, by their ids without the tab's name."""
 
 
+_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps", "hires_cfg": "hires_cfg"}
+
+
+def few_step_fields(tab: str, *names: str) -> dict[str, str]:
+    """The ids of fields of Few-Step's accordion, by their names here."""
+    return {name: f"fewstep_sampling_{tab}_{_FEW_STEP[name]}" for name in names}
+
+
 def passes_of(tab: str, fields: Mapping[str, Any]) -> list[PagePass]:
     """The passes of a tab; none where the picture that is resized has no size yet.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from modules import scripts
@@ -13,6 +14,14 @@ from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import Pasted, forget
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.request import Request
+from lib_fewstep.webui.common.translate import in_language
+
+
+def advise(p: Processing, title: str, sentences: Iterable[str]) -> None:
+    """Say once, under the image in the page's language and in the log, what will go wrong."""
+    for sentence in sentences:
+        p.comment(f"{title}: {in_language(sentence)}")
+        log.info("%s", sentence)
 
 
 class TitledScript(scripts.Script):  # type: ignore[misc]  # the host's modules have no types

@@ -47,22 +47,7 @@ class FewStepAccordion(TabAccordion):
                 components["hires_cfg"].visible = tab == "txt2img"
             with gr.Row():
                 self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
-                self.use = gr.Button(
-                    "Use it",
-                    scale=0,
-                    min_width=80,
-                    visible=False,
-                    elem_id=_elem_id(tab, "use"),
-                    elem_classes=["fewstep-use"],
-                )
-                self.negative = gr.Button(
-                    "Negative prompt",
-                    scale=0,
-                    min_width=80,
-                    visible=False,
-                    elem_id=_elem_id(tab, "negative"),
-                    elem_classes=["fewstep-use"],
-                )
+                self.use, self.negative = _button(tab, "use", "Use it"), _button(tab, "negative", "Negative prompt")
             components["timesteps"] = _component(tab, "timesteps")
             with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
                 components |= _parts(tab, "prior")
@@ -184,6 +169,13 @@ def _component(tab: str, name: str) -> Any:
         option = dataclasses.replace(field.option, choices=(field.shown, *saved_priors()))
         field = dataclasses.replace(field, option=option)
     return component(field, elem_id)
+
+
+def _button(tab: str, name: str, text: str) -> gr.Button:
+    """A button beside the line, which shows it where it does something."""
+    return gr.Button(
+        text, scale=0, min_width=80, visible=False, elem_id=_elem_id(tab, name), elem_classes=["fewstep-use"]
+    )
 
 
 def _elem_id(tab: str, name: str) -> str:

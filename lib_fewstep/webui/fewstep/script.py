@@ -14,8 +14,7 @@ from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
-from lib_fewstep.webui.common.script import SettingsScript
-from lib_fewstep.webui.common.translate import in_language
+from lib_fewstep.webui.common.script import SettingsScript, advise
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.fewstep import samplers, settings_page
 from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
@@ -126,9 +125,7 @@ def _advise(p: Processing, settings: FewStepSettings) -> None:
         guidance=settings.guidance,
     )
     recognised = recognise(host.model.checkpoint_name(), host.job.loras_in(*p.all_prompts))
-    for sentence in advice(run, recognised, settings.chosen if settings.enabled else None):
-        p.comment(f"Few-Step: {in_language(sentence)}")
-        log.info("%s", sentence)
+    advise(p, SCRIPT, advice(run, recognised, settings.chosen if settings.enabled else None))
 
 
 def register() -> None:

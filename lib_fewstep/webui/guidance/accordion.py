@@ -17,7 +17,7 @@ from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
 from lib_fewstep.webui.common.component import component
 from lib_fewstep.webui.common.page_pass import PagePass
-from lib_fewstep.webui.common.passes import FIELDS, passes_of
+from lib_fewstep.webui.common.passes import FIELDS, few_step_fields, passes_of
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.guidance.preview import Guided, preview
 
@@ -28,7 +28,7 @@ _ROWS = {STEPS: (2, 2)}
 
 _GUIDED = ("sampling", "scheduler", "cfg_scale")
 _OF_HIRES = {"hr_sampler": "hr_sampler", "hr_scheduler": "hr_scheduler"}
-_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps", "hires_cfg": "hires_cfg"}
+_FEW_STEP = ("few_step", "timesteps", "hires_cfg")
 """Fields of Few-Step's accordion, which set the number of steps, and the CFG of a hires pass."""
 
 
@@ -53,7 +53,7 @@ class GuidanceAccordion(TabAccordion):
 
     def fields(self, tab: str) -> dict[str, str]:
         """Whatever says which passes the tab would start, and how they are guided."""
-        few_step = {name: f"fewstep_sampling_{tab}_{item}" for name, item in _FEW_STEP.items()}
+        few_step = few_step_fields(tab, *_FEW_STEP)
         of_hires = _OF_HIRES if tab == "txt2img" else {}
         return {name: f"{tab}_{name}" for name in (*FIELDS[tab], *_GUIDED)} | of_hires | few_step
 

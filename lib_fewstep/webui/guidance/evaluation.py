@@ -43,13 +43,11 @@ class Evaluations:
 
     def begin(self, params: DenoiserParams) -> None:
         """Add rows to the evaluation that the host is about to make, or have it leave some out."""
-        denoiser, negative = params.denoiser, host.denoiser.negative_of(params)
+        denoiser, negative = params.denoiser, host.job.tokens_of(params.text_uncond)
         images = len(negative)
         seen = host.denoiser.seen_by(denoiser, params.x[-images:], params.sigma[-images:])
-        index, cfg = (
-            host.denoiser.step_of(denoiser, self.session.plan, float(seen.sigma.max())),
-            host.denoiser.cfg_of(denoiser),
-        )
+        index = host.denoiser.step_of(denoiser, self.session.plan, float(seen.sigma.max()))
+        cfg = host.denoiser.cfg_of(denoiser)
         image_of = host.denoiser.prompts_of_images(denoiser.sampler)
         added = self.session.added(index)
         firsts = tuple(image_of.index(image) for image in range(images))
@@ -104,7 +102,7 @@ class Evaluations:
     def _degraded(self, asked: Asked, uncond: Tensor) -> dict[Row, Tensor]:
         """The difference that a second evaluation shows, of latents in which something is blurred."""
         seen = asked.seen
-        again = self.session.degraded(seen.x, uncond) if self.session.degrades(asked.index) else None
+        again = self.session.degraded(asked.index, seen.x, uncond)
         if again is None:
             return {}
         worse, noisy = again

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.guidance.settings import CONSTANT
 from lib_fewstep.highres.token_counts import replaced_attention, replacing
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import blocks_of
@@ -36,6 +39,32 @@ def impossible(settings: GuidanceSettings) -> Sentence | None:
         return Sentence("the loaded model has no UNet of Stable Diffusion 1, 2 or XL")
     engine = host.model.replaced_unet()
     return None if engine is None else Sentence("{engine} runs instead of the loaded UNet", engine=engine)
+
+
+def usable(
+    settings: GuidanceSettings, unet: nn.Module, sampler: str, *, reads_uncond: bool, rival: str | None
+) -> tuple[GuidanceSettings, list[str]]:
+    """The settings without what the sampler or another extension leaves no room for, and what is said of that.
+
+    `reads_uncond` is whether the sampler, called so, reads the unconditional image; `rival` is who else rearranges the
+    tokens of self-attention.
+    """
+    said = []
+    if reads_uncond and settings.schedule != CONSTANT:
+        said.append(f"the schedule {settings.schedule} is left out: {sampler} is a schedule of guidance itself")
+        settings = replace(settings, schedule=CONSTANT)
+    owner = owner_of(unet)
+    if owner is not None and settings.nag_scale > 0:
+        said.append(f"NAG yields to {owner}")
+        settings = replace(settings, nag_scale=0.0)
+    counting = owner or host.denoiser.listener_after_unet()
+    if counting is not None and settings.adds_rows:
+        said.append(f"PAG, SEG and SAG yield to {counting}")
+        settings = replace(settings, pag_scale=0.0, seg_scale=0.0, sag_scale=0.0)
+    if rival is not None and max(settings.seg_scale, settings.sag_scale) > 0:
+        said.append(f"SEG and SAG yield to {rival}, which rearranges the tokens of self-attention")
+        settings = replace(settings, seg_scale=0.0, sag_scale=0.0)
+    return settings, said
 
 
 def owner_of(unet: nn.Module) -> str | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
 from torch import Tensor, nn
 
-from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, make_plan
-from lib_fewstep.guidance.settings import CONSTANT
+from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, interval_of
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.guided_levels import GuidedLevels
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
@@ -21,9 +19,9 @@ from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.guidance.evaluation import Evaluations
 from lib_fewstep.webui.guidance.infotext import infotext
-from lib_fewstep.webui.guidance.readers import impossible, owner_of, reader_of_uncond
+from lib_fewstep.webui.guidance.readers import impossible, reader_of_uncond, usable
 from lib_fewstep.webui.guidance.request import GuidanceRequest
-from lib_fewstep.webui.guidance.summary import summary
+from lib_fewstep.webui.guidance.summary import leaves_out, summary
 
 
 class GuidancePass(AroundPass):
@@ -97,14 +95,14 @@ class GuidancePass(AroundPass):
             return
         self._levels, self._kept = levels, host.denoiser.kept_by_steps(self.sampler, levels, options)
         if settings.acts:
-            self._announce_levels(replace(settings, schedule=CONSTANT))
+            self._announce_levels(settings)
         self._other_guidance = host.denoiser.other_guidance(denoiser)
         self._own_combining = denoiser.combine_denoised
         self._set(denoiser, host.denoiser.COMBINING, partial(self._combined, self._own_combining))
 
     def _announce_levels(self, settings: GuidanceSettings) -> None:
         """Tell the other features where the pass is guided. Raises Refusal where a job's first pass is nowhere."""
-        plan = make_plan(settings, self._levels, self._kept)
+        plan = interval_of(settings, self._levels)
         if not plan.guided and plan.strengths and host.job.pass_of(self._p) != "hires":
             interval = {name: getattr(settings, name) for name in ("start", "end", "sigma_low", "sigma_high")}
             given = ", ".join(f"{name} = {value:g}" for name, value in interval.items() if value is not None)
@@ -151,14 +149,17 @@ class GuidancePass(AroundPass):
 
     def _made_for(self, unet: nn.Module, denoiser: Denoiser) -> Evaluations | None:
         """What is done in each evaluation of this pass; None where it is the host's own."""
-        settings, reads_uncond = self._usable(unet, denoiser), denoiser.need_last_noise_uncond
+        reads_uncond, rival = denoiser.need_last_noise_uncond, host.model.competing_attention(self._p)
+        sampler = self.sampler.config.name
+        settings, yielded = usable(self._request.settings, unet, sampler, reads_uncond=reads_uncond, rival=rival)
+        for what in yielded:
+            self._leave_out(what)
         first, cfg = host.job.pass_of(self._p) != "hires", host.denoiser.cfg_of(denoiser)
         session = GuidanceSession(settings, self._levels, self._kept, unet=unet, first_pass=first)
-        wanted = Evaluations(session, denoiser, saves_rows=True, reads_uncond=reads_uncond)
         steps = range(len(session.plan.strengths))
-        found = wanted
-        if any(wanted.leaves_out(index, cfg) for index in steps) and not self._may_leave_out(unet):
-            found = Evaluations(session, denoiser, saves_rows=False, reads_uncond=reads_uncond)
+        idle = any(leaves_out(session, index, cfg, reads_uncond=reads_uncond) for index in steps)
+        saves_rows = idle and self._may_leave_out(unet)
+        found = Evaluations(session, denoiser, saves_rows=saves_rows, reads_uncond=reads_uncond)
         if settings.acts:
             self._request.acted = True
             self._p.extra_generation_params.update(infotext(self._request.settings))
@@ -166,8 +167,7 @@ class GuidancePass(AroundPass):
             parts = host.denoiser.prompts_of_images(self.sampler)
             what = summary(session, calls, lambda index: found.leaves_out(index, cfg), parts.count(0))
             self._say_once(f"Guidance: {what}.")
-        acts = settings.acts or any(found.leaves_out(index, cfg) for index in steps)
-        return found if acts else None
+        return found if settings.acts or saves_rows else None
 
     def _may_leave_out(self, unet: nn.Module) -> bool:
         """Whether rows without a part in the image may be left out; a line says who reads them."""
@@ -177,30 +177,6 @@ class GuidancePass(AroundPass):
         if reader is not None:
             self._say_once(f"Guidance: the negative prompt is evaluated on every step, because {reader} needs it.")
         return reader is None
-
-    def _usable(self, unet: nn.Module, denoiser: Denoiser) -> GuidanceSettings:
-        """The settings without what the sampler or another extension leaves no room for; a line says so."""
-        settings = self._request.settings
-        if not settings.enabled:
-            return settings
-        if denoiser.need_last_noise_uncond and settings.schedule != CONSTANT:
-            name = self.sampler.config.name
-            self._leave_out(f"the schedule {settings.schedule} is left out: {name} is a schedule of guidance itself")
-            settings = replace(settings, schedule=CONSTANT)
-        owner = owner_of(unet)
-        if owner is not None and settings.nag_scale > 0:
-            self._leave_out(f"NAG yields to {owner}")
-            settings = replace(settings, nag_scale=0.0)
-        counting = owner or host.denoiser.listener_after_unet()
-        if counting is not None and settings.adds_rows:
-            self._leave_out(f"PAG, SEG and SAG yield to {counting}")
-            settings = replace(settings, pag_scale=0.0, seg_scale=0.0, sag_scale=0.0)
-        reads_map = settings.seg_scale > 0 or settings.sag_scale > 0
-        rival = host.model.competing_attention(self._p) if reads_map else None
-        if rival is not None:
-            self._leave_out(f"SEG and SAG yield to {rival}, which rearranges the tokens of self-attention")
-            settings = replace(settings, seg_scale=0.0, sag_scale=0.0)
-        return settings
 
     def _leave_out(self, what: str) -> None:
         sentence = f"Guidance: {what}."

@@ -12,9 +12,7 @@ from lib_fewstep.sampling.presets import is_cfgpp
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.log import log
-from lib_fewstep.webui.common.script import SettingsScript
-from lib_fewstep.webui.common.translate import in_language
+from lib_fewstep.webui.common.script import SettingsScript, advise
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.guidance.accordion import GuidanceAccordion
 from lib_fewstep.webui.guidance.axes import SCRIPT, guidance_axes, with_axes
@@ -56,9 +54,7 @@ class GuidanceScript(SettingsScript):
 def _advise(p: Processing, settings: GuidanceSettings) -> None:
     """Say once, under the image and in the log, what will go wrong."""
     cfgpp = any(is_cfgpp(name) for name in (p.sampler_name, host.job.hires_sampler(p)) if name)
-    for sentence in advice(GuidedRun(p.cfg_scale, any(p.all_negative_prompts), cfgpp), settings):
-        p.comment(f"Guidance: {in_language(sentence)}")
-        log.info("%s", sentence)
+    advise(p, SCRIPT, advice(GuidedRun(p.cfg_scale, any(p.all_negative_prompts), cfgpp), settings))
 
 
 def register() -> None:

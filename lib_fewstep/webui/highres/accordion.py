@@ -14,7 +14,7 @@ from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
 from lib_fewstep.webui.common.component import component
-from lib_fewstep.webui.common.passes import FIELDS, passes_of
+from lib_fewstep.webui.common.passes import FIELDS, few_step_fields, passes_of
 from lib_fewstep.webui.highres.arguments import highres_settings
 from lib_fewstep.webui.highres.preview import preview
 
@@ -28,7 +28,7 @@ _PICTURE_TABS = (
 )
 _PICTURES = ("img2img_image", "img2img_sketch", "img2maskimg", "inpaint_sketch", "img_inpaint_base")
 _SOURCE = {"by": "Resize by", "across": "Width of the picture", "down": "Height of the picture"}
-_FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps"}
+_FEW_STEP = ("few_step", "timesteps")
 """Fields of Few-Step's accordion, which set the number of steps."""
 
 
@@ -58,8 +58,7 @@ class HighResAccordion(TabAccordion):
         """Whatever says which passes the tab would start."""
         names = (*FIELDS[tab], *(_PICTURE_TABS if tab == "img2img" else ()))
         others = dict(zip(_PICTURES, _PICTURES, strict=True)) if tab == "img2img" else {}
-        few_step = {name: f"fewstep_sampling_{tab}_{item}" for name, item in _FEW_STEP.items()}
-        return {name: f"{tab}_{name}" for name in names} | others | few_step
+        return {name: f"{tab}_{name}" for name in names} | others | few_step_fields(tab, *_FEW_STEP)
 
     def connect(self, fields: dict[str, Any]) -> None:
         """Fold away what is not used, and write the line anew, whenever something changes that they depend on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from functools import reduce
 
@@ -10,8 +9,7 @@ from lib_fewstep.highres import HighResSession, HighResSettings, Report
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
 from lib_fewstep.sentences import Sentence, joined
 from lib_fewstep.webui.common import host
-from lib_fewstep.webui.common.page_pass import PagePass
-from lib_fewstep.webui.common.translate import in_language
+from lib_fewstep.webui.common.page_pass import PagePass, lines_of
 
 
 def preview(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
@@ -19,9 +17,7 @@ def preview(settings: HighResSettings, passes: Sequence[PagePass]) -> str:
     lines = [_line(settings, page_pass) for page_pass in passes]
     if not lines:
         lines = [Sentence("There is no picture to resize yet.")]
-    if len(lines) > 1:
-        lines = [Sentence("First pass: {what}", what=lines[0]), Sentence("Hires pass: {what}", what=lines[1])]
-    return "<br>".join(html.escape(in_language(line)) for line in lines)
+    return lines_of(lines)
 
 
 def _line(settings: HighResSettings, page_pass: PagePass) -> str:

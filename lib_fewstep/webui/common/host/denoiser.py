@@ -181,11 +181,6 @@ def has_single_parts(sampler: Sampler) -> bool:
     return all(len(parts) == 1 and parts[0].weight == 1 for parts in images)
 
 
-def negative_of(params: DenoiserParams) -> Tensor:
-    """The negative prompts' embedding in an evaluation, (images, tokens, channels)."""
-    return _tokens(params.text_uncond)
-
-
 def prompts_of_images(sampler: Sampler) -> list[int]:
     """For each row of the prompts, the image that it is a part of."""
     images = sampler.sampler_extra_args["cond"].batch
@@ -201,11 +196,6 @@ def insert_rows(params: DenoiserParams, rows: Sequence[int], images: int) -> Non
 
     params.x, params.sigma, params.image_cond = map(with_rows, (params.x, params.sigma, params.image_cond))
     params.text_cond = _each(params.text_cond, with_rows)
-
-
-def _tokens(text: Any) -> Tensor:
-    tokens: Tensor = text["crossattn"] if isinstance(text, dict) else text
-    return tokens
 
 
 def _each(text: Any, change: Callable[[Tensor], Tensor]) -> Any:

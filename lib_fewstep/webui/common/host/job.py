@@ -178,17 +178,18 @@ def conditions(p: Processing, prompts: Sequence[str], negative_prompts: Sequence
 
 def _of_one_length(schedules: list[list[Any]]) -> list[list[Any]]:
     """Encoded texts, made as long as the longest by repeating their last token: the host joins no others."""
-    longest = max(_tokens(entry.cond).shape[0] for schedule in schedules for entry in schedule)
+    longest = max(tokens_of(entry.cond).shape[0] for schedule in schedules for entry in schedule)
     return [[entry._replace(cond=_lengthened(entry.cond, longest)) for entry in schedule] for schedule in schedules]
 
 
-def _tokens(cond: Any) -> Tensor:
+def tokens_of(cond: Any) -> Tensor:
+    """The embedding of an encoded text, which SDXL keeps in a dict."""
     tokens: Tensor = cond["crossattn"] if isinstance(cond, dict) else cond
     return tokens
 
 
 def _lengthened(cond: Any, length: int) -> Any:
-    tokens = _tokens(cond)
+    tokens = tokens_of(cond)
     if len(tokens) == length:
         return cond
     tokens = torch.cat([tokens, tokens[-1:].expand(length - len(tokens), -1)])
