@@ -28,7 +28,7 @@ from lib_fewstep.compare.settings import AS_SET, NO_METHOD
 from lib_fewstep.highres import METHODS, HighResSettings
 from lib_fewstep.options import Option, options_of
 from lib_fewstep.sampling.settings import FewStepSettings
-from tests.models import describe
+from tests.unets import describe
 from tests.webui import standin
 from tests.webui.exact import registered
 

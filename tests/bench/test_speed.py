@@ -19,7 +19,7 @@ from bench.speed import THEIRS, measure, memory_of, runs, twins_of, work_of
 from bench.table import size_table
 from bench.unets import LAYOUTS, Layout, SDXLUNet, conditioning, evaluate_at, latent, random_weights
 from lib_fewstep.unet import inspect_unet
-from tests.models import webui_cat
+from tests.unets import webui_cat
 
 SMALL = Layout("SDXL", LAYOUTS["SDXL"].reference_name, 1024, partial(SDXLUNet, 64, (1, 2), 64))
 STEPS = 5

@@ -15,7 +15,7 @@ from demo.model.layouts import LAYOUTS, LORAS, Layout
 from demo.model.lora import changeable, kohya_name
 from demo.sampling.generate import generate
 from demo.ways import DOUBLE, HIDIFFUSION, SIZES, distilled, without_lora
-from tests.models import describe
+from tests.unets import describe
 
 FILES = [layout.path for layout in LAYOUTS.values()]
 LORA_FILES = [layout.lora_path(kind) for layout in LAYOUTS.values() for kind in LORAS]

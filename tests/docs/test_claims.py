@@ -16,7 +16,7 @@ from lib_fewstep.highres.methods.hidiffusion import HiDiffusion
 from lib_fewstep.sampling import calibrated, trailing_timesteps
 from lib_fewstep.unet import inspect_unet
 from tests.docs.pages import API, PAGES, READMES, SETTINGS, TRANSLATED, blocks, name_of, read
-from tests.models import call, contexts, latents, sd1_unet, sdxl_unet
+from tests.unets import call, contexts, latents, sd1_unet, sdxl_unet
 from tools.settings_table import PAGES as LANGUAGES
 from tools.settings_table import TABLES, with_tables
 

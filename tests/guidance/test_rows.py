@@ -8,8 +8,8 @@ from torch import nn
 
 from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, Row
 from lib_fewstep.guidance.rows import RowsInUNet
-from tests import models
-from tests.models import describe
+from tests import unets
+from tests.unets import describe
 
 LEVEL, CFG = 2.0, 5.0
 LEVELS = [4.0, LEVEL, 1.0, 0.0]
@@ -28,7 +28,7 @@ KINDS = {
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])
 def unet(request):
-    return (models.sd1_unet if request.param == "sd1" else models.sdxl_unet)()
+    return (unets.sd1_unet if request.param == "sd1" else unets.sdxl_unet)()
 
 
 class Model:
@@ -51,7 +51,7 @@ class Model:
         without = (Row.NEGATIVE, Row.DEGRADED)
         text = torch.cat([self.negative if kind in without else self.prompt for kind in kinds])
         rows = x.repeat(len(kinds), 1, 1, 1)
-        noise = models.call(self.unet, rows / (1 + LEVEL**2) ** 0.5, text)
+        noise = unets.call(self.unet, rows / (1 + LEVEL**2) ** 0.5, text)
         return rows - LEVEL * noise
 
     def guided(self, settings, cfg=CFG):
@@ -124,10 +124,10 @@ def test_the_passes_of_what_adds_rows(unet, passes):
     assert later.adds_rows == later.degrades(INDEX) == bool(later.added(INDEX)) == (passes == "All")
 
 
-@pytest.mark.parametrize("precision", filter(models.has_layers_in, (torch.float16, torch.bfloat16)), ids=str)
-@pytest.mark.parametrize("make", [models.sd1_unet, models.sdxl_unet])
+@pytest.mark.parametrize("precision", filter(unets.has_layers_in, (torch.float16, torch.bfloat16)), ids=str)
+@pytest.mark.parametrize("make", [unets.sd1_unet, unets.sdxl_unet])
 def test_half_precisions(make, precision):
-    model = Model(models.in_precision(make(), precision))
+    model = Model(unets.in_precision(make(), precision))
     for name in ("prompt", "negative", "x", "sigma"):
         setattr(model, name, getattr(model, name).to(precision))
     found = model.guided(KINDS["all"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lib_fewstep.highres import HighResSession, HighResSettings
-from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
+from tests.unets import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
 
 LARGEST_AREA = 400
 FAMILIES = {"SD1": (sd1_unet, 12), "SD2": (sd2_unet, 12), "SDXL": (sdxl_unet, 9)}

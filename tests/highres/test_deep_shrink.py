@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.highres.methods.deep_shrink import Shrink, Shrinker
-from tests.models import call, contexts, latents, sd1_unet, sdxl_unet, webui_cat
+from tests.unets import call, contexts, latents, sd1_unet, sdxl_unet, webui_cat
 
 STEPS = 10
 

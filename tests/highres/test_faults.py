@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from lib_fewstep.highres import HighResSession, HighResSettings, skips
 from lib_fewstep.unet import Scaling, blocks_of, swapper
-from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, values, webui_cat
+from tests.unets import call, contexts, describe, latents, sd1_unet, sdxl_unet, values, webui_cat
 
 MAKES = {
     "SD1": partial(sd1_unet, channel_mult=[1, 2, 2, 2]),

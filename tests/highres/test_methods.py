@@ -14,7 +14,7 @@ from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import options_of
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Place, Scaling, Topology, inspect_unet
-from tests.models import sd1_unet, sd2_unet, sdxl_unet
+from tests.unets import sd1_unet, sd2_unet, sdxl_unet
 
 TOPOLOGIES = [inspect_unet(make()) for make in (sd1_unet, sd2_unet, sdxl_unet)]
 SIZES = [(96, 96), (256, 256), (512, 520)]

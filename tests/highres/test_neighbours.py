@@ -17,8 +17,8 @@ from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.highres.skips import upsampling_to
 from lib_fewstep.highres.token_counts import replaced_attention
 from lib_fewstep.unet import Place, blocks_of, remove
-from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
 from tests.neighbours import NEIGHBOURS, WITHOUT_SMOOTHING, own_attribute, regions, token_merging, transformers
+from tests.unets import call, contexts, describe, latents, sd1_unet, sdxl_unet, webui_cat
 
 MAKES = {"SD1": sd1_unet, "SDXL": sdxl_unet}
 STEPS = 10

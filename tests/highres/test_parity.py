@@ -16,7 +16,7 @@ from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
 from lib_fewstep.highres.methods.hidiffusion import window_places
 from lib_fewstep.highres.windows import shift_of
 from lib_fewstep.unet import inspect_unet
-from tests.models import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
+from tests.unets import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
 
 pytestmark = pytest.mark.long
 TOLERANCE = 1e-4

@@ -7,7 +7,7 @@ import torch
 
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.highres.resize import halve, resize
-from tests.models import (
+from tests.unets import (
     call,
     contexts,
     has_layers_in,

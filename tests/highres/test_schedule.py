@@ -12,7 +12,7 @@ from lib_fewstep.highres.methods.hidiffusion import Pool, StridedDownsampler, Wi
 from lib_fewstep.highres.schedule import make_schedule
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import inspect_unet
-from tests.models import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
+from tests.unets import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
 
 SD1, SD2, SDXL = (inspect_unet(make()) for make in (sd1_unet, sd2_unet, sdxl_unet))
 SDXL_INPAINTING = inspect_unet(sdxl_unet(in_channels=9))

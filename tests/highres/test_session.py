@@ -8,7 +8,7 @@ import torch
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import UnsupportedModel
-from tests.models import (
+from tests.unets import (
     call,
     contexts,
     describe,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib_fewstep.highres import HighResSession, HighResSettings
-from tests.models import DEEPEST, call, contexts, describe, latents, sd1_unet, webui_cat
+from tests.unets import DEEPEST, call, contexts, describe, latents, sd1_unet, webui_cat
 
 STEPS, TRAINED, TWICE, FOURFOLD = 10, (8, 8), (16, 16), (32, 32)
 AUTO = {"trained_size": 64}

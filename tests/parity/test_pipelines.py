@@ -12,8 +12,8 @@ from diffusers.pipelines.stable_diffusion_sag.pipeline_stable_diffusion_sag impo
 from bench.reference import diffusers_twin
 from lib_fewstep.guidance.attention import values_alone
 from lib_fewstep.guidance.self_attention import attention_watched, degraded, moved, noisy_again
-from tests.models import call, contexts, in_precision, latents, sd1_unet
 from tests.parity.nearness import check_near
+from tests.unets import call, contexts, in_precision, latents, sd1_unet
 
 SIZE, STEPS, CFG = (32, 48), 3, 5.0
 MAP = (4, 6)

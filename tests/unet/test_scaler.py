@@ -14,7 +14,7 @@ import torch
 
 from lib_fewstep.unet import Place, Scaler, Scaling, install, installed, remove
 from lib_fewstep.unet.compiled import running_uncompiled
-from tests.models import call, contexts, describe, latents, sd1_unet, sdxl_unet
+from tests.unets import call, contexts, describe, latents, sd1_unet, sdxl_unet
 
 MAKES = [sd1_unet, sdxl_unet]
 

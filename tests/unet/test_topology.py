@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from lib_fewstep.unet import Place, UnsupportedModel, inspect_unet
-from tests.models import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
+from tests.unets import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
 
 LAYOUTS = [
     (sd1_unet, "SD1", (3, 6, 9), (2, 5, 8), 512),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from demo.sampling.denoiser import training_sigmas
 from lib_fewstep.options import page_fields
-from tests.models import describe
+from tests.unets import describe
 from tests.webui import standin
 from tests.webui.standin import infotext
 from tests.webui.standin.checkpoints import Recipe

@@ -12,7 +12,7 @@ from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.unet import inspect_unet
 from lib_fewstep.webui.highres.arguments import highres_settings
 from lib_fewstep.webui.highres.infotext import infotext, pasted, used_in_both
-from tests.models import sd1_unet, sdxl_unet
+from tests.unets import sd1_unet, sdxl_unet
 
 OPTIONS = options_of(HighResSettings)
 FIELDS = page_fields(HighResSettings)

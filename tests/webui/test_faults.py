@@ -15,8 +15,8 @@ import torch
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests import models
-from tests.models import describe, values
+from tests import unets
+from tests.unets import describe, values
 from tests.webui import standin
 from tests.webui.exact import OURS, SCHEDULES, SCRIPTS, listening, passes_of, registered, settings_of, unchanged
 from tests.webui.standin.checkpoints import Recipe
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.long
 
 SD1, SDXL = {"channel_mult": [1, 1, 2, 2]}, {"channel_mult": [1, 1, 2], "depth": 1}
 CHECKPOINTS = {
-    "tiny": Recipe(partial(models.sd1_unet, **SD1), "tiny", "sd1"),
-    "same layout": Recipe(partial(models.sd1_unet, 5, **SD1), "tiny", "sd1"),
-    "another layout": Recipe(partial(models.sdxl_unet, **SDXL), "tiny-xl", "sdxl"),
+    "tiny": Recipe(partial(unets.sd1_unet, **SD1), "tiny", "sd1"),
+    "same layout": Recipe(partial(unets.sd1_unet, 5, **SD1), "tiny", "sd1"),
+    "another layout": Recipe(partial(unets.sdxl_unet, **SDXL), "tiny-xl", "sdxl"),
 }
 IMAGE = {"init_images": [standin.picture(64, 64)], "mask": standin.mask_picture(64, 64), "denoising_strength": 1}
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6}

@@ -12,7 +12,7 @@ import torch
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import options_of, page_fields
 from lib_fewstep.unet import Place, Scaling, install
-from tests.models import describe
+from tests.unets import describe
 from tests.webui import standin
 from tests.webui.exact import settings_of
 

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.models import describe
 from tests.neighbours import NEIGHBOURS
+from tests.unets import describe
 from tests.webui.exact import off, same
 
 STEPS = 3

@@ -9,7 +9,7 @@ import pytest
 
 from lib_fewstep.highres import HighResSession
 from lib_fewstep.sampling.presets import PRESETS
-from tests.models import describe
+from tests.unets import describe
 from tests.webui import standin
 from tests.webui.exact import BASE, CFGPP, OURS, SCHEDULES, SCRIPTS, made, off, refused, same, settings_of, timesteps
 from tests.webui.exact import request as request_of

@@ -18,7 +18,7 @@ from lib_fewstep.highres import HighResSession, HighResSettings, ModelHints
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling import FewStepSettings, prior
 from lib_fewstep.sampling.presets import PRESETS, recognise
-from tests import models
+from tests import unets
 from tools.fingerprint.table import Generation
 
 SIZE, ODD, STEPS = (12, 16), (13, 9), 5
@@ -27,11 +27,11 @@ SHRINK = {"preset": "Paper", "method": "Deep Shrink"}
 EARLY = {"preset": "Manual", "method": "Deep Shrink", "s1": 0.4, "s2": 0.8}
 
 FAMILIES: dict[str, Callable[[], nn.Module]] = {
-    "SD1": models.sd1_unet,
-    "SD1 inpainting": partial(models.sd1_unet, in_channels=9),
-    "SD2": models.sd2_unet,
-    "SDXL": models.sdxl_unet,
-    "SDXL inpainting": partial(models.sdxl_unet, in_channels=9),
+    "SD1": unets.sd1_unet,
+    "SD1 inpainting": partial(unets.sd1_unet, in_channels=9),
+    "SD2": unets.sd2_unet,
+    "SDXL": unets.sdxl_unet,
+    "SDXL inpainting": partial(unets.sdxl_unet, in_channels=9),
 }
 METHODS: dict[str, dict[str, Any]] = {
     "HiDiffusion Auto": {"trained_size": 64},
@@ -108,7 +108,7 @@ def _sessions() -> Iterator[Generation]:
 @cache
 def _unet(family: str) -> nn.Module:
     """One for all sessions, since each leaves it as it was."""
-    return models.refiner_unet() if family == "SDXL refiner" else FAMILIES[family]()
+    return unets.refiner_unet() if family == "SDXL refiner" else FAMILIES[family]()
 
 
 def _session(
@@ -122,19 +122,19 @@ def _session(
     precision: torch.dtype | None = None,
 ) -> list[Tensor]:
     """The model's answers of all steps, each from the sum of those before."""
-    unet = _unet(family) if precision is None else models.in_precision(FAMILIES[family](), precision)
+    unet = _unet(family) if precision is None else unets.in_precision(FAMILIES[family](), precision)
     dtype = precision or torch.float32
-    x = models.latents(size, batch, channels=unet.in_channels).to(dtype)
-    context = models.contexts(batch).to(dtype)
+    x = unets.latents(size, batch, channels=unet.in_channels).to(dtype)
+    context = unets.contexts(batch).to(dtype)
     answers: list[Tensor] = []
     with (
-        models.webui_attention(),
-        models.webui_cat(),
+        unets.webui_attention(),
+        unets.webui_cat(),
         HighResSession(unet, HighResSettings(**settings), size, steps, ModelHints(**hints or {})) as session,
     ):
         for step in range(steps):
             session.at_step(step)
-            answer = models.call(unet, x, context, 900 - 100 * step)
+            answer = unets.call(unet, x, context, 900 - 100 * step)
             x[:, :4] -= 0.1 * answer
             answers.append(answer)
     return answers
@@ -230,17 +230,17 @@ def _recognised(checkpoint: str, loras: tuple[str, ...]) -> str | None:
 
 def _prior() -> list[Tensor]:
     """Measured, kept in a file, and what a run starts from."""
-    measured = prior.measure([models.latents((6, 5), 1)[0], models.latents((3, 8), 1, seed=2)[0]])
+    measured = prior.measure([unets.latents((6, 5), 1)[0], unets.latents((3, 8), 1, seed=2)[0]])
     with TemporaryDirectory() as folder:
         path = Path(folder) / "prior.safetensors"
         prior.save(measured, path)
         read = prior.load(path)
-    return [read.mean, read.std, read.start(models.latents((4, 4)), models.latents((4, 4), seed=3), 14.6)]
+    return [read.mean, read.std, read.start(unets.latents((4, 4)), unets.latents((4, 4), seed=3), 14.6)]
 
 
 def _inversion() -> list[Tensor]:
     """From an image to its noise, with several numbers of refinements."""
-    sigmas, image = mixtures.trailing(6).float(), models.latents((4, 4))
+    sigmas, image = mixtures.trailing(6).float(), unets.latents((4, 4))
     return [
         sampling.invert_cfgpp(
             mixtures.Model(*mixtures.near_unit()),

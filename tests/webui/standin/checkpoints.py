@@ -15,7 +15,7 @@ from ldm.modules import attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests import models
+from tests import unets
 from tests.webui.standin import kdiff
 from tests.webui.standin.probe import probe
 from tests.webui.standin.strict import Strict, StrictModule, fake
@@ -42,7 +42,7 @@ class Recipe:
 class Transformer(nn.Module):
     """A model without `input_blocks`, as SD3 is."""
 
-    def __init__(self, channels: int = models.LATENT_CHANNELS) -> None:
+    def __init__(self, channels: int = unets.LATENT_CHANNELS) -> None:
         super().__init__()
         self.x_embedder = nn.Conv2d(channels, channels, 1)
 
@@ -52,25 +52,25 @@ class Transformer(nn.Module):
         return result
 
 
-def _transformer(channels: int = models.LATENT_CHANNELS) -> nn.Module:
+def _transformer(channels: int = unets.LATENT_CHANNELS) -> nn.Module:
     torch_state = torch.get_rng_state()
     unet = Transformer(channels).eval().requires_grad_(False)
     torch.set_rng_state(torch_state)
-    models.redraw(unet, 0)
+    unets.redraw(unet, 0)
     return unet
 
 
 RECIPES = {
-    "sd1": Recipe(models.sd1_unet, "sd1", "sd1"),
-    "sd1-other": Recipe(partial(models.sd1_unet, 7), "sd1", "sd1"),
-    "sd1-inpaint": Recipe(partial(models.sd1_unet, 8, in_channels=9), "sd1-inpaint", "sd1", inpainting=True),
-    "sd2": Recipe(partial(models.sd2_unet, 9), "sd2", "sd2"),
-    "sd2-v": Recipe(partial(models.sd2_unet, 10), "sd2-v", "sd2", parameterization="v"),
-    "sdxl": Recipe(models.sdxl_unet, "sdxl", "sdxl"),
-    "sdxl-other": Recipe(partial(models.sdxl_unet, 7), "sdxl", "sdxl"),
-    "sdxl-turbo": Recipe(partial(models.sdxl_unet, 11), "sdxl", "sdxl"),
-    "sdxl-inpaint": Recipe(partial(models.sdxl_unet, 12, in_channels=9), "sdxl-inpaint", "sdxl", inpainting=True),
-    "sdxl-refiner": Recipe(models.refiner_unet, "sdxl-refiner", "sdxl"),
+    "sd1": Recipe(unets.sd1_unet, "sd1", "sd1"),
+    "sd1-other": Recipe(partial(unets.sd1_unet, 7), "sd1", "sd1"),
+    "sd1-inpaint": Recipe(partial(unets.sd1_unet, 8, in_channels=9), "sd1-inpaint", "sd1", inpainting=True),
+    "sd2": Recipe(partial(unets.sd2_unet, 9), "sd2", "sd2"),
+    "sd2-v": Recipe(partial(unets.sd2_unet, 10), "sd2-v", "sd2", parameterization="v"),
+    "sdxl": Recipe(unets.sdxl_unet, "sdxl", "sdxl"),
+    "sdxl-other": Recipe(partial(unets.sdxl_unet, 7), "sdxl", "sdxl"),
+    "sdxl-turbo": Recipe(partial(unets.sdxl_unet, 11), "sdxl", "sdxl"),
+    "sdxl-inpaint": Recipe(partial(unets.sdxl_unet, 12, in_channels=9), "sdxl-inpaint", "sdxl", inpainting=True),
+    "sdxl-refiner": Recipe(unets.refiner_unet, "sdxl-refiner", "sdxl"),
     "dit": Recipe(_transformer, "dit", "sd3"),
     "sd3": Recipe(partial(_transformer, FLOW_CHANNELS), "sd3", "sd3", flow=True),
 }
@@ -124,7 +124,7 @@ class DiffusionWrapper(nn.Module):
             answer: Tensor = replacement.forward(x, t, c_crossattn[0])
             return answer
         probe().note_call(x, t)
-        return probe().spoil(self.diffusion_model(x, t, context=c_crossattn * models.DEEPEST))
+        return probe().spoil(self.diffusion_model(x, t, context=c_crossattn * unets.DEEPEST))
 
 
 class LoadedModel(nn.Module):
@@ -169,7 +169,7 @@ class StableDiffusionModel(LoadedModel):
         self.register_buffer("alphas_cumprod", torch.cumprod(1 - betas, 0).float())
         self.num_timesteps = 1000
         self.parameterization = info._recipe.parameterization
-        self.latent_channels = models.LATENT_CHANNELS
+        self.latent_channels = unets.LATENT_CHANNELS
 
     def apply_model(self, x: Tensor, t: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
         """The UNet's prediction (noise, or v)."""
@@ -242,7 +242,7 @@ def decode_latents(latents: Tensor, pixels: int = OPT_F) -> Tensor:
 
 def _encode(text: str, tokens: int) -> Tensor:
     seed = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
-    return models.contexts(1, seed, tokens)[0]
+    return unets.contexts(1, seed, tokens)[0]
 
 
 class Checkpoints:

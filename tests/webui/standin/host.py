@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
-from tests import models
+from tests import unets
 from tests.webui.standin import (
     api,
     builtin,
@@ -48,7 +48,7 @@ class Host:
     def __init__(
         self,
         scripts_dir: Path,
-        cat: models.HostTorch,
+        cat: unets.HostTorch,
         nowebui: bool,
         config: dict[str, Any],
         data_path: Path,
@@ -314,7 +314,7 @@ def webui(
             stack.enter_context(checkpoints.attention_restored())
             stack.enter_context(ui.components_announced())
             stack.enter_context(kdiff.installed())
-            cat = stack.enter_context(models.webui_cat())
+            cat = stack.enter_context(unets.webui_cat())
             data_path = Path(stack.enter_context(TemporaryDirectory(prefix="webui-data-")))
             (data_path / "models").mkdir()
             host = Host(folder, cat, nowebui, config or {}, data_path, xyz)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from tests import models
+from tests import unets
 from tests.webui.standin.checkpoints import OPT_F, encode_pictures
 from tests.webui.standin.denoiser import MaskBlendArgs
 from tests.webui.standin.images import from_tensor, image_grid, save_image
@@ -790,7 +790,7 @@ def _batch(p: Any, number: int, images: list[Any], infotexts: list[str]) -> None
     start, stop = number * p.batch_size, (number + 1) * p.batch_size
     for name in ("prompts", "negative_prompts", "seeds", "subseeds"):
         setattr(p, name, getattr(p, f"all_{name}")[start:stop])
-    channels = getattr(p.sd_model, "latent_channels", models.LATENT_CHANNELS)
+    channels = getattr(p.sd_model, "latent_channels", unets.LATENT_CHANNELS)
     p.rng = ImageRNG((channels, p.height // OPT_F, p.width // OPT_F), p.seeds)
     _before_batch(p, number)
     if p.n_iter > 1:
@@ -905,7 +905,7 @@ def processing_module() -> StrictModule:
         create_infotext=create_infotext,
         fix_seed=fix_seed,
         get_fixed_seed=get_fixed_seed,
-        opt_C=models.LATENT_CHANNELS,
+        opt_C=unets.LATENT_CHANNELS,
         opt_f=OPT_F,
         process_images=process_images,
         process_images_inner=process_images_inner,
