@@ -34,6 +34,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "rescale 0.7": {"rescale": 0.7},
     "Anti-burn": PRESETS["Anti-burn"],
     "APG eta 0": {"apg_eta": 0.0},
+    "APG threshold 15": {"apg_threshold": 15.0},
+    "APG threshold 15, eta 0": {"apg_threshold": 15.0, "apg_eta": 0.0},
     "thresholding to 4": {"threshold_mimic": 4.0},
     "PAG 3": {"pag_scale": 3.0, "attention_blocks": "All"},
     "SEG 3": {"seg_scale": 3.0, "attention_blocks": "All"},

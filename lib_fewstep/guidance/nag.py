@@ -17,7 +17,12 @@ def nag(positive: Tensor, negative: Tensor, scale: float, tau: float, alpha: flo
     if scale == 0 or alpha == 0:
         return positive
     moved = positive + scale * (positive - negative)
-    longest = tau * positive.abs().sum(-1, keepdim=True)
-    length = moved.abs().sum(-1, keepdim=True)
-    factor = torch.where(length > longest, longest / length, torch.ones_like(length))
+    longest, length = tau * _size(positive), _size(moved)
+    factor = torch.where(length > longest, longest / length, torch.ones_like(length)).to(positive)
     return positive + alpha * (moved * factor - positive)
+
+
+def _size(output: Tensor) -> Tensor:
+    """The L1 norm of each token, which float16 cannot hold."""
+    precise = torch.promote_types(output.dtype, torch.float32)
+    return output.abs().sum(-1, keepdim=True, dtype=precise)

@@ -165,7 +165,8 @@ class GuidanceSettings:
     threshold_mimic: float = option(
         0.0,
         "Mimic CFG",
-        "Dynamic thresholding: the image gets the range of colours that it would have at this lower CFG. 0 is off.",
+        "Dynamic thresholding: the image gets the range of colours that it would have at this CFG, which is below the "
+        "slider's. 0 is off.",
         "Guidance mimic CFG",
         low=0,
         high=100,

@@ -180,3 +180,20 @@ def test_nag_changes_nothing_where_there_is_nothing_to_do():
     assert torch.equal(nag(positive, negative, 2, 2.5, 0), positive)
     assert torch.equal(nag(positive, positive.clone(), 2, 2.5, 0.5), positive)
     assert torch.equal(nag(positive * 0, positive * 0, 2, 2.5, 0.5), positive * 0)
+
+
+def test_large_norms_and_noise_levels_in_half_precision():
+    """float16 ends at 65504: neither a sum over channels nor the square of zero terminal SNR's level fits."""
+    generator = torch.Generator().manual_seed(0)
+    positive, negative = 3 * torch.randn(2, 1, 4, 1280, generator=generator)
+    exact = nag(positive, negative, 20, 2.5, 0.5)
+    found = nag(positive.half(), negative.half(), 20, 2.5, 0.5)
+    torch.testing.assert_close(found.float(), exact, rtol=2e-2, atol=2e-2)
+    x, cond, guided = torch.randn(3, 1, 4, 8, 8, generator=generator)
+    for sigma in (300.0, 4518.8):
+        half = rescaled(guided.half(), cond.half(), (sigma * x).clamp(-60000, 60000).half(), sigma, 0.7)
+        exact = rescaled(guided, cond, (sigma * x).clamp(-60000, 60000), sigma, 0.7)
+        assert half.dtype == torch.float16
+        assert half.isfinite().all()
+    for sigma in (0.0, torch.zeros(1)):
+        assert torch.equal(rescaled(guided, cond, x, sigma, 0.7), guided)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib_fewstep.guidance import AdaptiveProjection, GuidanceSession, GuidanceSettings, rescaled, thresholded
+from tests.unets import sd1_unet
 
 LEVELS = [10.0, 5.0, 2.0, 1.0, 0.0]
 CFG = 7.0
@@ -79,3 +80,75 @@ def test_momentum_begins_anew_where_the_noise_rises():
         of_pass.image(index, *evaluation(LEVELS[index], index), CFG)
     x, sigma, cond, uncond = evaluation(10.0, 5)
     assert torch.equal(of_pass.image(0, x, sigma, cond, uncond, CFG), cond + (CFG - 1) * (cond - uncond))
+
+
+def test_the_half_steps_of_an_ancestral_sampler_are_no_rise():
+    """DPM++ 2S a looks ahead to the next step's level, which is then a little higher again by rounding."""
+    plain, halved = session(apg_momentum=0.5), session(apg_momentum=0.5)
+    for index, level in enumerate(LEVELS[:-1]):
+        first = evaluation(level, index)
+        wanted = plain.image(index, *first, CFG)
+        assert torch.equal(halved.image(index, *first, CFG), wanted)
+        halved.image(index, *evaluation(LEVELS[index + 1] * (1 - 1e-7), 10 + index), CFG)
+
+
+def test_churn_is_no_rise():
+    """Each step starts a little above its own level, the next one below that."""
+    churned = session(apg_momentum=0.5)
+    for index, level in enumerate(LEVELS[:-1]):
+        x, sigma, cond, uncond = evaluation(level * 1.3, index)
+        found = churned.image(index, x, sigma, cond, uncond, CFG)
+        if index:
+            assert not torch.allclose(found, cond + (CFG - 1) * (cond - uncond))
+        churned.image(index, *evaluation(level * 0.9, 10 + index), CFG)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 3.0])
+def test_projection_weakens_at_every_strength_of_cfgpp(strength):
+    """Also below 1: of the part along the conditional image nothing is left, and a limit limits."""
+    x, sigma, cond, uncond = evaluation(5.0)
+    along = cond / torch.linalg.vector_norm(cond, dim=(1, 2, 3), keepdim=True)
+    settings = {"levels": LEVELS, "reads_uncond": True}
+    kept = GuidanceSession(GuidanceSettings(apg_eta=0), **settings).image(1, x, sigma, cond, uncond, strength)
+    parts = ((kept - uncond) * along).sum((1, 2, 3))
+    torch.testing.assert_close(parts, torch.zeros(2).double(), rtol=0, atol=1e-10)
+    limited = GuidanceSession(GuidanceSettings(apg_threshold=0.001), **settings)
+    torch.testing.assert_close(limited.image(1, x, sigma, cond, uncond, strength), uncond, rtol=0, atol=0.01)
+
+
+def test_thresholding_counts_in_the_slider_s_terms():
+    of_pass = session(threshold_mimic=3, threshold_percentile=0.9)
+    x, sigma, cond, uncond = evaluation(5.0)
+    wanted = thresholded(guided(cond, uncond, 1.4), guided(cond, uncond, 0.6), 0.9)
+    torch.testing.assert_close(of_pass.image(1, x, sigma, cond, uncond, 1.4, unit=0.2), wanted)
+
+
+def test_settings_that_are_off_count_for_nothing():
+    of_pass = session(enabled=False, start=0.5, rescale=0.7, nag_scale=2, pag_scale=3)
+    assert of_pass.plan == session().plan
+    assert not of_pass.makes_images
+    assert not of_pass.adds_rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "negative", "sentence"),
+    [
+        ({"pag_scale": 2}, None, "PAG, SEG and SAG must be given the UNet"),
+        ({"nag_scale": 2}, None, "NAG must be given the UNet"),
+    ],
+)
+def test_what_needs_a_unet_says_so(settings, negative, sentence):
+    x, sigma, _, _ = evaluation(5.0)
+    with pytest.raises(ValueError, match=sentence):
+        session(**settings).denoised(x, sigma, CFG, lambda x, kinds: x.repeat(len(kinds), 1, 1, 1), negative)
+
+
+@pytest.mark.parametrize("rows", [None, 1])
+def test_nag_needs_a_negative_prompt_for_each_image(rows):
+    of_pass = GuidanceSession(GuidanceSettings(nag_scale=2), LEVELS, unet=sd1_unet())
+    x, sigma, _, _ = evaluation(5.0)
+    negative = None if rows is None else torch.zeros(rows, 7, 64)
+    with of_pass, pytest.raises(ValueError, match=r"a negative prompt for each of 2 images, not (none|1)\."):
+        of_pass.denoised(x, sigma, CFG, lambda x, kinds: x.repeat(len(kinds), 1, 1, 1), negative)
+    with pytest.raises(ValueError, match="the session must be open"):
+        of_pass.denoised(x, sigma, CFG, lambda x, kinds: x, torch.zeros(2, 7, 64))

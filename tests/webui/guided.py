@@ -49,3 +49,8 @@ def refused(host, guidance, **fields):
 def rows(host):
     """The rows of each call of the UNet."""
     return [call.rows for call in host.probe.calls]
+
+
+def own_listeners(host):
+    """The functions of the script that the host calls before each evaluation."""
+    return [entry.callback for entry in host.callbacks.kinds["cfg_denoiser"] if "guidance" in entry.callback.__module__]

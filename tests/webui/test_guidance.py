@@ -12,7 +12,7 @@ import torch
 from lib_fewstep.guidance import GuidanceSettings, make_plan
 from lib_fewstep.options import page_fields
 from tests.webui.exact import CFGPP, OURS, listening, off, page_values, same, settings_of
-from tests.webui.guided import BASE, EVERYTHING, HIRES, HOSTS, IMAGE, NEUTRAL, made, refused, rows
+from tests.webui.guided import BASE, EVERYTHING, HIRES, HOSTS, IMAGE, NEUTRAL, made, own_listeners, refused, rows
 
 SECOND_ORDER = ("Heun", "DPM2", "DPM++ SDE")
 
@@ -81,6 +81,23 @@ class TestOneRow:
     def test_who_listens_to_all_rows_gets_all(self, unit, listen, log):
         seen = listen(lambda params: len(params.x), kind="cfg_denoised")
         made(unit, cfg_scale=1)
+        assert rows(unit) == seen == [2] * 4
+        assert "because tests.webui.exact needs it" in " ".join(log())
+
+    def test_who_listens_before_an_evaluation_sees_it_as_ever(self, unit, listen):
+        """One that was registered after ours, too: what it changes is in the image, and no row is missing."""
+        seen = listen(half_the_prompt, kind="cfg_denoiser")
+        one = made(unit, cfg_scale=1)
+        assert rows(unit) == [1] * 4
+        assert seen == [(2, 1, 1)] * 4
+        with settings_of(unit, fewstep_one_row=False):
+            both = made(unit, cfg_scale=1)
+        assert off(one, both) < 1e-4
+
+    def test_who_is_called_after_it_by_the_user_s_order_gets_all(self, unit, listen, log):
+        seen = listen(lambda params: len(params.x), kind="cfg_denoiser")
+        with patch.object(unit.callbacks, "first", own_listeners(unit)):
+            made(unit, cfg_scale=1)
         assert rows(unit) == seen == [2] * 4
         assert "because tests.webui.exact needs it" in " ".join(log())
 
@@ -273,7 +290,10 @@ class TestAdvice:
         [
             (None, {"cfg_scale": 0}, "CFG 0 paints what the negative prompt says."),
             (None, {"cfg_scale": 1}, "At CFG 1 the negative prompt has no effect. NAG brings it back"),
-            ({}, {}, "every setting is at its neutral value"),
+            ({}, {}, "with these settings it does nothing"),
+            ({"ramp_from": 0.2, "ramp_to": 1.5}, {}, "with these settings it does nothing"),
+            ({"ramp_from": 0.2, "rescale": 0.5}, {}, "The ramp needs the schedule Linear or Cosine"),
+            ({"threshold_mimic": 7}, {"cfg_scale": 7, "sampler_name": "Euler CFG++"}, "does nothing at CFG 7"),
             ({"threshold_mimic": 7}, {"cfg_scale": 5}, "Thresholding to CFG 7 does nothing at CFG 5"),
             ({"apg_eta": 0, "end": 0.5}, {"cfg_scale": 1}, "At CFG 1 these have no effect: the interval, APG."),
         ],
@@ -291,11 +311,23 @@ class TestAdvice:
             (None, {"cfg_scale": 0, "sampler_name": "Euler CFG++"}),
             ({"schedule": "CFG++"}, {"cfg_scale": 1}),
             ({"rescale": 0.5}, {}),
+            (None, {"cfg_scale": 1, "prompt": "a cat AND a fox"}),
+            (None, {"cfg_scale": 1, "prompt": "a cat :0.5"}),
+            ({"threshold_mimic": 7, "schedule": "Linear", "ramp_to": 3}, {"cfg_scale": 5}),
+            ({"threshold_mimic": 4}, {"cfg_scale": 7, "sampler_name": "Euler CFG++"}),
         ],
         ids=str,
     )
     def test_it_is_not(self, unit, settings, fields):
         assert "Guidance: " not in made(unit, settings, **fields).comments
+
+
+def half_the_prompt(params):
+    """What an extension may do with the texts of an evaluation; gives the rows that it sees."""
+    seen = len(params.x), len(params.text_cond), len(params.text_uncond)
+    params.text_cond = params.text_cond * 0.5
+    params.text_uncond = params.text_uncond * 0.3
+    return seen
 
 
 def levels_of(host, **fields):

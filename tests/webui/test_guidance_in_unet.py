@@ -14,9 +14,12 @@ from lib_fewstep.guidance import AdaptiveProjection, rescaled, thresholded
 from tests.neighbours import NEIGHBOURS
 from tests.webui import standin
 from tests.webui.exact import SCRIPTS, listening, off, same, settings_of, unchanged
-from tests.webui.guided import BASE, EVERYTHING, HIRES, JOBS, MANY, MASK, NEUTRAL, answer, made, rows
+from tests.webui.guided import BASE, EVERYTHING, HIRES, JOBS, MANY, MASK, NEUTRAL, answer, made, own_listeners, rows
 
 pytestmark = pytest.mark.long
+
+SKIPPING = [{"skip_early_cond": 1.0}, {"s_min_uncond": 100, "s_min_uncond_all": True}]
+"""The WebUI's settings that leave out the negative prompt of every step."""
 
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])
@@ -251,6 +254,34 @@ class TestStructure:
         with settings_of(family, token_merging_ratio=0.5):
             found = made(family, {"seg_scale": 3})
         assert "SEG and SAG yield to token merging" in found.comments
+
+
+class TestListeners:
+    def test_added_rows_are_not_seen_before_an_evaluation(self, family):
+        seen = []
+        with listening(family) as add:
+            add(lambda params: seen.append(len(params.x)))
+            made(family, {"pag_scale": 2})
+        assert seen == [2] * 4
+        assert rows(family) == [3] * 4
+
+    def test_who_is_called_after_it_by_the_user_s_order(self, family, log):
+        with listening(family) as add, patch.object(family.callbacks, "first", own_listeners(family)):
+            add(lambda params: None)
+            made(family, {"pag_scale": 2})
+        assert rows(family) == [2] * 4
+        assert "PAG, SEG and SAG yield to tests.webui.exact" in " ".join(log())
+
+
+class TestSkipped:
+    @pytest.mark.parametrize("cfg", [1, 4])
+    @pytest.mark.parametrize("setting", SKIPPING, ids=str)
+    def test_a_step_that_the_user_has_unguided_adds_no_rows(self, family, setting, cfg):
+        settings = {"pag_scale": 3, "seg_scale": 3, "attention_blocks": "All"}
+        with settings_of(family, **setting):
+            skipped = made(family, settings, cfg_scale=cfg)
+            assert rows(family) == [1] * 4
+            assert same(skipped, made(family, cfg_scale=cfg))
 
 
 class TestEverything:

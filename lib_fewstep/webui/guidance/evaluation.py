@@ -22,6 +22,8 @@ class Asked:
 
     index: int
     cfg: float
+    unit: float
+    """What the CFG is where the slider says 1."""
     seen: SeenImages
     prompts: int
     firsts: tuple[int, ...]
@@ -49,10 +51,13 @@ class Evaluations:
         index = host.denoiser.step_of(denoiser, self.session.plan, float(seen.sigma.max()))
         cfg = host.denoiser.cfg_of(denoiser)
         image_of = host.denoiser.prompts_of_images(denoiser.sampler)
-        added = self.session.added(index)
+        skips = host.denoiser.skips_itself(denoiser, params.sigma)
+        added = () if skips else self.session.added(index)
         firsts = tuple(image_of.index(image) for image in range(images))
-        left_out = self.leaves_out(index, cfg) and not host.denoiser.skips_itself(denoiser, params.sigma)
-        self._asked = Asked(index, cfg, seen, len(image_of), firsts, added, Negative.of(params, images), left_out)
+        left_out = self.leaves_out(index, cfg) and not skips
+        unit, kept = denoiser.cond_scale_miltiplier, Negative.of(params, images)
+        asked = Asked(index, cfg, unit, seen, len(image_of), firsts, added, kept, left_out)
+        self._asked = None if skips else asked
         if added:
             host.denoiser.insert_rows(params, firsts * len(added), images)
         of_rows = [*image_of, *list(range(images)) * (len(added) + 1)]
@@ -74,7 +79,7 @@ class Evaluations:
         """The guided output of an evaluation, in the place of the denoiser's `own` function."""
         asked = self._asked
         self.end()
-        if asked is None or cfg != asked.cfg:  # the host itself has left rows out, and passes 1
+        if asked is None:  # the host itself has left rows out
             return own(rows, parts, uncond, cfg)
         if asked.left_out:
             rows = torch.cat([rows, rows[list(asked.firsts)]])
@@ -96,6 +101,7 @@ class Evaluations:
             seen.image(rows[-images:]),
             asked.cfg,
             differences,
+            asked.unit,
         )
         return seen.output(image).to(rows)
 

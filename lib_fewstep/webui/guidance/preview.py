@@ -45,8 +45,8 @@ def _line(settings: GuidanceSettings, page_pass: PagePass, guided: Guided) -> Se
         return Sentence("No step is guided, so the image is refused: widen the interval.")
     reads_uncond = is_cfgpp(guided.sampler)
     saves = bool(host.options.setting_shown("one_row")) and reader_in_every_pass(unet) is None
-    rival = host.model.competing_by_settings(page_pass.kind)
-    left, _ = usable(settings, unet, guided.sampler, reads_uncond=reads_uncond, rival=rival)
+    rival, listener = host.model.competing_by_settings(page_pass.kind), host.denoiser.listener_after_unet()
+    left, _ = usable(settings, unet, guided.sampler, reads_uncond=reads_uncond, rival=rival, listener=listener)
     session = GuidanceSession(left, levels, first_pass=page_pass.kind != "hires")
 
     def left_out(index: int) -> bool:

@@ -42,12 +42,18 @@ def impossible(settings: GuidanceSettings) -> Sentence | None:
 
 
 def usable(
-    settings: GuidanceSettings, unet: nn.Module, sampler: str, *, reads_uncond: bool, rival: str | None
+    settings: GuidanceSettings,
+    unet: nn.Module,
+    sampler: str,
+    *,
+    reads_uncond: bool,
+    rival: str | None,
+    listener: str | None,
 ) -> tuple[GuidanceSettings, list[str]]:
     """The settings without what the sampler or another extension leaves no room for, and what is said of that.
 
     `reads_uncond` is whether the sampler, called so, reads the unconditional image; `rival` is who else rearranges the
-    tokens of self-attention.
+    tokens of self-attention, `listener` whose callback gets all rows of an evaluation.
     """
     said = []
     if reads_uncond and settings.schedule != CONSTANT:
@@ -57,7 +63,7 @@ def usable(
     if owner is not None and settings.nag_scale > 0:
         said.append(f"NAG yields to {owner}")
         settings = replace(settings, nag_scale=0.0)
-    counting = owner or host.denoiser.listener_after_unet()
+    counting = owner or listener
     if counting is not None and settings.adds_rows:
         said.append(f"PAG, SEG and SAG yield to {counting}")
         settings = replace(settings, pag_scale=0.0, seg_scale=0.0, sag_scale=0.0)

@@ -44,6 +44,7 @@ class GuidancePass(AroundPass):
         """Wait for the sampler's function; a Refusal reaches the user."""
         if self._request.refusal is not None:
             raise Refusal(f"Guidance: {self._request.refusal}")
+        host.denoiser.listen_last(on_cfg_denoiser)
         self._set(self.sampler, "func", self._around(self.sampler.func))
 
     def close(self) -> None:
@@ -104,8 +105,10 @@ class GuidancePass(AroundPass):
         """Tell the other features where the pass is guided. Raises Refusal where a job's first pass is nowhere."""
         plan = interval_of(settings, self._levels)
         if not plan.guided and plan.strengths and host.job.pass_of(self._p) != "hires":
-            interval = {name: getattr(settings, name) for name in ("start", "end", "sigma_low", "sigma_high")}
-            given = ", ".join(f"{name} = {value:g}" for name, value in interval.items() if value is not None)
+            names, neutral = ("start", "end", "sigma_low", "sigma_high"), GuidanceSettings()
+            interval = {name: getattr(settings, name) for name in names}
+            changed = {name: value for name, value in interval.items() if value != getattr(neutral, name)}
+            given = ", ".join(f"{name} = {value:g}" for name, value in changed.items())
             raise Refusal(
                 f"Guidance: {given} is not allowed: at least one of the pass's {len(plan.strengths)} steps, from sigma "
                 f"{plan.levels[0]:.3g} to {plan.levels[-2]:.3g}, must be guided."
@@ -150,30 +153,45 @@ class GuidancePass(AroundPass):
     def _made_for(self, unet: nn.Module, denoiser: Denoiser) -> Evaluations | None:
         """What is done in each evaluation of this pass; None where it is the host's own."""
         reads_uncond, rival = denoiser.need_last_noise_uncond, host.model.competing_attention(self._p)
-        sampler = self.sampler.config.name
-        settings, yielded = usable(self._request.settings, unet, sampler, reads_uncond=reads_uncond, rival=rival)
+        listener = host.denoiser.listener_after_unet() or host.denoiser.listener_after(on_cfg_denoiser)
+        settings, yielded = usable(
+            self._request.settings,
+            unet,
+            self.sampler.config.name,
+            reads_uncond=reads_uncond,
+            rival=rival,
+            listener=listener,
+        )
         for what in yielded:
             self._leave_out(what)
         first, cfg = host.job.pass_of(self._p) != "hires", host.denoiser.cfg_of(denoiser)
-        session = GuidanceSession(settings, self._levels, self._kept, unet=unet, first_pass=first)
+        session = GuidanceSession(
+            settings, self._levels, self._kept, unet=unet, first_pass=first, reads_uncond=reads_uncond
+        )
         steps = range(len(session.plan.strengths))
         idle = any(leaves_out(session, index, cfg, reads_uncond=reads_uncond) for index in steps)
-        saves_rows = idle and self._may_leave_out(unet)
+        saves_rows = idle and self._may_leave_out(unet, listener)
         found = Evaluations(session, denoiser, saves_rows=saves_rows, reads_uncond=reads_uncond)
         if settings.acts:
-            self._request.acted = True
-            self._p.extra_generation_params.update(infotext(self._request.settings))
+            self._name(settings)
             calls = host.lists.evaluations_of(self.sampler, len(steps))
             parts = host.denoiser.prompts_of_images(self.sampler)
             what = summary(session, calls, lambda index: found.leaves_out(index, cfg), parts.count(0))
             self._say_once(f"Guidance: {what}.")
         return found if settings.acts or saves_rows else None
 
-    def _may_leave_out(self, unet: nn.Module) -> bool:
+    def _name(self, settings: GuidanceSettings) -> None:
+        """Write into the infotext what is used, of two passes what either uses."""
+        if not self._request.acted:
+            forget(GuidanceSettings, self._p.extra_generation_params)
+        self._request.acted = True
+        self._p.extra_generation_params.update(infotext(settings))
+
+    def _may_leave_out(self, unet: nn.Module, listener: str | None) -> bool:
         """Whether rows without a part in the image may be left out; a line says who reads them."""
         if not host.options.setting_shown("one_row"):
             return False
-        reader = self._other_guidance or reader_of_uncond(self.sampler, unet)
+        reader = self._other_guidance or listener or reader_of_uncond(self.sampler, unet)
         if reader is not None:
             self._say_once(f"Guidance: the negative prompt is evaluated on every step, because {reader} needs it.")
         return reader is None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules import script_callbacks
-
 from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.guidance.advice import GuidedRun, advice
 from lib_fewstep.sampling.presets import is_cfgpp
@@ -53,12 +51,17 @@ class GuidanceScript(SettingsScript):
 
 def _advise(p: Processing, settings: GuidanceSettings) -> None:
     """Say once, under the image and in the log, what will go wrong."""
-    cfgpp = any(is_cfgpp(name) for name in (p.sampler_name, host.job.hires_sampler(p)) if name)
-    advise(p, SCRIPT, advice(GuidedRun(p.cfg_scale, any(p.all_negative_prompts), cfgpp), settings))
+    run = GuidedRun(
+        p.cfg_scale,
+        any(p.all_negative_prompts),
+        cfgpp=any(is_cfgpp(name) for name in (p.sampler_name, host.job.hires_sampler(p)) if name),
+        parts=host.job.has_parts(*p.all_prompts),
+        plotted=bool(axis_values(p, SCRIPT)),
+    )
+    advise(p, SCRIPT, advice(run, settings))
 
 
 def register() -> None:
     """Register the callbacks, once, also when the UI is reloaded."""
-    script_callbacks.remove_callbacks_for_function(on_cfg_denoiser)
-    script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+    host.denoiser.listen_last(on_cfg_denoiser)
     add_axes(guidance_axes)

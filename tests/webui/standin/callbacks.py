@@ -130,6 +130,8 @@ class Callbacks:
     """The registered functions of every kind; lists are iterated as they are, even while they change."""
 
     kinds: dict[str, list[Callback]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    first: list[Callable[..., Any]] = field(default_factory=list)
+    """What the user's settings call before the others."""
 
     def register(self, kind: str) -> Callable[..., None]:
         """The function `on_<kind>(callback, *, name=None)`."""
@@ -144,11 +146,15 @@ class Callbacks:
     def run(self, kind: str, *args: Any, **kwargs: Any) -> list[Any]:
         """Call all of one kind; what one of them raises is reported and swallowed."""
         answers = []
-        entries = self.kinds[kind]
+        entries = self.ordered(kind) if self.first else self.kinds[kind]
         for entry in reversed(entries) if kind in LAST_FIRST else entries:
             with reported(f"a callback on_{kind} of {entry.script} failed"):
                 answers.append(entry.callback(*args, **kwargs))
         return answers
+
+    def ordered(self, kind: str) -> list[Callback]:
+        """`ordered_callbacks`, in the order in which they are called; the user may have put some first."""
+        return sorted(self.kinds[kind], key=lambda entry: entry.callback not in self.first)
 
     def remove_function(self, function: Callable[..., Any]) -> None:
         """`remove_callbacks_for_function`."""
@@ -179,6 +185,7 @@ def callbacks_module(callbacks: Callbacks) -> StrictModule:
         ImageGridLoopParams=ImageGridLoopParams,
         ImageSaveParams=ImageSaveParams,
         remove_callbacks_for_function=callbacks.remove_function,
+        ordered_callbacks=callbacks.ordered,
         callback_map={f"callbacks_{kind}": entries for kind, entries in callbacks.kinds.items()},
         **{f"on_{kind}": callbacks.register(kind) for kind in KINDS},
     )

@@ -169,6 +169,31 @@ def other_guidance(denoiser: Denoiser) -> str | None:
     return None if module == sd_samplers_cfg_denoiser.CFGDenoiser.__module__ else module
 
 
+def listen_last(listener: Callable[[DenoiserParams], None]) -> None:
+    """Have a listener called before each evaluation, after those of other extensions.
+
+    What it makes of the rows of an evaluation then only the UNet sees.
+    """
+    called = [entry.callback for entry in script_callbacks.ordered_callbacks("cfg_denoiser")]
+    if listener not in called or listener_after(listener) is not None:
+        script_callbacks.remove_callbacks_for_function(listener)
+        script_callbacks.on_cfg_denoiser(listener)
+
+
+def listener_after(listener: Callable[[DenoiserParams], None]) -> str | None:
+    """The name of another extension's callback that is called after it, as the user's order may say; None if none is.
+
+    The listener is registered.
+    """
+    called = [entry.callback for entry in script_callbacks.ordered_callbacks("cfg_denoiser")]
+    later = (str(callback.__module__) for callback in called[called.index(listener) + 1 :])
+    return next((name for name in later if name.split(".")[0] != _OWN), None)
+
+
+_OWN = __name__.split(".")[0]
+"""This extension's package, whose other listeners do not look at rows."""
+
+
 def listener_after_unet() -> str | None:
     """The name of another extension's callback that gets all rows of an evaluation; None where there is none."""
     callbacks = script_callbacks.callback_map["callbacks_cfg_denoised"]

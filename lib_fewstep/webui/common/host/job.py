@@ -27,6 +27,7 @@ _SAMPLED_WITH = (
 
 _EXTRA_NETWORK = re.compile(r"<\w+:[^>]*>")
 _LORA = re.compile(r"<(?:lora|lyco):([^:>]+)")
+_PARTS = re.compile(r"\bAND\b|:\s*[-+]?(?:\d+\.?|\d*\.\d+)\s*$")
 
 
 def pass_of(p: Processing) -> Pass:
@@ -125,6 +126,11 @@ def _schedule(sampler_name: str, name: str | None) -> Any:
     if sampler is not None and (chosen is None or chosen.name == "automatic"):
         chosen = sd_schedulers.schedulers_map.get(sampler.options.get("scheduler"))
     return chosen
+
+
+def has_parts(*prompts: str) -> bool:
+    """Whether one of the prompts has parts with AND, or ends with a weight of the whole."""
+    return any(_PARTS.search(prompt) for prompt in prompts)
 
 
 def loras_in(*prompts: str) -> list[str]:
