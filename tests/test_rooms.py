@@ -16,21 +16,23 @@ MAY_IMPORT = {
     "lib_fewstep/unet": SHIPPED,
     "lib_fewstep/sentences.py": set(sys.stdlib_module_names),
     "lib_fewstep/highres": SHIPPED | {"lib_fewstep.unet", "lib_fewstep.options", "lib_fewstep.sentences"},
-    "lib_fewstep/sampling": SHIPPED | {"numpy", "safetensors", "tqdm", "lib_fewstep.options", "lib_fewstep.sentences"},
+    "lib_fewstep/sampling": SHIPPED
+    | {"numpy", "safetensors", "scipy", "tqdm", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/guidance": SHIPPED | {"lib_fewstep.options", "lib_fewstep.sentences"},
+    "lib_fewstep/models": SHIPPED | {"safetensors", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/compare": SHIPPED
     | {"numpy", "PIL", "matplotlib", "skimage", "pandas", "lib_fewstep.options"}
     | {"cloudpickle", "dask", "distributed", "requests", "tqdm", "yaml"},  # of requirements-cluster.txt
     "lib_fewstep/webui": SHIPPED
     | {"lib_fewstep.unet", "lib_fewstep.highres", "lib_fewstep.sampling", "lib_fewstep.guidance"}
-    | {"lib_fewstep.compare"}
+    | {"lib_fewstep.compare", "lib_fewstep.models"}
     | {"lib_fewstep.options", "lib_fewstep.sentences"}
     | {"modules", "gradio", "fastapi", "numpy", "pandas", "PIL"},
     "scripts": {"lib_fewstep.webui"},
 }
 
 WINGS = {"common": set(), "highres": {"common"}, "fewstep": {"common"}, "record": {"common"}}
-WINGS |= {"guidance": {"common"}}
+WINGS |= {"guidance": {"common"}, "models": {"common"}}
 WINGS |= {"comparison": {"common", "highres", "fewstep", "record"}}
 """The wings of the WebUI's room, and which others each of them may import: a comparison drives the features."""
 

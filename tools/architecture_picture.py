@@ -39,16 +39,18 @@ class Box:
 
 ROOMS = (
     Box("scripts", "what the WebUI runs", (0.3, 7.15, 7.2, 0.65), "#f1ede2"),
-    Box("webui/highres", "HiDiffusion's\nscript", (0.55, 5.4, 1.25, 1.0), "#e6eef8"),
-    Box("webui/fewstep", "samplers,\npresets", (1.9, 5.4, 1.25, 1.0), "#e6eef8"),
-    Box("webui/guidance", "rows of each\nevaluation", (3.25, 5.4, 1.25, 1.0), "#e6eef8"),
-    Box("webui/record", "cost of\nan image", (4.6, 5.4, 1.15, 1.0), "#e6eef8"),
-    Box("webui/comparison", "the script of\ngrids", (5.85, 5.4, 1.5, 1.0), "#e6eef8"),
+    Box("webui/highres", "HiDiffusion's\nscript", (0.5, 5.4, 1.2, 1.0), "#e6eef8"),
+    Box("webui/fewstep", "samplers,\npresets", (1.8, 5.4, 1.2, 1.0), "#e6eef8"),
+    Box("webui/guidance", "rows of each\nevaluation", (3.1, 5.4, 1.1, 1.0), "#e6eef8"),
+    Box("webui/models", "kinds of\ncheckpoints", (4.3, 5.4, 0.95, 1.0), "#e6eef8"),
+    Box("webui/record", "cost of\nan image", (5.35, 5.4, 0.8, 1.0), "#e6eef8"),
+    Box("webui/comparison", "the script\nof grids", (6.25, 5.4, 1.15, 1.0), "#e6eef8"),
     Box(COMMON, "host/: every question to the WebUI; axes, page, log", (0.55, 4.3, 6.8, 0.9), "#d5e3f4", 3.3),
     Box("highres", "settings, steps,\nthe session of a pass", (0.3, 2.85, 1.95, 0.95), "#e7f2e4"),
     Box("sampling", "samplers, presets,\nschedules", (2.35, 2.85, 1.55, 0.95), "#e7f2e4"),
-    Box("guidance", "how strongly\neach step guides", (4.0, 2.85, 1.5, 0.95), "#e7f2e4"),
-    Box("compare", "tables, pictures;\nservers/: on several", (5.6, 2.85, 1.9, 0.95), "#e7f2e4"),
+    Box("guidance", "each step's\nstrength", (4.0, 2.85, 1.2, 0.95), "#e7f2e4"),
+    Box("models", "kinds, noise\nschedules", (5.3, 2.85, 1.15, 0.95), "#e7f2e4"),
+    Box("compare", "tables,\npictures", (6.55, 2.85, 0.95, 0.95), "#e7f2e4"),
     Box("unet", "layout and stand-ins", (0.3, 1.6, 2.25, 0.75), "#cfe6c9"),
     Box(
         "options, sentences",
@@ -66,9 +68,9 @@ HOUSE = Box("", "", (0.3, 4.1, 7.2, 2.55), "#f6f9fd")
 """Around the wings of `webui`."""
 
 IMPORTS = (
-    *((x, 7.15, 6.65) for x in (1.0, 5.1, 6.45)),
-    *((x, 5.4, 5.2) for x in (1.0, 3.8, 5.1, 6.45)),
-    *((x, 4.1, 3.8) for x in (0.8, 2.9, 4.75, 6.45)),
+    *((x, 7.15, 6.65) for x in (1.0, 4.75, 6.8)),
+    *((x, 5.4, 5.2) for x in (1.0, 3.8, 4.75, 5.75, 6.8)),
+    *((x, 4.1, 3.8) for x in (0.8, 2.9, 4.6, 5.9, 7.0)),
     (0.8, 2.85, 2.35),
     (0.8, 1.6, 1.0),
 )

@@ -12,6 +12,7 @@ from typing import Any
 from lib_fewstep.compare.settings import ComparisonSettings
 from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.highres import HighResSettings
+from lib_fewstep.models import ModelSettings
 from lib_fewstep.options import Option, option_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS, Preset
@@ -74,6 +75,7 @@ TABLES: dict[str, Callable[[Say], str]] = {
     "comparison settings": lambda say: settings_table(ComparisonSettings, say),
     "few-step settings": lambda say: settings_table(FewStepSettings, say),
     "guidance settings": lambda say: settings_table(GuidanceSettings, say),
+    "model settings": lambda say: settings_table(ModelSettings, say),
     "webui settings": lambda say: settings_table(PageSettings, say, prefix="fewstep_"),
     "presets": presets_table,
 }

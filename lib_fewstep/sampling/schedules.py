@@ -1,12 +1,14 @@
-"""Grids of timesteps: trailing, the LCM's, and the user's own."""
+"""Grids of timesteps and noise levels: trailing, the LCM's, Beta, Align Your Steps, and the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 
 from lib_fewstep.options import SettingError
@@ -15,25 +17,98 @@ TRAINED_STEPS = 1000
 LCM_STEPS = 50
 
 
-def trailing_timesteps(steps: int) -> list[int]:
-    """Evenly spaced from 999 down, the end left out (arXiv 2305.08891, table 2): 4 steps are 999, 749, 499, 249.
+BETA_SHAPE = 0.6
+"""Both parameters of the distribution that "Beta" takes its timesteps from."""
 
-    The expression is diffusers': another order of operations rounds differently. Raises SettingError for fewer than
-    1 or more than 1000 steps.
+AYS_SD1 = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+AYS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
+"""The noise levels that Align Your Steps found for 10 steps (arXiv 2404.14507, and its page of instructions)."""
+
+
+def trailing_timesteps(steps: int, trained: int = TRAINED_STEPS) -> list[int]:
+    """Evenly spaced from the last one down, the end left out (arXiv 2305.08891, table 2): 4 are 999, 749, 499, 249.
+
+    The expression is diffusers': another order of operations rounds differently. `trained` is the number of timesteps
+    that the model has. Raises SettingError for fewer than 1 or more than `trained` steps.
     """
-    _check("Trailing", steps, TRAINED_STEPS)
-    grid = np.round(np.arange(TRAINED_STEPS, 0, -TRAINED_STEPS / steps)) - 1
+    _check("Trailing", steps, trained)
+    grid = np.round(np.arange(trained, 0, -trained / steps)) - 1
     return [int(timestep) for timestep in grid[:steps]]
 
 
-def lcm_timesteps(steps: int) -> list[int]:
+def lcm_timesteps(steps: int, trained: int = TRAINED_STEPS) -> list[int]:
     """Of the 50 timesteps 999, 979, ..., 19 that LCM was distilled at: 4 steps are 999, 759, 499, 259.
 
     Raises SettingError for fewer than 1 or more than 50 steps.
     """
     _check("LCM grid", steps, LCM_STEPS)
-    trained = range(TRAINED_STEPS - 1, -1, -TRAINED_STEPS // LCM_STEPS)
-    return [trained[int(index)] for index in np.floor(np.linspace(0, LCM_STEPS, steps, endpoint=False))]
+    distilled = range(trained - 1, -1, -trained // LCM_STEPS)
+    return [distilled[int(index)] for index in np.floor(np.linspace(0, LCM_STEPS, steps, endpoint=False))]
+
+
+def beta_timesteps(steps: int, trained: int = TRAINED_STEPS) -> list[int]:
+    """More of them at both ends than in the middle: quantiles of a Beta distribution (arXiv 2407.12173, section 3.2).
+
+    Where two would be the same, the later one takes the next below that is free. Raises SettingError for fewer than 1
+    or more than `trained` steps.
+    """
+    _check("Beta (timesteps)", steps, trained)
+    shares = betaincinv(BETA_SHAPE, BETA_SHAPE, 1 - np.arange(steps) / steps)
+    found: list[int] = []
+    for index, timestep in enumerate(np.rint(shares * (trained - 1))):
+        free = found[-1] - 1 if found else trained - 1
+        found.append(max(min(int(timestep), free), steps - 1 - index))
+    return found
+
+
+def ays_sigmas(steps: int, *, sdxl: bool) -> Tensor:
+    """The noise levels (n + 1,) of Align Your Steps: its own 10, or between them even in log(sigma), and 0.
+
+    Raises SettingError for fewer than 1 step.
+    """
+    _check("AYS (exact)", steps, TRAINED_STEPS)
+    table = AYS_SDXL if sdxl else AYS_SD1
+    places = np.linspace(0, len(table) - 1, steps + 1)[:-1]
+    levels = np.exp(np.interp(places, np.arange(len(table)), np.log(table)))
+    return torch.from_numpy(np.append(levels, 0.0)).float()
+
+
+Levels = Callable[[int, Any, bool], Tensor]
+"""(steps, the denoiser with its table of noise levels, whether the model is SDXL) -> noise levels (n + 1,)."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A schedule of this package: its label in the list of schedules, its noise levels, and the most steps it has.
+
+    Without such a number they are as many as the model has timesteps.
+    """
+
+    label: str
+    levels: Levels
+    most: int | None = None
+
+    def check(self, steps: int, trained: int) -> None:
+        """Raise SettingError for a number of steps that the schedule does not have."""
+        _check(self.label, steps, self.most or trained)
+
+
+def _at(timesteps: Callable[[int, int], list[int]]) -> Levels:
+    return lambda steps, inner_model, _: sigmas_at(timesteps(steps, _trained(inner_model)), inner_model)
+
+
+def _trained(inner_model: Any) -> int:
+    """The timesteps of a model; a denoiser may know fewer of their noise levels, as the WebUI's of LCM does."""
+    return round(float(inner_model.sigma_to_t(inner_model.sigmas[-1:]))) + 1
+
+
+GRIDS: dict[str, Grid] = {
+    "trailing": Grid("Trailing", _at(trailing_timesteps)),
+    "lcm_grid": Grid("LCM grid", _at(lcm_timesteps), LCM_STEPS),
+    "ays_exact": Grid("AYS (exact)", lambda steps, _, sdxl: ays_sigmas(steps, sdxl=sdxl), TRAINED_STEPS),
+    "beta_timesteps": Grid("Beta (timesteps)", _at(beta_timesteps)),
+}
+"""By the names that the WebUI calls them. A new one is an entry here."""
 
 
 def at_or_below(timesteps: Sequence[int], denoise: float) -> list[int]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from bench.mixtures import SCHEDULE, sd_schedule
+from lib_fewstep.models import KINDS, ModelDenoiser, NoiseSchedule, sigmas_of
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import lcm_timesteps, sigmas_at, trailing_timesteps
-from lib_fewstep.sampling.schedules import at_or_below
+from lib_fewstep.sampling.schedules import AYS_SD1, AYS_SDXL, GRIDS, at_or_below, ays_sigmas, beta_timesteps
 
 
 def test_published_grids():
@@ -106,3 +111,52 @@ def test_levels_fall_to_zero(steps):
     levels = sigmas_at(lcm_timesteps(steps), SCHEDULE)
     assert len(levels) == steps + 1
     assert levels.diff().max() < 0
+
+
+@given(st.integers(1, 1000), st.sampled_from([1000, 1100]))
+def test_beta_timesteps_are_the_quantiles(steps, trained):
+    """Within one of scipy's where they are apart, and always as many as are asked for."""
+    found = beta_timesteps(steps, trained)
+    assert len(found) == steps
+    assert found[0] == trained - 1
+    assert found[-1] >= 0
+    assert all(before > after for before, after in pairwise(found))
+    if steps <= 100:
+        quantiles = beta.ppf(1 - np.arange(steps) / steps, 0.6, 0.6) * (trained - 1)
+        assert np.abs(np.array(found) - quantiles).max() <= 1
+
+
+def test_beta_begins_as_published():
+    levels = sigmas_at(beta_timesteps(10), SCHEDULE)
+    assert [round(float(level), 1) for level in levels[:4]] == [14.6, 11.5, 7.4, 4.4]
+
+
+@pytest.mark.parametrize(("sdxl", "table"), [(False, AYS_SD1), (True, AYS_SDXL)])
+def test_align_your_steps_has_its_own_levels_at_10_steps(sdxl, table):
+    assert ays_sigmas(10, sdxl=sdxl).tolist() == pytest.approx([*table[:10], 0.0])
+
+
+@given(st.integers(1, 1000), st.booleans())
+def test_align_your_steps_falls_from_the_highest_level_to_0(steps, sdxl):
+    levels = ays_sigmas(steps, sdxl=sdxl)
+    assert len(levels) == steps + 1
+    assert float(levels[0]) == pytest.approx(14.615)
+    assert levels[-1] == 0
+    assert levels.diff().max() < 0
+    table = torch.tensor(AYS_SDXL if sdxl else AYS_SD1).log()
+    if steps % 10 == 0:  # the table's own levels are among them
+        torch.testing.assert_close(levels[:-1].log()[:: steps // 10], table[:10], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("trained", [1000, 1100])
+def test_every_grid_runs_over_any_number_of_timesteps(name, trained):
+    shares = NoiseSchedule(steps=trained).alphas_cumprod()
+    model = ModelDenoiser(None, KINDS["noise"], sigmas_of(shares))
+    for steps in (1, 2, 7, 50):
+        levels = GRIDS[name].levels(steps, model, False)
+        assert len(levels) == steps + 1
+        assert levels.diff().max() < 0
+        GRIDS[name].check(steps, trained)
+    with pytest.raises(SettingError):
+        GRIDS[name].check(trained + 1, trained)

@@ -23,7 +23,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 BASE = {"prompt": "a cat", "width": 32, "height": 24, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3.0}
 CFGPP = ["Euler CFG++", "Euler a CFG++", "DPM++ 2M CFG++", "DPM++ 2S a CFG++", "DPM++ 2M SDE CFG++"]
 OURS = [*CFGPP, "TCD", "LCM (reference grid)", "SA-Solver"]
-SCHEDULES = ["Trailing", "LCM grid"]
+SCHEDULES = ["Trailing", "LCM grid", "AYS (exact)", "Beta (timesteps)"]
 
 SIGMAS = training_sigmas()
 
@@ -151,9 +151,17 @@ def mean_of(host: standin.Host, text: str) -> float:
 
 
 def registered(host: standin.Host) -> dict[str, list[str]]:
-    """The callbacks of each kind, by the names of their functions."""
+    """The callbacks of each kind, by the names of their functions: others' in their order, then ours.
+
+    One of ours takes its place behind others'.
+    """
     functions = {kind: [entry.callback for entry in entries] for kind, entries in host.callbacks.kinds.items()}
-    return {kind: [f"{each.__module__}.{each.__qualname__}" for each in found] for kind, found in functions.items()}
+    named = {kind: [f"{each.__module__}.{each.__qualname__}" for each in found] for kind, found in functions.items()}
+    return {kind: sorted(found, key=_ours_last) for kind, found in named.items()}
+
+
+def _ours_last(name: str) -> str:
+    return name if name.startswith("lib_fewstep") else ""
 
 
 @contextmanager

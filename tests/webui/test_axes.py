@@ -13,6 +13,7 @@ import torch
 from fastapi import HTTPException
 
 from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.models import ModelSettings
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.prior import Prior, save
 from tests.webui import standin
@@ -24,7 +25,8 @@ HIRES = ["Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggress
 HIRES += ["Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling"]
 FEW_STEP = ["Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts"]
 GUIDANCE = [option.label for name, option in options_of(GuidanceSettings).items() if name != "enabled"]
-LABELS = {"Few-Step": FEW_STEP, "Guidance": GUIDANCE, "HiDiffusion": HIRES}
+MODEL = [option.label for name, option in options_of(ModelSettings).items() if name != "enabled"]
+LABELS = {"Few-Step": FEW_STEP, "Guidance": GUIDANCE, "HiDiffusion": HIRES, "Model": MODEL}
 """By script, in the order in which they are loaded."""
 
 BASE = {"prompt": "a cat", "width": 96, "height": 80, "steps": 4, "seed": 1, "sampler_name": "Euler", "cfg_scale": 3.0}

@@ -179,7 +179,7 @@ def test_in_the_scripts_own_methods(host, clean, monkeypatch, hook, first):
     """The host logs what they raise and goes on; what they have done before stays right."""
     scripts = host.tabs["txt2img"].runner.alwayson_scripts
     ours = [script for script in scripts if script.filename.startswith(str(SCRIPTS))]
-    assert len(ours) == 4
+    assert len(ours) == 5
     with nothing_left(host, clean, "hires fix"), monkeypatch.context() as patched:
         for script in ours:
             patched.setattr(script, hook, failing(getattr(script, hook), RuntimeError("planted"), first=first))
@@ -249,13 +249,14 @@ def test_in_somebody_elses_callback(host, clean, stopped, kind):
         with nothing_left(host, clean, name):
             register = getattr(sys.modules["modules.script_callbacks"], f"on_{kind}")
             register(failing(None, error, first=True))
-            entries.insert(at, entries.pop())
+            entry = entries.pop()
+            entries.insert(at, entry)
             with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
                 result = answer(host, name)
                 assert result.status == 200
                 assert bool(host.errors) == isinstance(error, RuntimeError)
                 assert (result.latents.tolist() == clean.images[name][0]) == isinstance(error, RuntimeError)
-            entries.pop(at)
+            entries.remove(entry)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def test_the_webui_1_10_is_not_taken_for_another(untouched, log):
         assert log() == []
     assert torch.equal(torch.tensor(found["latents"]), torch.tensor(untouched["latents"]))
     assert not found["errors"]
-    assert len(found["scripts"]) == len(untouched["scripts"]) + 5
+    assert len(found["scripts"]) == len(untouched["scripts"]) + 6
 
 
 def test_what_forge_has_left_in_the_folder_is_no_forge(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 from lib_fewstep.compare.settings import ComparisonSettings
 from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.highres import HighResSettings
+from lib_fewstep.models import ModelSettings
 from lib_fewstep.options import SettingError, options_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS
@@ -208,7 +209,8 @@ class TestAnotherDefaultOfGuidance:
 class TestSettingsPage:
     def test_all_are_there_with_their_defaults(self, unit):
         keys = [key for key in unit.settings if key.startswith("fewstep_")]
-        names = "passes guidance one_row hidden_accordions log hidden_samplers record record_folder most_images"
+        names = "passes guidance one_row detect_kind hidden_accordions log hidden_samplers"
+        names += " record record_folder most_images"
         assert keys == [f"fewstep_{name}" for name in names.split()]
         infos = {key: unit.shared.opts.data_labels[key] for key in keys}
         assert {info.section for info in infos.values()} == {("fewstep", "Few-Step")}
@@ -306,13 +308,14 @@ def texts_of_the_page(host):
         note = re.search(r"<span class='info'>(.*?)</span>", comment)[1]
         found |= texts_of(host.settings[key]) | {note}
     xyz = next(data.module for data in host_scripts() if data.path.endswith("xyz_grid.py"))
-    found |= {axis.label for axis in xyz.axis_options if re.match(r"\[(HiDiffusion|Few-Step|Guidance)\]", axis.label)}
+    own = re.compile(r"\[(HiDiffusion|Few-Step|Guidance|Model)\]")
+    found |= {axis.label for axis in xyz.axis_options if own.match(axis.label)}
     return found | {"Few-step comparison"}
 
 
 def texts_of_the_tables():
     """What the documents' tables say of settings and presets, in words."""
-    classes = (HighResSettings, FewStepSettings, GuidanceSettings, ComparisonSettings, PageSettings)
+    classes = (HighResSettings, FewStepSettings, GuidanceSettings, ModelSettings, ComparisonSettings, PageSettings)
     options = [option for settings in classes for option in options_of(settings).values()]
     listed = {option.values for option in options if option.values and len(option.values) <= LONGEST}
     said = {text for option in options for text in (option.label, option.help)}
@@ -376,6 +379,7 @@ class TestChinese:
 
 NO_PRESET = 'Judging by its name, the checkpoint "{name}" needs no preset.'
 PROPER = ("CFG", "CFG++", "T1", "T2", "RAU-Net", "HiDiffusion", "lambda", "cfg/12.5")
+PROPER += ("v", "EDM", "EDM v", "Kolors", "Paints-UNDO")
 NO_WORDS = [
     "{before}, {part}",
     "{before}; {note}",

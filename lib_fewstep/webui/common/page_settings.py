@@ -12,7 +12,7 @@ from lib_fewstep.webui.common.log import LEVELS
 
 FILE_NAME = "fewstep-record.csv"
 GUIDANCE = "Guidance"
-ACCORDIONS = ("HiDiffusion", "Few-Step", GUIDANCE)
+ACCORDIONS = ("HiDiffusion", "Few-Step", GUIDANCE, "Model sampling")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class PageSettings:
         True,
         "One row at CFG 1",
         "Where the negative prompt has no part in an image, it is not evaluated: nearly twice as fast.",
+        "",
+    )
+    detect_kind: bool = option(
+        True,
+        "Kind of model from the checkpoint",
+        "Reads from the file's header how a model is to be sampled: v-prediction, EDM and others.",
         "",
     )
     hidden_accordions: tuple[str, ...] = option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
@@ -12,8 +11,9 @@ from modules.sd_samplers_common import SamplerData
 from torch import Tensor
 
 from lib_fewstep.options import SettingError
-from lib_fewstep.sampling import MissingUncondError, lcm_timesteps, sigmas_at, trailing_timesteps
+from lib_fewstep.sampling import MissingUncondError
 from lib_fewstep.sampling.entries import ENTRIES, Entry, SampleFunction
+from lib_fewstep.sampling.schedules import GRIDS, Grid
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
@@ -75,7 +75,7 @@ def unregister() -> None:
     sd_samplers.all_samplers[:] = [entry for entry in sd_samplers.all_samplers if entry.name not in labels]
     for name in [name for name, entry in sd_samplers.all_samplers_map.items() if entry.name in labels]:
         del sd_samplers.all_samplers_map[name]
-    names = {either for name, (label, _) in GRIDS.items() for either in (name, label)}
+    names = {either for name, grid in GRIDS.items() for either in (name, grid.label)}
     sd_schedulers.schedulers[:] = [entry for entry in sd_schedulers.schedulers if entry.name not in names]
     for name in names:
         sd_schedulers.schedulers_map.pop(name, None)
@@ -100,10 +100,6 @@ def _construct(run: SampleFunction, model: Any) -> Any:
     return sampler
 
 
-GRIDS = {"trailing": ("Trailing", trailing_timesteps), "lcm_grid": ("LCM grid", lcm_timesteps)}
-"""Label and timesteps of our schedules, by the host's name for them."""
-
-
 def runs_exact_grid(p: Processing) -> bool:
     """Whether the pass that is about to start has one of our schedules."""
     return host.job.schedule_of_pass(p) in GRIDS
@@ -113,27 +109,27 @@ def check_hires_grid(p: Processing) -> None:
     """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
     schedule = host.job.hires_schedule(p)
     if schedule is not None and schedule.name in GRIDS and schedule.steps > 0:
-        GRIDS[schedule.name][1](schedule.steps)
+        GRIDS[schedule.name].check(schedule.steps, host.model.trained_steps())
 
 
 def _schedulers() -> list[Any]:
     return [
-        sd_schedulers.Scheduler(name, label, _schedule(timesteps), need_inner_model=True)
-        for name, (label, timesteps) in GRIDS.items()
+        sd_schedulers.Scheduler(name, grid.label, _schedule(grid), need_inner_model=True)
+        for name, grid in GRIDS.items()
     ]
 
 
-def _schedule(timesteps: Callable[[int], list[int]]) -> Callable[..., Tensor]:
+def _schedule(grid: Grid) -> Any:
     """A grid in the host's form; the range of sigmas is the grid's own."""
 
     def sigmas(n: int, sigma_min: float, sigma_max: float, inner_model: Any, device: torch.device) -> Tensor:
         """The sigmas of `n` steps, and 0. Raises Refusal."""
         if host.model.flow_model():
-            raise Refusal("Trailing and LCM grid are not allowed: the loaded model is a rectified flow (SD3).")
+            raise Refusal(f"{grid.label} is not allowed: the loaded model is a rectified flow (SD3).")
         if n == 0:  # hires fix at denoising strength 0
             return torch.zeros(1, device=device)
         try:
-            return sigmas_at(timesteps(n), inner_model).to(device)
+            return grid.levels(n, inner_model, host.model.is_sdxl()).to(device)
         except SettingError as refusal:
             raise Refusal(str(refusal)) from refusal
 

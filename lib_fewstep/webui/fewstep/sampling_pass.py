@@ -94,7 +94,7 @@ def _whole(get_sigmas: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def sigmas(p: Processing, steps: int) -> Tensor:
         with host.denoiser.every_sigma() as discarding:
             if discarding:
-                log.info("Trailing and LCM grid are exact: the WebUI's setting to discard a sigma is left out here.")
+                log.info("This schedule is exact: the WebUI's setting to discard a sigma is left out here.")
             return get_sigmas(p, steps)
 
     return sigmas

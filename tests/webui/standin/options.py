@@ -82,6 +82,8 @@ DEFAULTS: dict[str, Any] = {
     "show_progress_type": "Approx NN",
     "sigma_max": 0.0,
     "sigma_min": 0.0,
+    "sdxl_crop_left": 0,
+    "sdxl_crop_top": 0,
     "skip_early_cond": 0.0,
     "tiling": False,
     "token_merging_ratio": 0.0,

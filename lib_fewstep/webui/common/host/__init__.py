@@ -3,6 +3,6 @@
 from lib_fewstep.webui.common.host.support import supported
 
 if supported():  # on another host nothing else may be imported
-    from lib_fewstep.webui.common.host import denoiser, images, job, lists, model, options, progress
+    from lib_fewstep.webui.common.host import denoiser, images, job, lists, model, noising, options, progress
 
-__all__ = ["denoiser", "images", "job", "lists", "model", "options", "progress", "supported"]
+__all__ = ["denoiser", "images", "job", "lists", "model", "noising", "options", "progress", "supported"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -186,6 +186,34 @@ def _of_one_length(schedules: list[list[Any]]) -> list[list[Any]]:
     """Encoded texts, made as long as the longest by repeating their last token: the host joins no others."""
     longest = max(tokens_of(entry.cond).shape[0] for schedule in schedules for entry in schedule)
     return [[entry._replace(cond=_lengthened(entry.cond, longest)) for entry in schedule] for schedule in schedules]
+
+
+def with_vectors(texts: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Encoded texts of a pass with other vectors, such as SDXL's models are given beside them.
+
+    The host keeps its texts for later jobs, so they are copied. `change` takes and gives the vector of one text.
+    """
+    if not hasattr(texts, "batch"):
+        return [_with_vectors(schedule, change) for schedule in texts]
+    copied = copy(texts)
+    copied.batch = [[_part(part, change) for part in parts] for parts in texts.batch]
+    return copied
+
+
+def _part(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    copied = copy(part)
+    copied.schedules = _with_vectors(part.schedules, change)
+    return copied
+
+
+def _with_vectors(schedule: list[Any], change: Callable[[Tensor], Tensor]) -> list[Any]:
+    return [entry._replace(cond=_with_vector(entry.cond, change)) for entry in schedule]
+
+
+def _with_vector(cond: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    copied = copy(cond)
+    copied["vector"] = change(cond["vector"])
+    return copied
 
 
 def tokens_of(cond: Any) -> Tensor:

@@ -113,6 +113,16 @@ def flow_model() -> bool:
     return bool(getattr(shared.sd_model, "is_sd3", False))
 
 
+def is_sdxl() -> bool:
+    """Whether the loaded model has SDXL's layout."""
+    return bool(getattr(shared.sd_model, "is_sdxl", False))
+
+
+def trained_steps() -> int:
+    """How many timesteps the loaded model has."""
+    return len(shared.sd_model.alphas_cumprod)
+
+
 def device() -> torch.device:
     """Where the UNet runs."""
     return torch.device(shared.device)

@@ -39,6 +39,11 @@ def setting_shown(name: str) -> Any:
         return default
 
 
+def sdxl_crop() -> tuple[int, int]:
+    """What the settings have SDXL believe to be cut off of the picture, (top, left)."""
+    return int(shared.opts.sdxl_crop_top), int(shared.opts.sdxl_crop_left)
+
+
 def dictionary() -> dict[str, str]:
     """The translations into the language that the page is shown in, by English text; empty for English."""
     name = shared.opts.localization

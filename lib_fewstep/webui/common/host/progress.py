@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from modules import shared
+from torch import Tensor
 
 
 def stopped() -> bool:
@@ -24,3 +27,9 @@ def announce_jobs(jobs: int, steps: int) -> None:
 def show_progress(text: str | None) -> None:
     """A text in the WebUI's progress bar."""
     shared.state.textinfo = text
+
+
+def change_preview(change: Callable[[Tensor], Tensor]) -> None:
+    """Change the latents of which the live preview is made."""
+    if shared.state.current_latent is not None:
+        shared.state.current_latent = change(shared.state.current_latent)

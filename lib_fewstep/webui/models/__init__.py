@@ -1,0 +1,1 @@
+"""Sampling models of every kind in the WebUI."""

@@ -1,0 +1,59 @@
+"""The loaded checkpoint: what its file says, read once, and what a pass of a size makes of that."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from torch import Tensor
+
+from lib_fewstep.highres import HighResSettings
+from lib_fewstep.highres.schedule import trained_size
+from lib_fewstep.models import ModelPlan, ModelSettings, Told, plan_of
+from lib_fewstep.models import header as headers
+from lib_fewstep.unet import UnsupportedModel, inspect_unet
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.log import log
+
+
+def told_of_loaded() -> Told:
+    """What the loaded checkpoint's file says; nothing where its header cannot be read, with a warning."""
+    path = host.noising.checkpoint_path()
+    if path is None or not host.options.setting_shown("detect_kind") or not path.exists():
+        return Told()
+    return _told(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _told(path: Path, changed: int) -> Told:  # noqa: ARG001 (a file that has changed is read again)
+    try:
+        return headers.read(path)
+    except ValueError as error:
+        log.warning("Model sampling: %s", error)
+        return Told()
+
+
+def guidance_projection(told: Told) -> Tensor | None:
+    """The weight that takes an embedded guidance scale, which the host has not loaded; None where there is none."""
+    path = host.noising.checkpoint_path()
+    return None if path is None or told.guidance is None else headers.tensor(path, told.guidance)
+
+
+def plan_for(settings: ModelSettings, size: tuple[int, int]) -> ModelPlan:
+    """What is done in a pass of a size in pixels (width, height). Raises SettingError."""
+    return plan_of(settings, told_of_loaded(), host.noising.host_model(_ratio(size)))
+
+
+def _ratio(size: tuple[int, int]) -> float:
+    side = trained_side()
+    return 1.0 if side is None else (size[0] * size[1]) ** 0.5 / side
+
+
+def trained_side() -> int | None:
+    """The side in pixels of the square that the loaded model was trained at; None where its layout is unknown."""
+    unet = host.model.unet_with_blocks()
+    try:
+        topology = None if unet is None else inspect_unet(unet)
+    except UnsupportedModel:
+        return None
+    return None if topology is None else trained_size(HighResSettings(), topology, host.model.hints_of("first", 1.0))

@@ -1,0 +1,164 @@
+"""One pass of a model that is sampled otherwise than by the host, or that is told other sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor
+
+from lib_fewstep.models import ModelPlan
+from lib_fewstep.models.guidance_embedding import guided_by_number
+from lib_fewstep.models.kinds import NOISE
+from lib_fewstep.models.latents import PLAYGROUND
+from lib_fewstep.options import SettingError
+from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common.launch import AroundPass
+from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.models.checkpoint import guidance_projection, plan_for, told_of_loaded, trained_side
+from lib_fewstep.webui.models.request import ModelRequest
+from lib_fewstep.webui.models.sizes import tell_sizes
+
+TITLE = "Model sampling"
+_SAMPLE_METHODS = ("sample", "sample_img2img")
+
+
+class ModelPass(AroundPass):
+    """The model of one pass, and the refiner's that may take over.
+
+    The methods by which the host samples are wrapped, because they ask the model for its noise levels before the pass
+    is launched; what it is given beside the latents is there at the launch.
+    """
+
+    def __init__(self, p: Processing, request: ModelRequest, size: tuple[int, int]) -> None:
+        """For the pass of `p` that is about to start, over images of a size in pixels (width, height)."""
+        super().__init__(p)
+        self._request, self._size = request, size
+        self._model, self._instances = ExitStack(), ExitStack()
+        self._plan: ModelPlan | None = None
+
+    def attach(self) -> None:
+        """Wrap the methods of the sampler, in the place of a pass that never ran."""
+        super().attach()
+        for name in _SAMPLE_METHODS:
+            method = getattr(self.sampler, name)
+            if isinstance(method, _SampleWrapper):
+                method = method.own
+            setattr(self.sampler, name, _SampleWrapper(method, self, from_noise=name == "sample"))
+
+    def __enter__(self) -> ModelPlan:
+        """Sample the loaded model as its plan says, and a refiner as its own. Raises SettingError."""
+        if self._request.refusal is not None:
+            raise SettingError(self._request.refusal)
+        denoiser: Any = self.sampler.model_wrap_cfg
+        try:
+            self._plan = plan = self._enter_model()
+            self._put(denoiser, "update_inner_model", self._updating(denoiser.update_inner_model))
+            if plan.latents:
+                self._put(denoiser, "forward", _previewing(denoiser.forward))
+        except BaseException:
+            self.__exit__()
+            raise
+        return plan
+
+    def __exit__(self, *error: object) -> None:
+        """Put everything back, whatever happened."""
+        self._instances.close()
+        self._model.close()
+
+    def start(self) -> None:
+        """Give the model what it takes beside the latents, before anybody else asks for the CFG."""
+        if self._plan is not None:
+            self._give_inputs(self._plan)
+
+    def close(self) -> None:
+        """Nothing: the methods around the launch put everything back."""
+
+    def _put(self, target: Any, name: str, value: Any) -> None:
+        """An attribute of an instance, until the pass is over."""
+        own = vars(target)
+        before = {name: own[name]} if name in own else {}
+        self._instances.callback(own.update, before)
+        self._instances.callback(own.pop, name, None)
+        own[name] = value
+
+    def _enter_model(self) -> ModelPlan:
+        plan = plan_for(self._request.settings, self._size)
+        if plan.acts:
+            _check(self.sampler, plan)
+            self._model.enter_context(host.noising.sampled_as(self.sampler, plan))
+        if plan.said is not None:
+            log.info("%s: %s.", TITLE, plan.said)
+        return plan
+
+    def _updating(self, own: Callable[[], None]) -> Callable[[], None]:
+        """The host's change to a refiner, whose plan is its own."""
+
+        def update() -> None:
+            self._model.close()
+            own()
+            self._give_inputs(self._enter_model())
+
+        return update
+
+    def _give_inputs(self, plan: ModelPlan) -> None:
+        """Give the model sizes, and the CFG where it takes one; then the pass is at CFG 1."""
+        tell_sizes(self.sampler, self._request.settings, self._size, trained_side())
+        unet, asked = host.model.unet_with_blocks(), self.sampler.sampler_extra_args
+        projection = guidance_projection(told_of_loaded()) if plan.guidance else None
+        if projection is not None and unet is not None:
+            self._model.enter_context(guided_by_number(unet, projection, float(asked["cond_scale"])))
+            asked["cond_scale"] = 1.0
+
+
+class _SampleWrapper:
+    """One of the host's methods, around which the model is another one."""
+
+    def __init__(self, own: Callable[..., Tensor], around: ModelPass, *, from_noise: bool) -> None:
+        self.own, self._around, self._from_noise = own, around, from_noise
+
+    def __call__(self, p: Processing, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """One pass; afterwards model and sampler are as they were, whatever happened."""
+        try:
+            with self._around as plan:
+                latents = self.own(p, self._start(plan, x), *args, **kwargs)
+                return PLAYGROUND.of_host(latents) if plan.latents else latents
+        except SettingError as refusal:
+            raise Refusal(f"{TITLE}: {refusal}") from refusal
+
+    def _start(self, plan: ModelPlan, x: Tensor) -> Tensor:
+        """What the host's method is given instead of `x`: noise of unit variance, or the latents of images."""
+        if not self._from_noise:
+            return PLAYGROUND.of_model(x) if plan.latents else x
+        return x / host.denoiser.start_scale(1.0) if plan.kind.flow else x
+
+
+def _previewing(own: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """An evaluation, after which the live preview has the host's latents."""
+
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        denoised = own(*args, **kwargs)
+        host.progress.change_preview(PLAYGROUND.of_host)
+        return denoised
+
+    return forward
+
+
+def _check(sampler: Any, plan: ModelPlan) -> None:
+    """Raise SettingError for a sampler that cannot sample a kind of model, or a noise schedule."""
+    name, steps = sampler.config.name, len(plan.alphas_cumprod)
+    kind = f'kind = "{plan.name}" is not allowed with the sampling method {name}'
+    if host.noising.knows_noise_alone(sampler) and (plan.name != NOISE or steps != host.noising.USUAL_STEPS):
+        raise SettingError(f"{kind}, which knows noise alone: it must be another one, such as LCM (reference grid).")
+    if plan.kind.flow and host.noising.works_with_timesteps(sampler):
+        raise SettingError(f"{kind}, which has its own timesteps: it must be one without fresh noise, such as Euler.")
+    if plan.kind.flow and host.noising.draws_noise(sampler):
+        raise SettingError(f"{kind}, which draws fresh noise: it must be one that draws none, such as Euler.")
+    if steps != host.noising.USUAL_STEPS and host.noising.counts_to_1000(sampler):
+        raise SettingError(
+            f"A noise schedule of {steps} timesteps is not allowed with the sampling method {name}: it must be "
+            f"{host.noising.USUAL_STEPS} timesteps, or another sampling method."
+        )

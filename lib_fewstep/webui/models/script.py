@@ -1,0 +1,48 @@
+"""The always-on script "Model sampling"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_fewstep.models import ModelSettings
+from lib_fewstep.webui.common.arguments import given_settings
+from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common.script import SettingsScript
+from lib_fewstep.webui.common.xyz import add_axes, axis_values
+from lib_fewstep.webui.models.accordion import ModelAccordion
+from lib_fewstep.webui.models.axes import SCRIPT, model_axes, with_axes
+from lib_fewstep.webui.models.checkpoint import told_of_loaded
+from lib_fewstep.webui.models.infotext import PASTING, infotext
+from lib_fewstep.webui.models.request import ModelRequest
+from lib_fewstep.webui.models.sampling_pass import ModelPass
+
+
+class ModelScript(SettingsScript):
+    """What the checkpoint is and how it is sampled, in txt2img, img2img, plots and the API."""
+
+    script_title = SCRIPT
+    settings = ModelSettings
+    request = ModelRequest
+    accordion = ModelAccordion
+    pasting = PASTING
+
+    def read(self, p: Processing, args: tuple[Any, ...]) -> ModelRequest:
+        """The settings of arguments and axes, which go into the infotext; off, the checkpoint's file decides."""
+        given = ModelSettings.from_dict(given_settings(ModelSettings, args))
+        settings = with_axes(given, axis_values(p, SCRIPT))
+        p.extra_generation_params.update(infotext(settings))
+        return ModelRequest(settings)
+
+    def before_pass(self, p: Processing, request: ModelRequest, x: Any) -> None:
+        """Put the model of the pass around it; `x` are its latents."""
+        ModelPass(p, request, (8 * x.shape[-1], 8 * x.shape[-2])).attach()
+
+    def bypassed(self, p: Processing, request: ModelRequest) -> None:
+        """Say so only where something would have been done."""
+        if request.settings != ModelSettings() or told_of_loaded().by:
+            super().bypassed(p, request)
+
+
+def register() -> None:
+    """Register the axes, once, also when the UI is reloaded."""
+    add_axes(model_axes)

@@ -1,0 +1,469 @@
+"""The script "Model sampling" from the API, driven through a strict stand-in of the WebUI whose models are exact."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bench.kdiffusion import sampling
+from lib_fewstep.models import KINDS, ModelDenoiser, ModelSettings, levels_of, sigmas_of, with_zero_terminal_snr
+from lib_fewstep.models.kinds import EDM, EDM_V, FLOW, NOISE
+from lib_fewstep.models.latents import PLAYGROUND
+from lib_fewstep.models.size_conditioning import Sizes, with_sizes
+from lib_fewstep.options import options_of
+from tests.webui import standin
+from tests.webui.exact import CHECKPOINTS, OURS, SCRIPTS, UnitData, listening, off, pasted, same, unchanged
+from tests.webui.guided import HOSTS
+from tests.webui.standin.checkpoints import Recipe
+
+BASE = {"prompt": "a cat", "negative_prompt": "a dog", "width": 64, "height": 48, "steps": 6, "seed": 1}
+BASE |= {"sampler_name": "Euler", "cfg_scale": 2.0, "scheduler": "Automatic"}
+NEUTRAL = {name: getattr(ModelSettings(), name) for name in options_of(ModelSettings) if name != "enabled"}
+IMAGE = {"init_images": [standin.picture(64, 48)], "denoising_strength": 0.75}
+HIRES = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.7, "hr_upscaler": "Latent"}
+QUIET = ["Euler", "Heun", "DPM++ 2M", "DPM adaptive"]
+"""Samplers that draw no noise."""
+
+
+class UnitOf(nn.Module):
+    """The best network of a kind, for latents of unit variance around a mean that the text sets.
+
+    One of noise needs the `levels` of its timesteps.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.gain = name, nn.Parameter(torch.tensor(1.0), requires_grad=False)
+        self.levels = None
+
+    def forward(self, x, timesteps, context=None):
+        mean = (self.gain * context[0][:, 0, 0]).reshape(-1, 1, 1, 1).double()
+        time = timesteps.double()
+        if self.levels is None:
+            sigma = time / 1000 if self.name == FLOW else (4 * time).exp()
+        else:
+            sigma = ModelDenoiser(None, KINDS[NOISE], self.levels).t_to_sigma(time)
+        factors = KINDS[self.name].factors(sigma)
+        skip, out, scale = (each.reshape(-1, 1, 1, 1) for each in (factors.skip, factors.out, factors.scale))
+        noisy = x.double() / scale
+        return ((image_in(noisy, sigma.reshape(-1, 1, 1, 1), mean, flow=self.name == FLOW) - skip * noisy) / out).to(x)
+
+
+def image_in(noisy, sigma, mean, *, flow=False):
+    """What the best denoiser sees."""
+    if flow:
+        return mean + (1 - sigma) / ((1 - sigma) ** 2 + sigma**2) * (noisy - (1 - sigma) * mean)
+    return (noisy + sigma**2 * mean) / (1 + sigma**2)
+
+
+UNITS = CHECKPOINTS | {
+    "unit-velocity": Recipe(partial(UnitData, velocity=True), "unit-velocity", "sd1"),
+    **{f"unit-{name}": Recipe(partial(UnitOf, name), f"unit-{name}", "sd1") for name in (NOISE, EDM, EDM_V, FLOW)},
+}
+
+
+@pytest.fixture(scope="module")
+def running():
+    with patch.dict(standin.RECIPES, UNITS), standin.webui("unit", SCRIPTS) as made:
+        yield made
+
+
+@pytest.fixture
+def unit(running):
+    running.load_model("unit")
+    yield running
+    running.load_model("unit")
+    assert not running.errors
+
+
+def answer(host, model=None, **fields):
+    scripts = {} if model is None else {"alwayson_scripts": {"Model sampling": {"args": [model]}}}
+    tab = host.api.img2img if "init_images" in fields else host.api.txt2img
+    return tab(BASE | scripts | fields)
+
+
+def made(host, model=None, **fields):
+    result = answer(host, model, **fields)
+    assert result.status == 200, result.message
+    assert not host.errors
+    return result
+
+
+def refused(host, model, **fields):
+    result = answer(host, model, **fields)
+    assert result.status == 422, (result.status, result.message)
+    assert not host.probe.calls
+    return result.message
+
+
+def as_it_was(host):
+    """Whatever of the model a pass may change."""
+    model = host.shared.sd_model
+    names = ("alphas_cumprod", "parameterization")
+    return {name: getattr(model, name) for name in names} | {"own": sorted(vars(model))}
+
+
+@contextmanager
+def nothing_left(host):
+    before = as_it_was(host)
+    with unchanged(host):
+        yield
+    after = as_it_was(host)
+    assert after["alphas_cumprod"] is before["alphas_cumprod"]
+    assert {**after, "alphas_cumprod": None} == {**before, "alphas_cumprod": None}
+
+
+@contextmanager
+def from_file(host, tmp_path, *names, metadata=None, **tensors):
+    """The loaded checkpoint comes from a file with these tensors beside its weights."""
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.ones(1)} | {name: torch.ones(1) for name in names} | tensors, path, metadata)
+    with patch.object(host.shared.sd_model.sd_checkpoint_info, "filename", str(path)):
+        yield
+
+
+class TestNeutral:
+    @pytest.mark.parametrize("sampler", [*HOSTS, *OURS])
+    def test_with_every_sampler_nothing_changes_bit_by_bit(self, unit, sampler):
+        plain = made(unit, sampler_name=sampler)
+        result = made(unit, NEUTRAL, sampler_name=sampler)
+        assert same(result, plain)
+        assert result.infotexts == plain.infotexts
+
+    @pytest.mark.parametrize("name", NEUTRAL)
+    def test_each_alone(self, unit, name):
+        assert same(made(unit, {name: NEUTRAL[name]}), made(unit))
+
+    def test_switched_off_its_values_count_for_nothing(self, unit):
+        result = made(unit, {"enabled": False, "kind": "v", "shift": 2})
+        assert same(result, made(unit))
+        assert "Model" not in result.infotexts[0].replace("Model:", "").replace("Model hash", "")
+
+
+class TestV:
+    """An exact network of velocities is the same model as one of noise."""
+
+    @pytest.mark.parametrize("sampler", [name for name in (*HOSTS, *OURS) if name != "LCM"])
+    def test_with_every_sampler(self, unit, sampler):
+        wanted = made(unit, sampler_name=sampler)
+        unit.load_model("unit-velocity")
+        with nothing_left(unit):
+            found = made(unit, {"kind": "v"}, sampler_name=sampler)
+        assert off(found, wanted) < 5e-3
+        assert off(made(unit, sampler_name=sampler), wanted) > 0.1
+
+    @pytest.mark.parametrize("job", [HIRES, IMAGE, {"batch_size": 2, "n_iter": 2}], ids=["hires", "img2img", "batches"])
+    def test_in_every_pass(self, unit, job):
+        wanted = made(unit, **job)
+        unit.load_model("unit-velocity")
+        with nothing_left(unit):
+            found = made(unit, {"kind": "v"}, **job)
+        assert off(found, wanted) < 5e-3
+
+    def test_the_host_s_own_is_left_alone(self, unit, log):
+        unit.load_model("unit-v")
+        assert same(made(unit, {"kind": "v"}), made(unit))
+        assert not log()
+
+    def test_noise_can_be_forced(self, unit):
+        wanted = made(unit)
+        unit.load_model("unit-v")
+        unit.shared.sd_model.model.diffusion_model.velocity = False
+        assert off(made(unit, {"kind": "noise"}), wanted) < 5e-3
+        unit.shared.sd_model.model.diffusion_model.velocity = True
+
+    @pytest.mark.parametrize("word", ["v_pred", "modelspec.prediction_type"])
+    def test_the_file_says_so(self, unit, tmp_path, log, word):
+        wanted = made(unit)
+        unit.load_model("unit-velocity")
+        names, metadata = (("v_pred",), None) if word == "v_pred" else ((), {word: "v"})
+        with nothing_left(unit), from_file(unit, tmp_path, *names, metadata=metadata):
+            found = made(unit)
+            assert same(found, made(unit, {"enabled": False}))
+            assert not same(found, made(unit, {"kind": "noise"}))
+        assert off(found, wanted) < 5e-3
+        assert f'Model sampling: v prediction (the file says "{word}").' in log()
+        assert "Model kind" not in found.infotexts[0]
+
+    def test_a_setting_leaves_the_file_unread(self, unit, tmp_path):
+        unit.load_model("unit-velocity")
+        plain = made(unit)
+        with from_file(unit, tmp_path, "v_pred"), patch.dict(unit.shared.opts.data, {"fewstep_detect_kind": False}):
+            assert same(made(unit), plain)
+
+    def test_a_broken_header_is_a_warning(self, unit, tmp_path, log):
+        path = tmp_path / "broken.safetensors"
+        path.write_bytes(b"no header at all")
+        plain = made(unit)
+        with patch.object(unit.shared.sd_model.sd_checkpoint_info, "filename", str(path)):
+            assert same(made(unit), plain)
+        assert "The header of broken.safetensors cannot be read" in " ".join(log())
+
+    def test_two_jobs_in_a_row_with_different_kinds(self, unit):
+        plain = made(unit)
+        unit.load_model("unit-velocity")
+        made(unit, {"kind": "v"})
+        unit.load_model("unit")
+        assert same(made(unit), plain)
+
+    @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M CFG++", "DDIM"])
+    def test_a_refiner_of_another_kind(self, unit, tmp_path, sampler):
+        """The file of each says what it is: here the refiner's weights take the place of the model's."""
+        fields = {"refiner_checkpoint": "unit-other", "refiner_switch_at": 0.5, "sampler_name": sampler}
+        wanted = made(unit, **fields)
+        unit.load_model("unit-velocity")
+        with from_file(unit, tmp_path, "v_pred"):
+            found = made(unit, **fields)
+        assert off(found, wanted) < 5e-3
+        assert unit.shared.sd_model.parameterization == "eps"
+
+
+class TestOwnLevels:
+    @pytest.mark.parametrize("sampler", [*HOSTS, *OURS])
+    @pytest.mark.parametrize("name", [EDM, EDM_V])
+    def test_with_every_sampler(self, unit, name, sampler):
+        unit.load_model(f"unit-{name}")
+        if sampler == "LCM":
+            assert "knows noise alone" in refused(unit, {"kind": name}, sampler_name=sampler)
+            return
+        with nothing_left(unit):
+            found = made(unit, {"kind": name}, sampler_name=sampler, steps=40).latents
+        assert found.isfinite().all()
+        mean = float(found.mean())
+        assert abs(mean - guided_mean(unit)) < 0.5, mean
+
+    @pytest.mark.parametrize("name", [EDM, EDM_V])
+    def test_euler_is_k_diffusion_s_over_the_kind_s_levels(self, unit, name):
+        unit.load_model(f"unit-{name}")
+        with listening(unit) as add:
+            seen = add(lambda params: (params.x[:1].clone(), float(params.sigma[0])))
+            found = made(unit, {"kind": name}).latents
+        table = levels_of(KINDS[name])
+        sigmas = sampling.get_sigmas_karras(6, float(table[0]), float(table[-1]))
+        torch.testing.assert_close(torch.tensor([sigma for _, sigma in seen]), sigmas[:-1], rtol=1e-4, atol=1e-6)
+        mean = guided_mean(unit)
+        wanted = sampling.sample_euler(
+            lambda x, sigma: image_in(x, sigma.reshape(-1, 1, 1, 1), mean), seen[0][0], sigmas, disable=True
+        )
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=2e-3)
+
+    def test_the_levels_are_those_of_the_file(self, unit, tmp_path):
+        unit.load_model(f"unit-{EDM_V}")
+        ends = {"edm_vpred.sigma_max": torch.tensor(40.0), "edm_vpred.sigma_min": torch.tensor(0.01)}
+        with listening(unit) as add, from_file(unit, tmp_path, **ends):
+            seen = add(lambda params: float(params.sigma[0]))
+            made(unit)
+        assert seen[0] == pytest.approx(40.0, rel=1e-4)
+        assert seen[-1] == pytest.approx(0.01, rel=1e-3)
+
+    @pytest.mark.parametrize("steps", [1, 4])
+    def test_a_flow_starts_from_plain_noise_and_goes_evenly(self, unit, steps):
+        unit.load_model(f"unit-{FLOW}")
+        with nothing_left(unit), listening(unit) as add:
+            seen = add(lambda params: (params.x[:1].clone(), float(params.sigma[0])))
+            found = made(unit, {"kind": FLOW}, steps=steps).latents
+        assert [sigma for _, sigma in seen] == pytest.approx([1 - step / steps for step in range(steps)], abs=1e-6)
+        x, mean = seen[0][0], guided_mean(unit)
+        assert float(x.std()) == pytest.approx(1.0, abs=0.15)
+        for step in range(steps):
+            sigma = 1 - step / steps
+            x = x - (x - image_in(x, sigma, mean, flow=True)) / sigma / steps
+        torch.testing.assert_close(found, x, rtol=1e-3, atol=1e-3)
+
+    def test_a_flow_s_images_are_mixed_with_noise(self, unit):
+        unit.load_model(f"unit-{FLOW}")
+        with nothing_left(unit), listening(unit) as add:
+            seen = add(
+                lambda params: (params.x[:1].clone(), float(params.sigma[0]), params.denoiser.init_latent.clone())
+            )
+            made(unit, {"kind": FLOW}, **IMAGE, steps=8)
+        x, sigma, image = seen[0]
+        noise = (x - (1 - sigma) * image) / sigma
+        assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
+
+    @pytest.mark.parametrize("sampler", QUIET)
+    def test_a_flow_with_samplers_without_noise(self, unit, sampler):
+        unit.load_model(f"unit-{FLOW}")
+        assert made(unit, {"kind": FLOW}, sampler_name=sampler).latents.isfinite().all()
+
+    @pytest.mark.parametrize(
+        ("sampler", "words"),
+        [
+            ("Euler a", "draws fresh noise"),
+            ("DPM++ SDE", "draws fresh noise"),
+            ("TCD", "draws fresh noise"),
+            ("DDIM", "has its own timesteps"),
+            ("LCM", "knows noise alone"),
+        ],
+    )
+    def test_a_flow_with_other_samplers_is_refused(self, unit, sampler, words):
+        assert words in refused(unit, {"kind": FLOW}, sampler_name=sampler)
+
+    def test_playground_s_latents_are_the_host_s_outside_of_a_pass(self, unit, tmp_path):
+        unit.load_model(f"unit-{EDM}")
+        with listening(unit) as add:
+            images = add(lambda params: params.denoiser.init_latent.clone())
+            made(unit, {"kind": EDM}, **IMAGE)
+        with nothing_left(unit), listening(unit) as add, from_file(unit, tmp_path, "edm_mean", "edm_std"):
+            inside = add(lambda params: params.denoiser.init_latent.clone())
+            previews = add(lambda params: unit.shared.state.current_latent)
+            seen = add(lambda params: params.denoiser.sampler.last_latent)
+            denoised = add(lambda params: params.x.clone(), kind="cfg_after_cfg")
+            found = made(unit, **IMAGE)
+        torch.testing.assert_close(inside[0], PLAYGROUND.of_model(images[0]))
+        torch.testing.assert_close(found.latents, PLAYGROUND.of_host(denoised[-1]))
+        torch.testing.assert_close(previews[1], PLAYGROUND.of_host(seen[1]))
+
+    def test_a_stopped_image_of_playground_s(self, unit, tmp_path):
+        unit.load_model(f"unit-{EDM}")
+        with nothing_left(unit), listening(unit) as add, from_file(unit, tmp_path, "edm_mean", "edm_std"):
+            shown = add(lambda params: unit.shared.state.current_latent.clone(), kind="cfg_after_cfg")
+            add(lambda params: setattr(unit.shared.state, "interrupted", len(shown) == 3), kind="cfg_after_cfg")
+            found = answer(unit)
+        assert len(shown) == 3
+        torch.testing.assert_close(found.latents, PLAYGROUND.of_host(shown[-1]))
+
+
+def guided_mean(host):
+    """Where images of the model are, with the CFG of `BASE`."""
+    text = [host.shared.sd_model.get_learned_conditioning([BASE[name]]) for name in ("prompt", "negative_prompt")]
+    positive, negative = (float(each[0, 0, 0]) for each in text)
+    return negative + BASE["cfg_scale"] * (positive - negative)
+
+
+class TestNoiseSchedules:
+    @pytest.mark.parametrize("sampler", [*HOSTS, *OURS])
+    @pytest.mark.parametrize(
+        "name", [name for name in options_of(ModelSettings)["noise_schedule"].choices if name != "Default"]
+    )
+    def test_the_samplers_run_over_it(self, unit, name, sampler):
+        settings = {"noise_schedule": name, "trained_steps": 500}
+        schedule = ModelSettings(**settings).custom.alphas_cumprod()
+        unit.load_model(f"unit-{NOISE}")
+        unit.unet.levels = sigmas_of(schedule)
+        if sampler == "LCM" and len(schedule) != 1000:
+            assert "knows noise alone" in refused(unit, settings, sampler_name=sampler)
+            return
+        with nothing_left(unit), listening(unit) as add:
+            seen = add(lambda params: float(params.sigma[0]))
+            found = made(unit, settings, sampler_name=sampler, scheduler="Uniform", steps=40).latents
+        assert abs(float(found.mean()) - guided_mean(unit)) < 0.5
+        if sampler in ("Euler", "Euler a", "TCD", *[name for name in OURS if "CFG++" in name]):
+            assert seen[0] == pytest.approx(float(sigmas_of(schedule)[-1]), rel=1e-4)
+        if sampler in ("DDIM", "DDIM CFG++"):
+            assert 0 < max(seen) < len(schedule)
+            assert max(seen) > 0.75 * len(schedule)
+
+    def test_zero_terminal_snr_is_the_host_s_own(self, unit):
+        before = unit.shared.sd_model.alphas_cumprod
+        with nothing_left(unit), listening(unit) as add:
+            seen = add(lambda params: unit.shared.sd_model.alphas_cumprod)
+            made(unit, {"zero_snr": "On"})
+        torch.testing.assert_close(seen[0], with_zero_terminal_snr(before), rtol=1e-6, atol=0)
+        assert float(sigmas_of(seen[0])[-1]) == pytest.approx(4518.8, rel=1e-3)
+
+    def test_the_file_says_so(self, unit, tmp_path, log):
+        unit.load_model("unit-velocity")
+        with nothing_left(unit), listening(unit) as add, from_file(unit, tmp_path, "v_pred", "ztsnr"):
+            seen = add(lambda params: float(params.sigma[0]))
+            made(unit)
+            assert seen[0] == pytest.approx(4518.8, rel=1e-3)
+            made(unit, {"zero_snr": "Off"})
+            assert seen[6] < 15
+        assert 'Model sampling: v prediction (the file says "v_pred"), zero terminal SNR.' in log()
+
+    @pytest.mark.parametrize("shift", [0.5, 2, 3.5])
+    def test_a_shift_multiplies_the_levels(self, unit, shift):
+        with nothing_left(unit), listening(unit) as add:
+            seen = add(lambda params: float(params.sigma[0]))
+            made(unit, scheduler="Uniform")
+            made(unit, {"shift": shift}, scheduler="Uniform")
+        assert [shift * level for level in seen[:6]] == pytest.approx(seen[6:], rel=1e-4)
+
+
+class TestInputs:
+    @pytest.mark.parametrize("text", ["a cat", "a cat AND a fox", "[a cat:a fox:0.5]"])
+    def test_sizes_are_told_to_sdxl(self, unit, text):
+        unit.load_model("unit-xl")
+        model = unit.shared.sd_model
+        learnt = model.get_learned_conditioning
+
+        def wide(texts):
+            found = learnt(texts)
+            found["vector"] = torch.cat([found["vector"], torch.zeros(len(texts), 6 * 256)], 1)
+            return found
+
+        settings = {"size": "Custom", "original": "512x256", "crop": "8x16", "negative_target": "640x320"}
+        with patch.object(model, "get_learned_conditioning", wide), nothing_left(unit), listening(unit) as add:
+            seen = add(lambda params: (params.text_cond["vector"].clone(), params.text_uncond["vector"].clone()))
+            made(unit, prompt=text)
+            plain = seen.copy()
+            seen.clear()
+            made(unit, settings, prompt=text)
+        told = Sizes(original=(256, 512), crop=(16, 8), target=(48, 64))
+        unwanted = Sizes(original=(256, 512), crop=(16, 8), target=(320, 640))
+        assert len(seen) == len(plain) == 6
+        for (found, other), (before, other_before) in zip(seen, plain, strict=True):
+            torch.testing.assert_close(found, with_sizes(before, told))
+            torch.testing.assert_close(other, with_sizes(other_before, unwanted))
+
+    def test_other_models_are_told_none(self, unit):
+        settings = {"size": "Custom", "original": "512x256"}
+        assert same(made(unit, settings), made(unit))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"kind": "EDM 2"}, 'must be "Auto" or "noise"'),
+            ({"shift": 9}, "0 to 8"),
+            ({"beta_start": 0.5, "beta_end": 0.1}, "beta_end = 0.1 is not allowed: it must be at least beta_start"),
+            ({"trained_steps": 0}, "10 to 10000"),
+            ({"original": "0x64"}, "original = '0x64' is not allowed"),
+            ({"target": "64"}, "target = '64' is not allowed"),
+            ({"negative_crop": "1x99999"}, "negative_crop = '1x99999' is not allowed"),
+            ({"kind": "EDM", "noise_schedule": "Kolors"}, "noise_schedule = 'Kolors' is not allowed with a model of"),
+            ({"kind": "EDM", "shift": 2}, "shift = 2 is not allowed with a model of the kind"),
+            ({"kindd": "v"}, "Did you mean kind?"),
+        ],
+        ids=str,
+    )
+    def test_one_sentence_before_sampling(self, unit, settings, words):
+        sentence = refused(unit, settings)
+        assert sentence.startswith("Model sampling: ")
+        assert words in sentence
+
+    def test_sd3_is_sampled_in_the_host_s_way(self, unit):
+        unit.load_model("sd3")
+        plain = made(unit)
+        assert same(made(unit, {}), plain)
+        assert "kind = 'EDM' is not allowed with SD3" in refused(unit, {"kind": "EDM"})
+
+
+class TestInfotext:
+    SETTINGS = {"kind": "v", "zero_snr": "On", "shift": 1.5, "size": "Custom", "original": "512x256"}
+
+    def test_it_leads_back(self, unit):
+        unit.load_model("unit-velocity")
+        result = made(unit, self.SETTINGS, scheduler="Karras", cfg_scale=2)
+        text = result.infotexts[0]
+        for words in ("Model kind: v", "Model zero SNR: On", "Model shift: 1.5", "Model original size: 512 x 256"):
+            assert words in text
+        again = pasted(unit, "txt2img", text)
+        assert again.infotexts == result.infotexts
+        assert same(again, result)
+
+    def test_a_list_has_the_page_s_order(self, unit):
+        unit.load_model("unit-velocity")
+        assert same(answer_list(unit, [True, "v"]), made(unit, {"kind": "v"}))
+
+
+def answer_list(host, args):
+    return host.api.txt2img(BASE | {"alwayson_scripts": {"Model sampling": {"args": args}}})
