@@ -20,7 +20,7 @@ NO_PRESET, DISTILLED, ANTI_BURN, V_PREDICTION = "None", "Distilled", "Anti-burn"
 PRESETS: dict[str, dict[str, float]] = {
     NO_PRESET: {},
     DISTILLED: {"nag_scale": 2.0},
-    ANTI_BURN: {"apg_eta": 0.0, "apg_threshold": 15.0, "apg_momentum": -0.5},
+    ANTI_BURN: {"apg_eta": 0.0, "apg_threshold": 15.0},
     V_PREDICTION: {"rescale": 0.7},
 }
 """What each preset sets, unless it is given."""

@@ -159,7 +159,7 @@ def test_guidances_presets_and_the_button_that_chooses_one(ui, place, tab):
     ui.tab(tab)
     ui.fold(guidance(tab))
     ui.choose(guidance(tab, "preset"), "Anti-burn")
-    assert [ui.number(guidance(tab, f"apg_{name}")) for name in ("eta", "threshold", "momentum")] == [0, 15, -0.5]
+    assert [ui.number(guidance(tab, f"apg_{name}")) for name in ("eta", "threshold")] == [0, 15]
     ui.fold(guidance(tab))
     ui.switch(guidance(tab))
     ui.fold(sampling(tab))

@@ -415,7 +415,7 @@ class TestFewStepsButton:
         page = small.tabs[tab]
         set_on(small, tab, {"rescale": 0.5, "start": 0.25})
         news = page.trigger(few_step("negative", tab), "click")
-        filled = {"preset": "Distilled", "nag_scale": 2.0, "apg_eta": 1.0, "apg_threshold": 0.0, "apg_momentum": 0.0}
+        filled = {"preset": "Distilled", "nag_scale": 2.0, "apg_eta": 1.0, "apg_threshold": 0.0}
         filled |= {"rescale": 0.0, "enabled-checkbox": True}
         assert news == {guidance(name, tab): value for name, value in filled.items()}
         other = small.tabs[{"txt2img": "img2img", "img2img": "txt2img"}[tab]]
