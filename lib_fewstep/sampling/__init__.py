@@ -9,6 +9,7 @@ from lib_fewstep.sampling.cfgpp import (
 )
 from lib_fewstep.sampling.cfgpp_guidance import calibrated
 from lib_fewstep.sampling.consistency import sample_lcm, sample_tcd
+from lib_fewstep.sampling.flow import sample_rectified_flow
 from lib_fewstep.sampling.inversion import invert_cfgpp
 from lib_fewstep.sampling.sa_solver import sample_sa_solver
 from lib_fewstep.sampling.schedules import lcm_timesteps, sigmas_at, trailing_timesteps
@@ -27,6 +28,7 @@ __all__ = [
     "sample_euler_ancestral_cfgpp",
     "sample_euler_cfgpp",
     "sample_lcm",
+    "sample_rectified_flow",
     "sample_sa_solver",
     "sample_tcd",
     "sigmas_at",

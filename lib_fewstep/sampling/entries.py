@@ -17,6 +17,7 @@ from lib_fewstep.sampling.cfgpp import (
     sample_euler_cfgpp,
 )
 from lib_fewstep.sampling.consistency import sample_lcm, sample_tcd
+from lib_fewstep.sampling.flow import sample_rectified_flow
 from lib_fewstep.sampling.sa_solver import sample_sa_solver
 
 SampleFunction = Callable[..., Tensor]
@@ -27,15 +28,17 @@ SampleFunction = Callable[..., Tensor]
 class Entry:
     """A sampler: its label in the list, its function, the names that others give it.
 
-    `cfgpp` says that its guidance is that of CFG++. `options` are the WebUI's: `scheduler` is what the schedule
-    "Automatic" means, `second_order` that a step has two evaluations, `uses_ensd` that its noise follows the "eta noise
-    seed delta", `brownian_noise` that the WebUI gives it the noise of a Brownian path.
+    `cfgpp` says that its guidance is that of CFG++, `flow` that it is for rectified flows alone. `options` are the
+    WebUI's: `scheduler` is what the schedule "Automatic" means, `second_order` that a step has two evaluations,
+    `uses_ensd` that its noise follows the "eta noise seed delta", `brownian_noise` that the WebUI gives it the noise of
+    a Brownian path.
     """
 
     label: str
     function: SampleFunction
     aliases: tuple[str, ...]
     cfgpp: bool = False
+    flow: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -44,14 +47,16 @@ class Entry:
         return "noise_sampler" in self._parameters
 
     @property
-    def takes_gamma(self) -> bool:
-        """Whether TCD's gamma means something to it."""
-        return "gamma" in self._parameters
+    def takes(self) -> dict[str, str]:
+        """Those of Few-Step's settings that mean something to it, by the parameters that they are for."""
+        return {parameter: name for parameter, name in _SETTINGS.items() if parameter in self._parameters}
 
     @property
     def _parameters(self) -> Mapping[str, Any]:
         return inspect.signature(self.function).parameters
 
+
+_SETTINGS = {"gamma": "gamma", "tau": "sa_tau", "predictor_order": "sa_predictor", "corrector_order": "sa_corrector"}
 
 ENTRIES = (
     Entry("Euler CFG++", sample_euler_cfgpp, ("euler_cfg_pp", "k_euler_cfgpp"), cfgpp=True),
@@ -86,6 +91,7 @@ ENTRIES = (
     Entry("TCD", sample_tcd, ("tcd",), options={"scheduler": "lcm_grid"}),
     Entry("LCM (reference grid)", sample_lcm, ("lcm_reference",), options={"scheduler": "lcm_grid"}),
     Entry("SA-Solver", sample_sa_solver, ("sa_solver",)),
+    Entry("Rectified flow", sample_rectified_flow, ("rectified_flow",), flow=True),
 )
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from lib_fewstep.sampling.steps import Callback, NoiseSampler, Run
 
 
-def tau_in_the_middle(timestep: float) -> float:
-    """Full stochasticity from timestep 200 to 800 and none outside, the paper's setting for images."""
-    return 1.0 if 200 <= timestep <= 800 else 0.0
+def tau_in_the_middle(timestep: float, share: float = 1.0) -> float:
+    """A share of stochasticity from timestep 200 to 800 and none outside; 1 is the paper's setting for images."""
+    return share if 200 <= timestep <= 800 else 0.0
 
 
 @torch.no_grad()
@@ -33,8 +33,8 @@ def sample_sa_solver(
     """SA-Solver with one evaluation a step: the corrector uses the evaluation that the next prediction needs.
 
     `tau(timestep)` is the share of stochasticity: 0 solves the ODE, 1 the SDE. Orders count the images in use;
-    they are lower in the first steps and in the last ones. `model.inner_model` needs `sigma_to_t`, as k-diffusion's
-    denoisers have it.
+    they are lower in the first steps and in the last ones; a corrector of order 0 is none. `model.inner_model` needs
+    `sigma_to_t`, as k-diffusion's denoisers have it.
     """
     run = Run(model, x, sigmas, extra_args, callback, disable, noise_sampler)
     steps = len(sigmas) - 1
@@ -44,7 +44,7 @@ def sample_sa_solver(
         denoised = run.denoised(x, step.sigma)
         now = -math.log(step.sigma)
         history = [(now, denoised), *(earlier for earlier in history if earlier[0] != now)]
-        if corrector is not None:
+        if corrector is not None and corrector_order > 0:
             x = corrector.to(history, min(corrector_order, steps - step.index + 2))
         run.report(step, x, denoised)
         if step.last:

@@ -219,6 +219,34 @@ class FewStepSettings:
         unset="the first pass's CFG",
     )
 
+    sa_tau: float = option(
+        1.0,
+        "SA tau",
+        "How much fresh noise SA-Solver adds in the middle of the schedule: 0 adds none.",
+        "Few-Step SA tau",
+        low=0,
+        high=2,
+        step=0.05,
+    )
+    sa_predictor: int = option(
+        2,
+        "SA predictor",
+        "How many steps SA-Solver predicts from.",
+        "Few-Step SA predictor",
+        low=1,
+        high=4,
+        step=1,
+    )
+    sa_corrector: int = option(
+        2,
+        "SA corrector",
+        "How many steps SA-Solver corrects with: 0 leaves the corrector out.",
+        "Few-Step SA corrector",
+        low=0,
+        high=4,
+        step=1,
+    )
+
     def __post_init__(self) -> None:
         """Raise SettingError for the first value that is not allowed."""
         check(self)
@@ -238,12 +266,16 @@ class FewStepSettings:
     @property
     def guiding(self) -> FewStepSettings:
         """Those of the settings that act in the sampler's own function."""
-        return FewStepSettings(guidance=self.guidance, gamma=self.gamma, cfgpp_lambda=self.cfgpp_lambda)
+        names = ("guidance", "gamma", "cfgpp_lambda", *OF_SA_SOLVER)
+        return FewStepSettings(**{name: getattr(self, name) for name in names})
 
     @property
     def chosen(self) -> Preset | None:
         """The preset in use."""
         return PRESETS.get(self.preset)
+
+
+OF_SA_SOLVER = ("sa_tau", "sa_predictor", "sa_corrector")
 
 
 def is_file_name(text: str) -> bool:

@@ -53,7 +53,7 @@ def test_every_sampler_has_its_row(page):
     """With the number of evaluations that the tests of the samplers prove."""
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (2?N(?: - 1)?) \|$", read(page), re.MULTILINE)
     twice = {"DPM++ 2S a CFG++"}
-    ours = ["TCD", "LCM (reference grid)", "SA-Solver"]
+    ours = ["TCD", "LCM (reference grid)", "SA-Solver", "Rectified flow"]
     expected = [*CFGPP, *twice, "DPM++ 2M SDE CFG++", *ours]
     assert dict(rows) == {name: "2N - 1" if name in twice else "N" for name in expected}
     assert len(rows) == len([name for name in sampling.__all__ if name.startswith("sample_")])

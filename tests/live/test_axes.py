@@ -10,7 +10,7 @@ from tests.live.client import cells, encoded, generate, get, plot, same
 
 HIRES = ("Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggressive", "Passes", "Downscale", "Upscale")
 HIRES += ("Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling")
-FEW_STEP = ("Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts")
+FEW_STEP = ("Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts", "SA tau", "SA predictor", "SA corrector")
 LABELS = [f"[HiDiffusion] {name}" for name in HIRES] + [f"[Few-Step] {name}" for name in FEW_STEP]
 PAPER = {"preset": "Paper"}
 SHRINK = {"method": "Deep Shrink", "preset": "Paper"}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lib_fewstep.models.kinds import EDM, FLOW, NOISE, V
 from lib_fewstep.options import options_of
 from tests.live.client import BASE, cells, encoded, get, options, plot, post, same, settle_noise
 from tests.live.client import generate as generate_with
+from tools.marked_checkpoints import MARKS
 
 SMALL = {"width": 128, "height": 128, "steps": 4}
 NEUTRAL = {name: getattr(ModelSettings(), name) for name in options_of(ModelSettings) if name != "enabled"}
@@ -146,3 +148,47 @@ def test_a_plot_s_cells_are_the_single_images():
 )
 def test_bad_input_is_one_sentence(settings, words):
     assert words in refused(settings)
+
+
+def marked():
+    """The checkpoints of `tools.marked_checkpoints` that are made of the loaded one, by their marks."""
+    loaded = get("options")["sd_model_checkpoint"].split("/")[-1].split(".")[0]
+    found = {entry["title"]: Path(entry["filename"]).stem for entry in get("sd-models")}
+    return {stem.removeprefix(f"{loaded}-"): title for title, stem in found.items() if stem.startswith(f"{loaded}-")}
+
+
+def test_what_a_file_says_is_what_the_setting_does():
+    """Over the same weights; a tool makes the files, and without them there is nothing to compare."""
+    if "fewstep-kinds" not in str(get("sd-models")):
+        pytest.skip("no checkpoints of tools.marked_checkpoints are installed")
+    titles = marked()
+    assert set(titles) == set(MARKS)
+    for sampler in ("Euler", "DPM++ 2M", "DDIM", "Euler CFG++", "SA-Solver"):
+        fields = {"sampler_name": sampler, "scheduler": "Automatic", "negative_prompt": "", **SMALL}
+        for name, marks in MARKS.items():
+            with options({"sd_model_checkpoint": titles[name]}):
+                settle_noise()
+                found, infotext = generate(**fields)
+                settle_noise()
+                assert same(found, generate(**fields)[0]), (sampler, name)
+                if name == "lcm" and "CFG++" not in sampler:  # they renoise with the negative prompt's image
+                    assert same(found, generate(**fields | {"negative_prompt": "something else"})[0])
+                    assert not same(found, generate(**fields | {"cfg_scale": 2})[0])
+            assert "Model kind" not in infotext
+            if marks.settings:
+                settle_noise()
+                assert same(found, generate(marks.settings, **fields)[0]), (sampler, name)
+            else:
+                assert not same(found, generate(**fields)[0]), (sampler, name)
+
+
+def test_hires_and_refiner_checkpoints_of_another_kind():
+    if "fewstep-kinds" not in str(get("sd-models")):
+        pytest.skip("no checkpoints of tools.marked_checkpoints are installed")
+    titles = marked()
+    plain = generate(**SMALL)[0]
+    hires, _ = generate(**SMALL, **HIRES, hr_checkpoint_name=titles["v-zero-snr"])
+    refined, _ = generate(**SMALL, refiner_checkpoint=titles["v"], refiner_switch_at=0.5)
+    assert not same(refined, plain)
+    assert hires[0].shape[0] == 2 * plain[0].shape[0]
+    assert same(generate(**SMALL)[0], plain)

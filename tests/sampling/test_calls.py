@@ -20,7 +20,9 @@ def model_of(keeps="image"):
 
 
 def test_every_exported_sampler_is_tested():
-    assert {sampler.__name__ for sampler in ALL} == {name for name in ours.__all__ if name.startswith("sample_")}
+    """That of flows, whose steps are its own, in a file of its own."""
+    exported = {name for name in ours.__all__ if name.startswith("sample_")}
+    assert {sampler.__name__ for sampler in ALL} == exported - {"sample_rectified_flow"}
 
 
 @each_sampler

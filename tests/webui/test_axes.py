@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 
 HIRES = ["Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggressive", "Passes", "Downscale", "Upscale"]
 HIRES += ["Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling"]
-FEW_STEP = ["Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts"]
+FEW_STEP = ["Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts", "SA tau", "SA predictor", "SA corrector"]
 GUIDANCE = [option.label for name, option in options_of(GuidanceSettings).items() if name != "enabled"]
 MODEL = [option.label for name, option in options_of(ModelSettings).items() if name != "enabled"]
 LABELS = {"Few-Step": FEW_STEP, "Guidance": GUIDANCE, "HiDiffusion": HIRES, "Model": MODEL}
@@ -61,6 +61,9 @@ FEW_STEP_AXES = {
         {"calibrated": {}, "lambda": {"guidance": "lambda"}, "cfg/12.5": {"guidance": "cfg/12.5"}},
     ),
     "[Few-Step] Gamma": ({"sampler_name": "TCD"}, {"0": {"gamma": 0}, "0.5": {"gamma": 0.5}}),
+    "[Few-Step] SA tau": ({"sampler_name": "SA-Solver"}, {"1": {}, "0.5": {"sa_tau": 0.5}, "0": {"sa_tau": 0}}),
+    "[Few-Step] SA predictor": ({"sampler_name": "SA-Solver"}, {"2": {}, "1": {"sa_predictor": 1}}),
+    "[Few-Step] SA corrector": ({"sampler_name": "SA-Solver"}, {"2": {}, "0": {"sa_corrector": 0}}),
     "[Few-Step] Timesteps": ({}, {"999, 499": {"timesteps": [999, 499]}, "999 600 200": {"timesteps": "999 600 200"}}),
     "[Few-Step] Preset": (
         {},

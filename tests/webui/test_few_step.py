@@ -320,6 +320,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("settings", "fields", "sentence"),
         [
+            ({"sa_tau": 3}, {}, "sa_tau = 3 is not allowed: it must be 0 to 2"),
+            ({"sa_predictor": 0}, {}, "sa_predictor = 0 is not allowed: it must be 1 to 4"),
+            ({"sa_corrector": 2.5}, {}, "sa_corrector = 2.5 is not allowed: it must be 0 to 4"),
             ({"gamma": 1.5}, {}, "gamma = 1.5 is not allowed: it must be 0 to 1"),
             ({"gamma": -0.1}, {}, "gamma = -0.1 is not allowed"),
             ({"gamma": True}, {}, "gamma = True is not allowed"),
@@ -391,7 +394,7 @@ class TestRefusals:
         assert few_step_settings([*(page | {"enabled": True, name: empty}).values()]) == wanted
 
     def test_more_arguments_than_the_page_has(self):
-        with pytest.raises(SettingError, match="args has 15 values, but there are only 14 settings"):
+        with pytest.raises(SettingError, match="args has 18 values, but there are only 17 settings"):
             few_step_settings([True, *page_values(FewStepSettings)[1:], 0])
 
     def test_what_the_second_pass_would_refuse_ends_before_the_first(self, unit):

@@ -35,12 +35,14 @@ LABELS = {
     "Inversion steps": "invert_steps",
     "Lambda": "cfgpp_lambda",
     "Hires CFG": "hires_cfg",
+    "SA tau": "sa_tau",
+    "SA predictor": "sa_predictor",
+    "SA corrector": "sa_corrector",
 }
 """The page's components in the order of the arguments."""
 
-FIRST = dict(
-    zip(LABELS, [False, "None", "calibrated", 0.3, "", "None", None, "", False, "", "", 0, 0.0, 0.0], strict=True)
-)
+SHOWN = [False, "None", "calibrated", 0.3, "", "None", None, "", False, "", "", 0, 0.0, 0.0, 1.0, 2, 2]
+FIRST = dict(zip(LABELS, SHOWN, strict=True))
 ON = {"Few-Step": True}
 
 

@@ -276,6 +276,16 @@ class TestOwnLevels:
             x = x - (x - image_in(x, sigma, mean, flow=True)) / sigma / steps
         torch.testing.assert_close(found, x, rtol=1e-3, atol=1e-3)
 
+    @pytest.mark.parametrize("schedule", ["Automatic", "Karras"])
+    def test_the_sampler_for_flows_samples_one(self, unit, log, schedule):
+        """On an even grid, whatever the schedule."""
+        unit.load_model(f"unit-{FLOW}")
+        with nothing_left(unit):
+            found = made(unit, sampler_name="Rectified flow", scheduler=schedule)
+        torch.testing.assert_close(found.latents, made(unit, {"kind": FLOW}).latents, rtol=1e-5, atol=1e-5)
+        assert "Model sampling: rectified flow prediction." in log()
+        assert "is for models of the kind" in refused(unit, {"kind": "v"}, sampler_name="Rectified flow")
+
     def test_a_flow_s_images_are_mixed_with_noise(self, unit):
         unit.load_model(f"unit-{FLOW}")
         with nothing_left(unit), listening(unit) as add:

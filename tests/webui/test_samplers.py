@@ -45,16 +45,20 @@ def lists():
     return samplers, schedulers
 
 
+FLOW = "Rectified flow"
+"""Our sampler for models of another kind."""
+
+
 def check_lists(host, count=1):
     samplers, schedulers = lists()
     names, labels = [s["name"] for s in host.api.samplers()], [s["label"] for s in host.api.schedulers()]
-    for name in OURS:
+    for name in (*OURS, FLOW):
         assert names.count(name) == sum(s.name == name for s in samplers.samplers) == count
         assert (name in samplers.all_samplers_map) == (name in samplers.samplers_map.values()) == bool(count)
     for label in SCHEDULES:
         assert labels.count(label) == count
         assert (label in schedulers.schedulers_map) == bool(count)
-    assert [name for name in names if name not in OURS] == CORE
+    assert [name for name in names if name not in (*OURS, FLOW)] == CORE
     assert len(labels) == 12 + len(SCHEDULES) * count
 
 

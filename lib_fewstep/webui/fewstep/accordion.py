@@ -13,7 +13,7 @@ from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.guidance.settings import DISTILLED
 from lib_fewstep.options import page_fields
 from lib_fewstep.sampling.presets import PRESETS, Preset, Recognised, recognise
-from lib_fewstep.sampling.settings import FewStepSettings
+from lib_fewstep.sampling.settings import OF_SA_SOLVER, FewStepSettings
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
@@ -57,6 +57,8 @@ class FewStepAccordion(TabAccordion):
             with inverting:
                 components |= {"invert": _component(tab, "invert"), **_parts(tab, "invert")}
                 self.read = gr.Button("Read from the image's infotext", elem_id=_elem_id(tab, "invert_read"))
+            with gr.Accordion("SA-Solver", open=False, elem_id=_elem_id(tab, "sa")), gr.Row():
+                components |= {name: _component(tab, name) for name in OF_SA_SOLVER}
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
         components["guidance"].value = host.options.setting_shown("guidance")
         components["guidance"].do_not_save_to_config = True  # its default is in the WebUI's settings

@@ -8,7 +8,7 @@ from typing import Any
 
 from lib_fewstep.compare.prompts import Prompt
 from lib_fewstep.options import SettingError, guess, options_of, page_fields, shown
-from lib_fewstep.sampling.settings import FewStepSettings, PriorSettings, timesteps_from
+from lib_fewstep.sampling.settings import OF_SA_SOLVER, FewStepSettings, PriorSettings, timesteps_from
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.prompt_files import prompts_from
@@ -30,10 +30,11 @@ def few_step_axes(xyz: Any) -> list[Any]:
     return [
         _axis(xyz, "preset", str, before=_keep_what_is_plotted),
         _axis(xyz, "guidance", str),
-        _axis(xyz, "gamma", lambda value: value),
+        _axis(xyz, "gamma", _as_it_is),
         _axis(xyz, "timesteps", timesteps_from, before=_refuse_steps),
         _axis(xyz, "prior", _prior_from, offered=lambda: [NO_PRIOR, *saved_priors()]),
         _prompts_axis(xyz),
+        *(_axis(xyz, name, _as_it_is, label=_OPTIONS[name].label) for name in OF_SA_SOLVER),
     ]
 
 
@@ -55,8 +56,9 @@ def _axis(
     from_value: Callable[[Any], Any],
     before: Callable[[Any], None] | None = None,
     offered: Callable[[], list[str]] | None = None,
+    label: str = "",
 ) -> Any:
-    label = f"[Few-Step] {name.capitalize()}"
+    label = f"[Few-Step] {label or name.capitalize()}"
     own_choices, fields = choices(_OPTIONS[name], ""), page_fields(FewStepSettings)
 
     def read(value: Any) -> Any:

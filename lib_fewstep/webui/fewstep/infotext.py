@@ -8,7 +8,14 @@ from typing import Any
 
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.entries import entries_of
-from lib_fewstep.sampling.settings import GAMMA, MOST_INVERSION_STEPS, FewStepSettings, InvertSettings, PriorSettings
+from lib_fewstep.sampling.settings import (
+    GAMMA,
+    MOST_INVERSION_STEPS,
+    OF_SA_SOLVER,
+    FewStepSettings,
+    InvertSettings,
+    PriorSettings,
+)
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.infotext import keys_of, pasted_value, pasting
 
@@ -31,16 +38,19 @@ def infotext(
     Where `own_guidance`, the WebUI's setting, is another than the built-in one, the guidance is always written.
     """
     default = FewStepSettings()
-    takes_gamma = any(entry.takes_gamma for entry in entries_of(samplers))
+    taken = {name for entry in entries_of(samplers) for name in entry.takes.values()}
     writes_guidance = guided(samplers) and {settings.guidance, own_guidance} != {default.guidance}
     parameters: dict[str, Any] = {
         _KEYS["preset"]: settings.preset if settings.preset != default.preset else None,
         _KEYS["guidance"]: settings.guidance if writes_guidance else None,
         _KEYS["cfgpp_lambda"]: settings.cfgpp_lambda if writes_guidance else None,
         _KEYS["hires_cfg"]: settings.hires_cfg if has_hires else None,
-        _KEYS["gamma"]: settings.gamma if takes_gamma and settings.gamma != GAMMA else None,
+        _KEYS["gamma"]: settings.gamma if "gamma" in taken and settings.gamma != GAMMA else None,
         _KEYS["timesteps"]: " ".join(map(str, settings.timesteps)) or None,
     }
+    for name in taken & set(OF_SA_SOLVER):
+        value = getattr(settings, name)
+        parameters[_KEYS[name]] = None if value == getattr(default, name) else value
     if settings.prior is not None:
         name = settings.prior.statistics or settings.prior.save
         parameters[_KEYS["prior"]] = PriorSettings.file(name) if name else _REFERENCE_IMAGES

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+from lib_fewstep.sampling.entries import Entry
 from lib_fewstep.sampling.prior import Prior
+from lib_fewstep.sampling.sa_solver import tau_in_the_middle
 from lib_fewstep.sampling.settings import GAMMA, FewStepSettings
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
@@ -21,10 +25,14 @@ class FewStepRequest(Request):
     settings: FewStepSettings = field(default_factory=FewStepSettings)
     prior: Prior | None = None
 
-    @property
-    def gamma(self) -> float:
-        """TCD's gamma."""
-        return GAMMA if self.settings.gamma is None else self.settings.gamma
+    def options_of(self, entry: Entry) -> dict[str, Any]:
+        """What an entry's function takes of the settings."""
+        values = {parameter: getattr(self.settings, name) for parameter, name in entry.takes.items()}
+        if "gamma" in values and values["gamma"] is None:
+            values["gamma"] = GAMMA
+        if "tau" in values:
+            values["tau"] = partial(tau_in_the_middle, share=values["tau"])
+        return values
 
 
 def request_of(p: Processing) -> FewStepRequest:

@@ -35,8 +35,7 @@ def hosted(entry: Entry) -> SampleFunction:
         if entry.adds_noise and options.get("noise_sampler") is None:
             options["noise_sampler"] = lambda sigma, sigma_next: host.denoiser.next_noise(model.p)
             host.denoiser.name_noise_seed(model.p)
-        if entry.takes_gamma:
-            options["gamma"] = request_of(model.p).gamma
+        options |= request_of(model.p).options_of(entry)
         if not entry.cfgpp:
             return entry.function(model, x, sigmas, extra_args, **options)
         try:

@@ -20,6 +20,7 @@ from lib_fewstep.webui.models.preview import preview
 _FIELDS = page_fields(ModelSettings)
 _ROWS = {NOISE: (3, 4), "Size conditioning": (1, 3, 3)}
 """How many components each row of a group has."""
+_SAMPLER = "sampling"
 _FEW_STEP = ("few_step", "timesteps")
 """Fields of Few-Step's accordion, which set the number of steps."""
 
@@ -44,8 +45,8 @@ class ModelAccordion(TabAccordion):
         return {name: components[name] for name in _FIELDS}
 
     def fields(self, tab: str) -> dict[str, str]:
-        """Whatever says which passes the tab would start."""
-        return {name: f"{tab}_{name}" for name in FIELDS[tab]} | few_step_fields(tab, *_FEW_STEP)
+        """Whatever says which passes the tab would start, and with which sampler."""
+        return {name: f"{tab}_{name}" for name in (*FIELDS[tab], _SAMPLER)} | few_step_fields(tab, *_FEW_STEP)
 
     def connect(self, fields: dict[str, Any]) -> None:
         """Write the line anew whenever something changes that it depends on."""
@@ -65,7 +66,7 @@ def _state(tab: str, names: Sequence[str]) -> Callable[..., Any]:
             settings = ModelSettings.from_dict(
                 from_page(ModelSettings, {name: values[name] for name in _FIELDS if name != "enabled"})
             )
-            return preview(settings, passes_of(tab, values | {"by": False}))
+            return preview(settings, passes_of(tab, values | {"by": False}), values[_SAMPLER])
         except SettingError as refusal:
             return html.escape(str(refusal))
 

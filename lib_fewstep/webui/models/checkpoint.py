@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +12,10 @@ from lib_fewstep.highres import HighResSettings
 from lib_fewstep.highres.schedule import trained_size
 from lib_fewstep.models import ModelPlan, ModelSettings, Told, plan_of
 from lib_fewstep.models import header as headers
+from lib_fewstep.models.kinds import FLOW
+from lib_fewstep.models.settings import AUTO
+from lib_fewstep.options import SettingError
+from lib_fewstep.sampling.entries import entries_of
 from lib_fewstep.unet import UnsupportedModel, inspect_unet
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.log import log
@@ -39,9 +44,21 @@ def guidance_projection(told: Told) -> Tensor | None:
     return None if path is None or told.guidance is None else headers.tensor(path, told.guidance)
 
 
-def plan_for(settings: ModelSettings, size: tuple[int, int]) -> ModelPlan:
-    """What is done in a pass of a size in pixels (width, height). Raises SettingError."""
-    return plan_of(settings, told_of_loaded(), host.noising.host_model(_ratio(size)))
+def plan_for(settings: ModelSettings, size: tuple[int, int], sampler: str) -> ModelPlan:
+    """What is done in a pass of a size in pixels (width, height) with a sampler. Raises SettingError."""
+    return plan_of(_with_kind(settings, sampler), told_of_loaded(), host.noising.host_model(_ratio(size)))
+
+
+def _with_kind(settings: ModelSettings, sampler: str) -> ModelSettings:
+    """A sampler that is for flows alone says what the model is, where nobody else does."""
+    if not any(entry.flow for entry in entries_of([sampler])):
+        return settings
+    if settings.kind not in (AUTO, FLOW):
+        raise SettingError(
+            f'kind = "{settings.kind}" is not allowed with the sampling method {sampler}, which is for models of the '
+            f'kind "{FLOW}" alone.'
+        )
+    return replace(settings, kind=FLOW)
 
 
 def _ratio(size: tuple[int, int]) -> float:

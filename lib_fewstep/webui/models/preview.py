@@ -11,16 +11,16 @@ from lib_fewstep.webui.common.page_pass import PagePass, lines_of
 from lib_fewstep.webui.models.checkpoint import plan_for
 
 
-def preview(settings: ModelSettings, passes: Sequence[PagePass]) -> str:
+def preview(settings: ModelSettings, passes: Sequence[PagePass], sampler: str) -> str:
     """What will happen in each pass, as HTML in the page's language. Raises SettingError."""
-    said = [_line(settings, page_pass) for page_pass in passes]
+    said = [_line(settings, page_pass, sampler) for page_pass in passes]
     return lines_of(said[:1] if len(set(said)) == 1 else said)
 
 
-def _line(settings: ModelSettings, page_pass: PagePass) -> Sentence:
+def _line(settings: ModelSettings, page_pass: PagePass, sampler: str) -> Sentence:
     if host.model.loaded_unet() is None:
         return Sentence("No model is loaded yet.")
-    plan = plan_for(settings, page_pass.size)
+    plan = plan_for(settings, page_pass.size, sampler)
     if plan.said is None:
         return Sentence("{name} prediction, as the WebUI does it", name=plan.name)
     return plan.said

@@ -86,7 +86,7 @@ class ModelPass(AroundPass):
         own[name] = value
 
     def _enter_model(self) -> ModelPlan:
-        plan = plan_for(self._request.settings, self._size)
+        plan = plan_for(self._request.settings, self._size, self.sampler.config.name)
         if plan.acts:
             _check(self.sampler, plan)
             self._model.enter_context(host.noising.sampled_as(self.sampler, plan))
