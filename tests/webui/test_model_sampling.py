@@ -388,6 +388,20 @@ class TestNoiseSchedules:
             assert seen[6] < 15
         assert 'Model sampling: v prediction (the file says "v_pred"), zero terminal SNR.' in log()
 
+    def test_a_model_that_is_loaded_in_place_meanwhile_keeps_its_own(self, unit):
+        """The host then takes the model's schedule of that moment for the one to go back to before each batch."""
+        model = unit.shared.sd_model
+        model.alphas_cumprod_original = original = model.alphas_cumprod
+
+        def load(params):
+            model.alphas_cumprod_original = model.alphas_cumprod
+
+        with listening(unit) as add:
+            add(load)
+            made(unit, {"zero_snr": "On"})
+        assert model.alphas_cumprod is model.alphas_cumprod_original is original
+        del model.alphas_cumprod_original
+
     @pytest.mark.parametrize("shift", [0.5, 2, 3.5])
     def test_a_shift_multiplies_the_levels(self, unit, shift):
         with nothing_left(unit), listening(unit) as add:

@@ -70,6 +70,7 @@ def sampled_as(sampler: Sampler, plan: ModelPlan) -> Iterator[None]:
     schedule = plan.alphas_cumprod.to(device=shared.device, dtype=torch.float32)
     with ExitStack() as put:
         put.callback(_wrap, sampler, None)
+        put.callback(_keep_original, model, getattr(model, _ORIGINAL, None), schedule)
         put.enter_context(_attributes(model, _of_model(plan, schedule)))
         if works_with_timesteps(sampler):
             put.enter_context(_attributes(sampler.model_wrap_cfg, {"alphas": schedule}))
@@ -78,6 +79,16 @@ def sampled_as(sampler: Sampler, plan: ModelPlan) -> Iterator[None]:
             put.enter_context(_attributes(sampler, counted))
         _wrap(sampler, _denoiser(sampler, model, plan))
         yield
+
+
+_ORIGINAL = "alphas_cumprod_original"
+"""What the host sets a model's noise schedule back to before each batch."""
+
+
+def _keep_original(model: Any, original: Any, schedule: Tensor) -> None:
+    """Of a refiner that is loaded in place meanwhile the host takes the schedule of the pass for the original."""
+    if getattr(model, _ORIGINAL, None) is schedule:
+        setattr(model, _ORIGINAL, original)
 
 
 def _timesteps(sampler: Any, trained: int, p: Any, steps: int) -> Tensor:
