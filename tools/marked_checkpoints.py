@@ -70,7 +70,8 @@ def write(webui: Path) -> list[Path]:
 
 def _marked(source: Path, folder: Path, name: str) -> Path:
     marks, path = MARKS[name], folder / f"{source.stem}-{name}.safetensors"
-    tensors = load_file(source) | {key: torch.tensor([value]) for key, value in marks.numbers.items()}
+    numbers = {key: torch.tensor([value], dtype=torch.float64) for key, value in marks.numbers.items()}
+    tensors = load_file(source) | numbers
     if name == "lcm":
         tensors[GUIDANCE] = _projection(tensors)
     save_file(tensors, path, metadata=marks.metadata or None)

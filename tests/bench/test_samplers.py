@@ -72,9 +72,10 @@ def test_counters_count(report):
 
 
 def test_no_sampler_is_missing(report):
-    """Of k-diffusion's and of this project's, each is measured somewhere."""
+    """Of k-diffusion's and of this project's, each is measured somewhere; that of flows is not for such models."""
     runs = [inspect.getsource(entry.run) for entry in ENTRIES]
-    for name in [name for name in (*dir(theirs), *dir(ours)) if name.startswith("sample_")]:
+    names = {name for name in (*dir(theirs), *dir(ours)) if name.startswith("sample_")}
+    for name in sorted(names - {"sample_rectified_flow"}):
         assert any(f"{name}(" in source for source in runs), name
     measured = {name for section in report["sections"] for name in section["samplers"]}
     assert measured == set(NAMED)

@@ -593,6 +593,7 @@ class TestPrior:
     @pytest.fixture
     def folder(self, unit):
         folder = Path(sys.modules["modules.paths"].models_path) / "FewStep"
+        shutil.rmtree(folder, ignore_errors=True)  # of another test of the same host
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
 
