@@ -16,7 +16,7 @@ WEBUI_PYTHON ?= $(WEBUI_DIR)/venv/bin/python
 
 # The WebUI's own stack has a second environment. pyenv's command for a Python may be there and not work.
 HOST_PYTHON ?= $(firstword $(foreach python,python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10*/bin/python3.10),$(if $(shell $(python) --version 2>/dev/null),$(python))))
-HOST_TESTS := tests/unet tests/highres tests/sampling tests/guidance tests/compare tests/webui -m "not long"
+HOST_TESTS := tests/unet tests/highres tests/sampling tests/guidance tests/models tests/compare tests/webui -m "not long"
 ON_HOST = $(MAKE) VENV=.venv-host PYTHON=$(HOST_PYTHON) TORCH=torch==2.1.2
 
 # glibc gives large tensors back at every free, and faulting them in again costs as much as the arithmetic.
