@@ -62,6 +62,9 @@ def test_every_kind_with_every_sampler(kind):
         if sampler == "LCM":
             assert "knows noise alone" in refused({"kind": kind}, sampler_name=sampler)
             continue
+        if sampler == "Rectified flow":
+            assert "is for models of the kind" in refused({"kind": kind}, sampler_name=sampler)
+            continue
         fields = {"sampler_name": sampler, "scheduler": "Automatic", **SMALL}
         settle_noise()
         first, infotext = generate({"kind": kind}, **fields)
@@ -72,7 +75,7 @@ def test_every_kind_with_every_sampler(kind):
 
 
 def test_a_flow_with_samplers_that_draw_no_noise():
-    for sampler in ("Euler", "Heun", "LMS", "DPM2", "DPM++ 2M", "Euler CFG++"):
+    for sampler in ("Euler", "Heun", "LMS", "DPM2", "DPM++ 2M", "Euler CFG++", "Rectified flow"):
         assert not same(generate({"kind": FLOW}, sampler_name=sampler, **SMALL)[0], generate(**SMALL)[0])
     for sampler in NOISY:
         assert "is not allowed with the sampling method" in refused({"kind": FLOW}, sampler_name=sampler)
@@ -84,6 +87,9 @@ def test_a_flow_with_samplers_that_draw_no_noise():
 def test_every_noise_schedule_with_every_sampler(name):
     many = len(NAMED[name].alphas_cumprod()) != 1000
     for sampler in samplers():
+        if sampler == "Rectified flow":
+            assert "is not allowed with a model of the kind" in refused({"noise_schedule": name}, sampler_name=sampler)
+            continue
         if many and sampler in ("LCM", "UniPC"):
             assert "is not allowed with the sampling method" in refused({"noise_schedule": name}, sampler_name=sampler)
             continue
