@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lib_fewstep.models.kinds import EDM, EDM_V, NOISE, V
+from lib_fewstep.models.kinds import EDM, EDM_V, KINDS, NOISE, V
 
 PREDICTION = "modelspec.prediction_type"
 _PREDICTIONS = {"v": V, "v_prediction": V, "epsilon": NOISE, "eps": NOISE}
@@ -56,7 +56,8 @@ def told(names: set[str], metadata: Mapping[str, str], values: Mapping[str, floa
     """The same, of the names of all tensors, the metadata and the values of tensors with one number."""
     guidance = next((name for name in names if _GUIDANCE.fullmatch(name)), None)
     if "edm_vpred.sigma_max" in names:
-        low, high = (values.get(name, usual) for name, usual in zip(_EDM_V_ENDS, (0.002, 120.0), strict=True))
+        usual = KINDS[EDM_V].levels or ()
+        low, high = (values.get(name, level) for name, level in zip(_EDM_V_ENDS, usual, strict=True))
         return Told(EDM_V, "edm_vpred.sigma_max", levels=(low, high), guidance=guidance)
     if {"edm_mean", "edm_std"} <= names:
         return Told(EDM, "edm_mean", latents=True, guidance=guidance)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NOISE, V, EDM, EDM_V, FLOW = NAMES = ("noise", "v", "EDM", "EDM v", "rectified flow")
+NOISE, V, EDM, EDM_V, FLOW = ("noise", "v", "EDM", "EDM v", "rectified flow")
 
 EDM_DATA = 0.5
 """The deviation of the images that EDM was trained on."""

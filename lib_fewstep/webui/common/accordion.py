@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
+from lib_fewstep.options import SettingError, from_page, page_fields
 from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common.refusal import Refusal
 
 
 class TabAccordion:
@@ -63,6 +66,26 @@ class TabAccordion:
     def connect(self, fields: dict[str, Any]) -> None:
         """Let components and fields act on each other."""
         raise NotImplementedError
+
+
+def line_of(settings: Any, names: Sequence[str], say: Callable[[Any, dict[str, Any]], str]) -> Callable[..., str]:
+    """What the values of the page, which have these names, make of an accordion's line.
+
+    `say` gets the settings of that class, as if the accordion were open, and all values; a refusal of theirs is the
+    line itself.
+    """
+
+    def line(*inputs: Any) -> str:
+        values = dict(zip(names, inputs, strict=True))
+        if None in values.values():  # a number is being typed
+            return ""
+        own = {name: values[name] for name in page_fields(settings) if name != "enabled"}
+        try:
+            return say(settings.from_dict(from_page(settings, own)), values)
+        except (SettingError, Refusal) as refusal:
+            return html.escape(str(refusal))
+
+    return line
 
 
 def refresh_button(elem_id: str) -> Any:

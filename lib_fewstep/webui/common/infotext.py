@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from lib_fewstep.options import Option, PageField, page_fields
+from lib_fewstep.options import Option, PageField, options_of, page_fields
 
 Pasted = Callable[[Mapping[str, str]], Any]
 """What an infotext's parameters make of a component; None leaves it as it is."""
@@ -21,6 +21,13 @@ def keys_of(settings: type[Any]) -> dict[str, str]:
         for field in fields
         if field.option.infotext and not field.switch and field.name != "enabled"
     }
+
+
+def differing(settings: Any) -> dict[str, Any]:
+    """What the infotext says of a settings object: whatever is not at its default."""
+    neutral, options = type(settings)(), options_of(type(settings))
+    values = {name: getattr(settings, name) for name in options if name != "enabled"}
+    return {options[name].infotext: value for name, value in values.items() if value != getattr(neutral, name)}
 
 
 def forget(settings: type[Any], parameters: dict[str, Any]) -> None:
@@ -46,6 +53,16 @@ def pasted_value(settings: type[Any], name: str, parameters: Mapping[str, str], 
         return None
     text = parameters.get(keys[name])
     return field.shown if text is None else parsed(text, field)
+
+
+def marked_by_any_key(settings: type[Any]) -> dict[str, Pasted]:
+    """The pasting of a script whose keys all say that the image was made with it."""
+    marks = set(keys_of(settings).values())
+
+    def pasted(name: str, parameters: Mapping[str, str]) -> Any:
+        return pasted_value(settings, name, parameters, marked=not marks.isdisjoint(parameters))
+
+    return pasting(settings, pasted)
 
 
 def pasting(settings: type[Any], pasted: Callable[[str, Mapping[str, str]], Any]) -> dict[str, Pasted]:

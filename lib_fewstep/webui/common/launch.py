@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from lib_fewstep.webui.common import host, state
@@ -81,6 +82,15 @@ class AroundPass:
             del own["launch_sampling"]
             if self._others_launch is not None:
                 own["launch_sampling"] = self._others_launch
+
+
+def put_until(end: ExitStack, target: Any, name: str, value: Any) -> None:
+    """Give an instance an attribute until the end, when it has its own again, or its class's."""
+    own = vars(target)
+    before = {name: own[name]} if name in own else {}
+    end.callback(own.update, before)
+    end.callback(own.pop, name, None)
+    own[name] = value
 
 
 A = TypeVar("A", bound=AroundPass)

@@ -8,7 +8,7 @@ from typing import Any
 
 from modules import script_callbacks
 
-from lib_fewstep.options import Option, SettingError
+from lib_fewstep.options import Option, PageField, SettingError
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
@@ -58,6 +58,34 @@ def axis_values(p: Processing, script: str) -> Mapping[str, Any]:
 def _by_script(p: Processing) -> Mapping[str, Mapping[str, Any]]:
     values = state.find(p, AxisValues)
     return {} if values is None else values.by_script
+
+
+def setting_axis(
+    xyz: Any,
+    script: str,
+    label: str,
+    field: PageField,
+    read: Callable[[Any], Any],
+    check: Callable[[Mapping[str, Any]], object],
+    offered: Sequence[str] | None = None,
+) -> Any:
+    """An axis over one setting of a script, made with the X/Y/Z script's module.
+
+    `read` makes the setting's value of the plot's, `check` refuses the values that a cell's axes have set so far.
+    """
+
+    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+        set_axis_values(p, script, **{field.name: read(value)})
+        or_refuse(label, check, axis_values(p, script))
+
+    offered = choices(field.option, field.shown) if offered is None else offered
+    return xyz.AxisOption(
+        label,
+        kind(field.shown),
+        apply,
+        confirm=confirming(label, read),
+        choices=None if offered is None else lambda: offered,
+    )
 
 
 def choices(option: Option, shown: Any) -> list[str] | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, islice, repeat
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -12,17 +11,15 @@ from modules.ui_components import InputAccordion
 
 from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.guidance.settings import GROUPS, NO_PRESET, STEPS
-from lib_fewstep.options import SettingError, from_page, page_fields
+from lib_fewstep.options import page_fields
 from lib_fewstep.webui.common import host
-from lib_fewstep.webui.common.accordion import TabAccordion, refresh_button, refresh_on
-from lib_fewstep.webui.common.component import component
+from lib_fewstep.webui.common.accordion import TabAccordion, line_of, refresh_button, refresh_on
+from lib_fewstep.webui.common.component import component, folded_groups
 from lib_fewstep.webui.common.page_pass import PagePass
 from lib_fewstep.webui.common.passes import FIELDS, few_step_fields, passes_of
-from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.guidance.preview import Guided, preview
 
 _FIELDS = page_fields(GuidanceSettings)
-_IN_A_ROW = 3
 _ROWS = {STEPS: (2, 2)}
 """How many components the first rows of a group have, so that what belongs together is in one row."""
 
@@ -41,13 +38,9 @@ class GuidanceAccordion(TabAccordion):
             "enabled": InputAccordion(False, label="Guidance", elem_id=_elem_id(tab, "enabled"))
         }
         with components["enabled"]:
-            components["preset"] = _component(tab, "preset")
+            components["preset"] = component(_FIELDS["preset"], _elem_id(tab, "preset"))
             self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
-            for number, group in enumerate(GROUPS):
-                with gr.Accordion(group, open=False, elem_id=_elem_id(tab, f"group_{number}")):
-                    for names in _in_rows(group):
-                        with gr.Row():
-                            components |= {name: _component(tab, name) for name in names}
+            components |= folded_groups(_FIELDS, GROUPS, _ROWS, partial(_elem_id, tab))
             self.refresh = refresh_button(_elem_id(tab, "refresh"))
         return {name: components[name] for name in _FIELDS}
 
@@ -63,8 +56,8 @@ class GuidanceAccordion(TabAccordion):
         filled = [own[name] for name in GuidanceSettings.filled_by(NO_PRESET)]
         own["preset"].input(_fill, [own["preset"]], filled, show_progress=False, queue=False)
         inputs = [*own.values(), *fields.values()]
-        state = _state(self.tab, [*own, *fields])
-        refresh_on([each.change for each in inputs], self.refresh, state, inputs, [self.line])
+        line = line_of(GuidanceSettings, [*own, *fields], partial(_said, self.tab))
+        refresh_on([each.change for each in inputs], self.refresh, line, inputs, [self.line])
 
 
 def _fill(name: str) -> list[Any]:
@@ -72,23 +65,10 @@ def _fill(name: str) -> list[Any]:
     return list(GuidanceSettings.filled_by(name).values())
 
 
-def _state(tab: str, names: Sequence[str]) -> Callable[..., Any]:
-    """What the values of the page, which have these names, make of the line."""
-
-    def state(*inputs: Any) -> str:
-        values = dict(zip(names, inputs, strict=True))
-        if None in values.values():  # a number is being typed
-            return ""
-        try:
-            settings = GuidanceSettings.from_dict(
-                from_page(GuidanceSettings, {name: values[name] for name in _FIELDS if name != "enabled"})
-            )
-            passes = passes_of(tab, values | {"by": False})
-            return preview(settings, [(page_pass, _guided(page_pass, values)) for page_pass in passes])
-        except (SettingError, Refusal) as refusal:
-            return html.escape(str(refusal))
-
-    return state
+def _said(tab: str, settings: GuidanceSettings, values: Mapping[str, Any]) -> str:
+    """What the line says, from the settings and all values of the page."""
+    passes = passes_of(tab, {**values, "by": False})
+    return preview(settings, [(page_pass, _guided(page_pass, values)) for page_pass in passes])
 
 
 def _guided(page_pass: PagePass, values: Mapping[str, Any]) -> Guided:
@@ -101,19 +81,6 @@ def _guided(page_pass: PagePass, values: Mapping[str, Any]) -> Guided:
         host.lists.schedule_called(values["hr_scheduler"]) or schedule,
         (values["few_step"] and values["hires_cfg"]) or cfg,
     )
-
-
-def _in_rows(group: str) -> Iterator[list[str]]:
-    names = iter([name for name, field in _FIELDS.items() if field.option.group == group])
-    for count in chain(_ROWS.get(group, ()), repeat(_IN_A_ROW)):
-        row = list(islice(names, count))
-        if not row:
-            return
-        yield row
-
-
-def _component(tab: str, name: str) -> Any:
-    return component(_FIELDS[name], _elem_id(tab, name))
 
 
 def _elem_id(tab: str, name: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.options import page_fields
-from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, from_axis, kind, or_refuse, set_axis_values
+from lib_fewstep.webui.common.xyz import from_axis, setting_axis
 
 SCRIPT = "Guidance"
 """Whose settings the axes set."""
@@ -35,8 +35,7 @@ def with_axes(settings: GuidanceSettings, values: Mapping[str, Any]) -> Guidance
 
 
 def _axis(xyz: Any, name: str) -> Any:
-    field, label = _FIELDS[name], f"[Guidance] {_FIELDS[name].option.label}"
-    offered = choices(field.option, field.shown)
+    field = _FIELDS[name]
 
     def read(value: Any) -> Any:
         checked = (
@@ -45,14 +44,5 @@ def _axis(xyz: Any, name: str) -> Any:
         with_axes(GuidanceSettings(), {name: checked})
         return checked
 
-    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
-        set_axis_values(p, SCRIPT, **{name: read(value)})
-        or_refuse(label, with_axes, GuidanceSettings(), axis_values(p, SCRIPT))
-
-    return xyz.AxisOption(
-        label,
-        kind(field.shown),
-        apply,
-        confirm=confirming(label, read),
-        choices=None if offered is None else lambda: offered,
-    )
+    label, check = f"[Guidance] {field.option.label}", partial(with_axes, GuidanceSettings())
+    return setting_axis(xyz, SCRIPT, label, field, read, check)

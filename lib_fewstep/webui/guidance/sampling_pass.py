@@ -13,12 +13,11 @@ from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, interval_of
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.guided_levels import GuidedLevels
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing
-from lib_fewstep.webui.common.infotext import forget
-from lib_fewstep.webui.common.launch import AroundPass, running
+from lib_fewstep.webui.common.infotext import differing, forget
+from lib_fewstep.webui.common.launch import AroundPass, put_until, running
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.guidance.evaluation import Evaluations
-from lib_fewstep.webui.guidance.infotext import infotext
 from lib_fewstep.webui.guidance.readers import impossible, reader_of_uncond, usable
 from lib_fewstep.webui.guidance.request import GuidanceRequest
 from lib_fewstep.webui.guidance.summary import leaves_out, summary
@@ -45,7 +44,7 @@ class GuidancePass(AroundPass):
         if self._request.refusal is not None:
             raise Refusal(f"Guidance: {self._request.refusal}")
         host.denoiser.listen_last(on_cfg_denoiser)
-        self._set(self.sampler, "func", self._around(self.sampler.func))
+        put_until(self._put_back, self.sampler, "func", self._around(self.sampler.func))
 
     def close(self) -> None:
         """Put everything back, and take back the infotext of what no pass has used."""
@@ -69,14 +68,6 @@ class GuidancePass(AroundPass):
             log.warning("Guidance stops: the rest of the pass runs without it.")
             raise
 
-    def _set(self, target: Any, name: str, value: Any) -> None:
-        """An attribute of an instance, until the pass is over."""
-        own = vars(target)
-        before = {name: own[name]} if name in own else {}
-        self._put_back.callback(own.update, before)
-        self._put_back.callback(own.pop, name, None)
-        own[name] = value
-
     def _around(self, sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
         @wraps(sample)
         def run(model: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
@@ -99,7 +90,7 @@ class GuidancePass(AroundPass):
             self._announce_levels(settings)
         self._other_guidance = host.denoiser.other_guidance(denoiser)
         self._own_combining = denoiser.combine_denoised
-        self._set(denoiser, host.denoiser.COMBINING, partial(self._combined, self._own_combining))
+        put_until(self._put_back, denoiser, host.denoiser.COMBINING, partial(self._combined, self._own_combining))
 
     def _announce_levels(self, settings: GuidanceSettings) -> None:
         """Tell the other features where the pass is guided. Raises Refusal where a job's first pass is nowhere."""
@@ -185,7 +176,7 @@ class GuidancePass(AroundPass):
         if not self._request.acted:
             forget(GuidanceSettings, self._p.extra_generation_params)
         self._request.acted = True
-        self._p.extra_generation_params.update(infotext(settings))
+        self._p.extra_generation_params.update(differing(settings))
 
     def _may_leave_out(self, unet: nn.Module, listener: str | None) -> bool:
         """Whether rows without a part in the image may be left out; a line says who reads them."""

@@ -10,11 +10,11 @@ from lib_fewstep.sampling.presets import is_cfgpp
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common.infotext import differing, marked_by_any_key
 from lib_fewstep.webui.common.script import SettingsScript, advise
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.guidance.accordion import GuidanceAccordion
 from lib_fewstep.webui.guidance.axes import SCRIPT, guidance_axes, with_axes
-from lib_fewstep.webui.guidance.infotext import PASTING, infotext
 from lib_fewstep.webui.guidance.request import GuidanceRequest
 from lib_fewstep.webui.guidance.sampling_pass import GuidancePass, on_cfg_denoiser
 
@@ -26,7 +26,7 @@ class GuidanceScript(SettingsScript):
     settings = GuidanceSettings
     request = GuidanceRequest
     accordion = GuidanceAccordion
-    pasting = PASTING
+    pasting = marked_by_any_key(GuidanceSettings)
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> GuidanceRequest:
         """The settings of arguments and axes, which go into the infotext; each job has a request, for one row."""
@@ -34,7 +34,7 @@ class GuidanceScript(SettingsScript):
         settings = with_axes(given, axis_values(p, SCRIPT))
         if not settings.enabled:  # its other values count for nothing
             return GuidanceRequest()
-        p.extra_generation_params.update(infotext(settings))
+        p.extra_generation_params.update(differing(settings))
         return GuidanceRequest(settings)
 
     def process(self, p: Processing, *args: Any) -> None:

@@ -11,8 +11,7 @@ from lib_fewstep.highres import AXES as NAMES
 from lib_fewstep.highres import HighResSettings
 from lib_fewstep.options import SettingError, options_of, page_fields
 from lib_fewstep.webui.common import host
-from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, from_axis, kind, or_refuse, set_axis_values
+from lib_fewstep.webui.common.xyz import choices, from_axis, setting_axis
 
 SCRIPT = "HiDiffusion"
 """Whose settings the axes set."""
@@ -52,28 +51,19 @@ def _method_of(values: Mapping[str, Any]) -> str:
 
 
 def _axis(xyz: Any, name: str) -> Any:
-    shown, label = page_fields(HighResSettings)[name].shown, _label(name)
-    offered = choices(_OPTIONS[name], shown)
-    if name == "method":
-        offered = [NO_METHOD, *(offered or [])]
+    field = page_fields(HighResSettings)[name]
+    offered = [NO_METHOD, *(choices(field.option, field.shown) or [])] if name == "method" else None
 
     def read(value: Any) -> Any:
-        checked = from_axis(shown, value)
+        checked = from_axis(field.shown, value)
         with_axes(HighResSettings(), {name: checked})
         return checked
 
-    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
-        set_axis_values(p, SCRIPT, **{name: read(value)})
+    def check(values: Mapping[str, Any]) -> None:
         if _label("method") not in host.lists.plotted_axes():
-            or_refuse(label, with_axes, HighResSettings(), axis_values(p, SCRIPT))
+            with_axes(HighResSettings(), values)
 
-    return xyz.AxisOption(
-        label,
-        kind(shown),
-        apply,
-        confirm=confirming(label, read),
-        choices=None if offered is None else lambda: offered,
-    )
+    return setting_axis(xyz, SCRIPT, _label(name), field, read, check, offered)
 
 
 def _label(name: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lib_fewstep.models import ModelSettings
 from lib_fewstep.options import page_fields
-from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.xyz import axis_values, choices, confirming, from_axis, kind, or_refuse, set_axis_values
+from lib_fewstep.webui.common.xyz import from_axis, setting_axis
 
 SCRIPT = "Model sampling"
 """Whose settings the axes set."""
@@ -32,25 +32,15 @@ def with_axes(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettin
 
 
 def _axis(xyz: Any, name: str) -> Any:
-    field, label = _FIELDS[name], f"[Model] {_FIELDS[name].option.label}"
-    offered = choices(field.option, field.shown)
+    field = _FIELDS[name]
 
     def read(value: Any) -> Any:
         checked = from_axis(field.shown, value)
         with_axes(ModelSettings(), {} if name in _TOGETHER else {name: checked})
         return checked
 
-    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
-        set_axis_values(p, SCRIPT, **{name: read(value)})
-        or_refuse(label, with_axes, ModelSettings(), axis_values(p, SCRIPT))
-
-    return xyz.AxisOption(
-        label,
-        kind(field.shown),
-        apply,
-        confirm=confirming(label, read),
-        choices=None if offered is None else lambda: offered,
-    )
+    label, check = f"[Model] {field.option.label}", partial(with_axes, ModelSettings())
+    return setting_axis(xyz, SCRIPT, label, field, read, check)
 
 
 _TOGETHER = ("beta_start", "beta_end")

@@ -38,15 +38,17 @@ def _told(path: Path, changed: int) -> Told:  # noqa: ARG001 (a file that has ch
         return Told()
 
 
-def guidance_projection(told: Told) -> Tensor | None:
-    """The weight that takes an embedded guidance scale, which the host has not loaded; None where there is none."""
+def tensor_of_loaded(name: str) -> Tensor:
+    """A tensor that the loaded checkpoint's file has, and the host has not loaded."""
     path = host.noising.checkpoint_path()
-    return None if path is None or told.guidance is None else headers.tensor(path, told.guidance)
+    assert path is not None
+    return headers.tensor(path, name)
 
 
 def plan_for(settings: ModelSettings, size: tuple[int, int], sampler: str) -> ModelPlan:
     """What is done in a pass of a size in pixels (width, height) with a sampler. Raises SettingError."""
-    return plan_of(_with_kind(settings, sampler), told_of_loaded(), host.noising.host_model(_ratio(size)))
+    ratio = 1.0 if settings.shift else _ratio(size)
+    return plan_of(_with_kind(settings, sampler), told_of_loaded(), host.noising.host_model(ratio))
 
 
 def _with_kind(settings: ModelSettings, sampler: str) -> ModelSettings:

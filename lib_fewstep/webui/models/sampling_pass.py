@@ -15,10 +15,10 @@ from lib_fewstep.models.latents import PLAYGROUND
 from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
-from lib_fewstep.webui.common.launch import AroundPass
+from lib_fewstep.webui.common.launch import AroundPass, put_until
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.refusal import Refusal
-from lib_fewstep.webui.models.checkpoint import guidance_projection, plan_for, told_of_loaded, trained_side
+from lib_fewstep.webui.models.checkpoint import plan_for, tensor_of_loaded
 from lib_fewstep.webui.models.request import ModelRequest
 from lib_fewstep.webui.models.sizes import tell_sizes
 
@@ -56,9 +56,9 @@ class ModelPass(AroundPass):
         denoiser: Any = self.sampler.model_wrap_cfg
         try:
             self._plan = plan = self._enter_model()
-            self._put(denoiser, "update_inner_model", self._updating(denoiser.update_inner_model))
+            put_until(self._instances, denoiser, "update_inner_model", self._updating(denoiser.update_inner_model))
             if plan.latents:
-                self._put(denoiser, "forward", _previewing(denoiser.forward))
+                put_until(self._instances, denoiser, "forward", _previewing(denoiser.forward))
         except BaseException:
             self.__exit__()
             raise
@@ -76,14 +76,6 @@ class ModelPass(AroundPass):
 
     def close(self) -> None:
         """Nothing: the methods around the launch put everything back."""
-
-    def _put(self, target: Any, name: str, value: Any) -> None:
-        """An attribute of an instance, until the pass is over."""
-        own = vars(target)
-        before = {name: own[name]} if name in own else {}
-        self._instances.callback(own.update, before)
-        self._instances.callback(own.pop, name, None)
-        own[name] = value
 
     def _enter_model(self) -> ModelPlan:
         plan = plan_for(self._request.settings, self._size, self.sampler.config.name)
@@ -106,10 +98,10 @@ class ModelPass(AroundPass):
 
     def _give_inputs(self, plan: ModelPlan) -> None:
         """Give the model sizes, and the CFG where it takes one; then the pass is at CFG 1."""
-        tell_sizes(self.sampler, self._request.settings, self._size, trained_side())
+        tell_sizes(self.sampler, self._request.settings, self._size)
         unet, asked = host.model.unet_with_blocks(), self.sampler.sampler_extra_args
-        projection = guidance_projection(told_of_loaded()) if plan.guidance else None
-        if projection is not None and unet is not None:
+        if plan.guidance is not None and unet is not None:
+            projection = tensor_of_loaded(plan.guidance)
             self._model.enter_context(guided_by_number(unet, projection, float(asked["cond_scale"])))
             asked["cond_scale"] = 1.0
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
 from lib_fewstep.models import ModelSettings
 from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
+from lib_fewstep.webui.common.infotext import marked_by_any_key
 from lib_fewstep.webui.common.script import SettingsScript
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.models.accordion import ModelAccordion
 from lib_fewstep.webui.models.axes import SCRIPT, model_axes, with_axes
 from lib_fewstep.webui.models.checkpoint import told_of_loaded
-from lib_fewstep.webui.models.infotext import PASTING, infotext
+from lib_fewstep.webui.models.infotext import infotext
 from lib_fewstep.webui.models.request import ModelRequest
 from lib_fewstep.webui.models.sampling_pass import ModelPass
 
@@ -24,7 +26,7 @@ class ModelScript(SettingsScript):
     settings = ModelSettings
     request = ModelRequest
     accordion = ModelAccordion
-    pasting = PASTING
+    pasting = marked_by_any_key(ModelSettings)
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> ModelRequest:
         """The settings of arguments and axes, which go into the infotext; off, the checkpoint's file decides."""
@@ -35,7 +37,7 @@ class ModelScript(SettingsScript):
 
     def before_pass(self, p: Processing, request: ModelRequest, x: Any) -> None:
         """Put the model of the pass around it; `x` are its latents."""
-        ModelPass(p, request, (8 * x.shape[-1], 8 * x.shape[-2])).attach()
+        ModelPass(p, request, (PIXELS_PER_LATENT * x.shape[-1], PIXELS_PER_LATENT * x.shape[-2])).attach()
 
     def bypassed(self, p: Processing, request: ModelRequest) -> None:
         """Say so only where something would have been done."""

@@ -11,22 +11,22 @@ from lib_fewstep.models.settings import IMAGE, TRAINED, pixels
 from lib_fewstep.models.size_conditioning import Sizes, with_sizes
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Sampler
+from lib_fewstep.webui.models.checkpoint import trained_side
 
 
-def tell_sizes(sampler: Sampler, settings: ModelSettings, size: tuple[int, int], trained: int | None) -> bool:
-    """Put the sizes of the settings into the texts that a pass is given; `size` is the image's (width, height).
+def tell_sizes(sampler: Sampler, settings: ModelSettings, size: tuple[int, int]) -> None:
+    """Put the sizes of the settings into the texts of a pass, where the model takes any.
 
-    Gives whether the model takes any.
+    `size` is the image's (width, height).
     """
     if settings.size == IMAGE or not host.model.is_sdxl():
-        return False
+        return
     asked = sampler.sampler_extra_args
     usual = Sizes((size[1], size[0]), host.options.sdxl_crop(), (size[1], size[0]))
-    wanted = _trained(usual, trained) if settings.size == TRAINED else _custom(settings, "", usual)
+    wanted = _trained(usual, trained_side()) if settings.size == TRAINED else _custom(settings, "", usual)
     unwanted = wanted if settings.size == TRAINED else _custom(settings, "negative_", wanted)
     asked["cond"] = host.job.with_vectors(asked["cond"], _telling(wanted))
     asked["uncond"] = host.job.with_vectors(asked["uncond"], _telling(unwanted))
-    return True
 
 
 def _trained(usual: Sizes, side: int | None) -> Sizes:
