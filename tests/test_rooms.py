@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "lib_fewstep/sampling": SHIPPED
     | {"numpy", "safetensors", "scipy", "tqdm", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/guidance": SHIPPED | {"lib_fewstep.options", "lib_fewstep.sentences"},
-    "lib_fewstep/models": SHIPPED | {"safetensors", "lib_fewstep.options", "lib_fewstep.sentences"},
+    "lib_fewstep/models": SHIPPED | {"safetensors", "yaml", "lib_fewstep.options", "lib_fewstep.sentences"},
     "lib_fewstep/compare": SHIPPED
     | {"numpy", "PIL", "matplotlib", "skimage", "pandas", "lib_fewstep.options"}
     | {"cloudpickle", "dask", "distributed", "requests", "tqdm", "yaml"},  # of requirements-cluster.txt
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     | {"lib_fewstep.unet", "lib_fewstep.highres", "lib_fewstep.sampling", "lib_fewstep.guidance"}
     | {"lib_fewstep.compare", "lib_fewstep.models"}
     | {"lib_fewstep.options", "lib_fewstep.sentences"}
-    | {"modules", "gradio", "fastapi", "numpy", "pandas", "PIL"},
+    | {"modules", "gradio", "fastapi", "ldm", "numpy", "pandas", "PIL"},
     "scripts": {"lib_fewstep.webui"},
 }
 

@@ -1,0 +1,80 @@
+"""All parts of a diffusers folder in one checkpoint, and the YAML file that goes beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lib_fewstep.models.convert import autoencoder, text, unet
+from lib_fewstep.models.convert.folder import NotConvertible, Part, part, settings
+
+_PARAMETERIZATIONS = {"epsilon": "eps", "v_prediction": "v"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors under the original layout's names, and what the YAML file says of the model."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+
+
+def write(folder: Path, out: Path, vae: Path | None = None) -> list[Path]:
+    """Convert a diffusers folder to `out` (.safetensors), with the YAML file beside it; what was written.
+
+    `vae` is the folder of another autoencoder than the pipeline's. Raises NotConvertible, with a sentence, for what a
+    WebUI cannot load, before anything is written; OSError where the system refuses to write.
+    """
+    if out.suffix != ".safetensors":
+        raise NotConvertible(f"OUT = {out.name} is not allowed: it must end in .safetensors.")
+    found = checkpoint_of(folder, out, vae)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if "version" in found.config["model"]["params"]["cond_stage_config"].get("params", {}):
+        text.copy_beside(folder, out)
+    save_file({name: tensor.contiguous() for name, tensor in found.tensors.items()}, out, metadata={"format": "pt"})
+    config = out.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump(found.config, sort_keys=False), encoding="utf-8")
+    return [out, config]
+
+
+def checkpoint_of(folder: Path, out: Path, vae: Path | None = None) -> Checkpoint:
+    """The checkpoint of a diffusers folder. Raises NotConvertible for what a WebUI cannot load."""
+    parts = (
+        part(folder / "unet", "UNet2DConditionModel"),
+        part(vae or folder / "vae", "AutoencoderKL"),
+        part(folder / "text_encoder", "CLIPTextModel"),
+    )
+    config = _config(*parts, settings(folder / "scheduler" / "scheduler_config.json"), out)
+    each = (unet.tensors_of(parts[0]), autoencoder.tensors_of(parts[1]), text.tensors_of(parts[2]))
+    return Checkpoint({name: tensor for tensors in each for name, tensor in tensors.items()}, config)
+
+
+def _config(network: Part, vae: Part, encoder: Part, schedule: dict[str, Any], out: Path) -> dict[str, Any]:
+    scheduler = Part("scheduler/scheduler_config.json", schedule, {})
+    scheduler.needs("beta_schedule", "scaled_linear")
+    scheduler.needs("prediction_type", *_PARAMETERIZATIONS)
+    params = {
+        "linear_start": schedule["beta_start"],
+        "linear_end": schedule["beta_end"],
+        "timesteps": schedule["num_train_timesteps"],
+        "parameterization": _PARAMETERIZATIONS[schedule.get("prediction_type", "epsilon")],
+        "first_stage_key": "jpg",
+        "cond_stage_key": "txt",
+        "image_size": network.config.get("sample_size") or 64,
+        "channels": 4,
+        "conditioning_key": "crossattn",
+        "scale_factor": vae.config.get("scaling_factor", 0.18215),
+        "use_ema": False,
+        "unet_config": {"target": unet.class_of(network), "params": unet.layout_of(network)},
+        "first_stage_config": {
+            "target": "ldm.models.autoencoder.AutoencoderKL",
+            "params": autoencoder.layout_of(vae),
+        },
+        "cond_stage_config": text.embedder_of(encoder, out),
+    }
+    return {"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params}}

@@ -1,0 +1,78 @@
+"""The parts of a diffusers folder: what each is, and its weights."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+_WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_ENDINGS = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+
+
+class NotConvertible(ValueError):  # noqa: N818 (the name that callers catch)
+    """A folder that no checkpoint of Stable Diffusion 1 or 2 can hold; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a pipeline, such as its UNet: the file with its config, what that says, and its weights."""
+
+    name: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    def needs(self, setting: str, *allowed: object) -> None:
+        """Raise NotConvertible if a setting has another value than those, of which the first goes without saying."""
+        value = self.config.get(setting, allowed[0])
+        if value not in allowed:
+            choices = " or ".join(json.dumps(choice) for choice in allowed)
+            raise NotConvertible(
+                f"{self.name} has {setting} = {json.dumps(value)}, which is not allowed: it must be {choices}."
+            )
+
+
+def part(folder: Path, kind: str) -> Part:
+    """A part, which must be of the class `kind`. Raises NotConvertible if it is not, or cannot be read."""
+    path = folder / "config.json"
+    config = settings(path)
+    if kind not in (config.get("_class_name"), *config.get("architectures", ())):
+        told = config.get("_class_name") or config.get("architectures")
+        raise NotConvertible(f"{_short(path)} is of {json.dumps(told)}, which is not allowed: it must be of a {kind}.")
+    return Part(_short(path), config, _tensors(folder))
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """What a JSON file of a part says. Raises NotConvertible if it cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NotConvertible(f"{_short(path)} cannot be read: {error}.") from None
+    if not isinstance(found, dict):
+        raise NotConvertible(f"{_short(path)} is not allowed: it must be an object with settings.")
+    return found
+
+
+def _short(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    paths = (folder / f"{name}{ending}" for ending in _ENDINGS for name in _WEIGHTS)
+    path = next(filter(Path.is_file, paths), None)
+    if path is None:
+        raise NotConvertible(f"{folder.name} has no weights: there must be a file such as {_WEIGHTS[0]}{_ENDINGS[0]}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise NotConvertible(f"{_short(path)} cannot be read: {error}.") from None

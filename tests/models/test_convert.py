@@ -1,0 +1,207 @@
+"""Converted folders of diffusers beside the models that wrote them: the same weights, the same results."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from ldm.util import instantiate_from_config
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from demo.model.autoencoder import Autoencoder
+from lib_fewstep.models.convert import NotConvertible, write
+from lib_fewstep.models.convert.folder import Part
+from lib_fewstep.models.convert.text import tensors_of
+from tests.unets import in_precision, redraw
+from tools.small_unets import LAYOUTS
+
+WIDTH = 48
+SMALL = LAYOUTS | {
+    "whole": LAYOUTS["bk-sdm-base"] | {"layers_per_block": 2},
+    "lcm": LAYOUTS["bk-sdm-base"] | {"time_cond_proj_dim": 256},
+}
+
+
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+def check_near(ours, theirs):
+    """Relative to the largest value."""
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=TOLERANCES[theirs.dtype] * float(theirs.abs().max()))
+
+
+def random_unet(**changes):
+    unet = UNet2DConditionModel(cross_attention_dim=WIDTH, **changes)
+    redraw(unet, 0)
+    return unet.eval()
+
+
+def random_autoencoder(**changes):
+    kinds = {"down_block_types": ["DownEncoderBlock2D"] * 3, "up_block_types": ["UpDecoderBlock2D"] * 3}
+    settings = {"block_out_channels": [32, 32, 64], "layers_per_block": 1, "scaling_factor": 0.5, "sample_size": 32}
+    autoencoder = AutoencoderKL(**{**kinds, **settings, **changes})
+    redraw(autoencoder, 1)
+    return autoencoder.eval()
+
+
+def random_text(**changes):
+    settings = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = CLIPTextModel(CLIPTextConfig(vocab_size=60, max_position_embeddings=9, **{**settings, **changes}))
+    redraw(text, 2)
+    return text.eval()
+
+
+def saved(folder, unet=None, autoencoder=None, text=None, **scheduler):
+    """A folder as diffusers writes it, with a tokenizer of one file."""
+    (unet or random_unet(**SMALL["bk-sdm-small"])).save_pretrained(folder / "unet")
+    (autoencoder or random_autoencoder()).save_pretrained(folder / "vae")
+    (text or random_text()).save_pretrained(folder / "text_encoder")
+    DDIMScheduler(**{"beta_schedule": "scaled_linear", **scheduler}).save_pretrained(folder / "scheduler")
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    (folder / "tokenizer" / "merges.txt").write_text("")
+    return folder
+
+
+def converted(folder, **options):
+    """The checkpoint's tensors, and what its YAML file says of the model."""
+    out = folder / "out" / "small.safetensors"
+    write(folder, out, **options)
+    return load_file(out), yaml.safe_load(out.with_suffix(".yaml").read_text())["model"]["params"]
+
+
+def loaded(network, tensors, prefix):
+    """A network in double precision with all of its weights and no other ones, and what the class has no place for."""
+    held = {name.removeprefix(prefix): tensor.double() for name, tensor in tensors.items() if name.startswith(prefix)}
+    projection = held.pop("time_embed.cond_proj.weight", None)
+    network.load_state_dict(held)
+    return network.double().eval(), projection
+
+
+@pytest.mark.parametrize("layout", SMALL)
+@pytest.mark.parametrize("size", [(16, 16), (24, 8)])
+def test_unets(tmp_path, layout, size):
+    theirs = random_unet(**SMALL[layout])
+    tensors, config = converted(saved(tmp_path, unet=theirs))
+    ours, projection = loaded(instantiate_from_config(config["unet_config"]), tensors, "model.diffusion_model.")
+    ours = in_precision(ours, torch.float64)
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn((2, 4, *size), generator=draw, dtype=torch.float64)
+    context = torch.randn((2, 7, WIDTH), generator=draw, dtype=torch.float64)
+    times = torch.tensor([999, 20])
+    with torch.no_grad():
+        check_near(ours(x, times, context=context), theirs.double()(x, times, encoder_hidden_states=context).sample)
+    if layout == "lcm":
+        torch.testing.assert_close(projection, theirs.time_embedding.cond_proj.weight)
+
+
+def test_the_class_without_a_middle_is_named_where_there_is_none(tmp_path):
+    """It is this extension's; with a middle block the WebUI's own class is named, which needs no extension."""
+    for layout, theirs in SMALL.items():
+        _, config = converted(saved(tmp_path / layout, unet=random_unet(**theirs)))
+        own = config["unet_config"]["target"].startswith("lib_fewstep.")
+        assert own == ("mid_block_type" in theirs)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_autoencoders(tmp_path, layers):
+    theirs = random_autoencoder(layers_per_block=layers)
+    tensors, config = converted(saved(tmp_path, autoencoder=theirs))
+    assert config["scale_factor"] == 0.5
+    assert config["first_stage_config"]["target"] == "ldm.models.autoencoder.AutoencoderKL"
+    layout = config["first_stage_config"]["params"]["ddconfig"]
+    ours, _ = loaded(Autoencoder(layout), tensors, "first_stage_model.")
+    theirs = theirs.double()
+    picture = torch.randn((1, 3, 32, 16), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    with torch.no_grad():
+        latents = theirs.encode(picture).latent_dist
+        check_near(ours.quant_conv(ours.encoder(picture)), latents.parameters)
+        check_near(ours.decode(latents.mean), theirs.decode(latents.mean).sample)
+
+
+def test_another_autoencoder(tmp_path):
+    """SDXS has one of another class, which no checkpoint holds."""
+    folder = saved(tmp_path / "pipeline")
+    own = json.loads((folder / "vae" / "config.json").read_text())
+    (folder / "vae" / "config.json").write_text(json.dumps(own | {"_class_name": "AutoencoderTiny"}))
+    with pytest.raises(NotConvertible, match=r'vae/config\.json is of "AutoencoderTiny", .* of a AutoencoderKL\.'):
+        converted(folder)
+    random_autoencoder(scaling_factor=0.25).save_pretrained(tmp_path / "other")
+    _, config = converted(folder, vae=tmp_path / "other")
+    assert config["scale_factor"] == 0.25
+
+
+def test_clip_has_its_names_and_a_folder_of_its_own(tmp_path):
+    text = random_text()
+    tensors, config = converted(saved(tmp_path, text=text))
+    for name, tensor in text.state_dict().items():
+        torch.testing.assert_close(tensors[f"cond_stage_model.transformer.{name}"], tensor)
+    folder = tmp_path / "out" / "small-text"
+    assert config["cond_stage_config"]["params"] == {"version": folder.resolve().as_posix()}
+    assert {path.name for path in folder.iterdir()} == {"config.json", "merges.txt"}
+    assert CLIPTextModel(CLIPTextConfig.from_pretrained(folder)).state_dict().keys() == text.state_dict().keys()
+
+
+def by_open_clip(tensors, tokens, heads):
+    """What OpenCLIP's text transformer with one layer makes of tokens, from its formulas."""
+    width = tensors["positional_embedding"].shape[1]
+    x = tensors["token_embedding.weight"][tokens] + tensors["positional_embedding"][: tokens.shape[1]]
+    mask = torch.full((tokens.shape[1],) * 2, float("-inf"), dtype=x.dtype).triu(1)
+    head = "transformer.resblocks.0."
+    held = {name.removeprefix(head): tensor for name, tensor in tensors.items() if name.startswith(head)}
+    attention = nn.MultiheadAttention(width, heads, batch_first=True, dtype=x.dtype)
+    attention.load_state_dict({name[5:]: tensor for name, tensor in held.items() if name.startswith("attn.")})
+    normal = functional.layer_norm(x, (width,), held["ln_1.weight"], held["ln_1.bias"])
+    x = x + attention(normal, normal, normal, attn_mask=mask, need_weights=False)[0]
+    normal = functional.layer_norm(x, (width,), held["ln_2.weight"], held["ln_2.bias"])
+    inner = functional.gelu(functional.linear(normal, held["mlp.c_fc.weight"], held["mlp.c_fc.bias"]))
+    x = x + functional.linear(inner, held["mlp.c_proj.weight"], held["mlp.c_proj.bias"])
+    return functional.layer_norm(x, (width,), tensors["ln_final.weight"], tensors["ln_final.bias"])
+
+
+def test_open_clip():
+    """Stable Diffusion 2's text encoder: wide, so with one layer and few words; the YAML names the WebUI's class."""
+    text = random_text(hidden_size=1024, num_attention_heads=16, hidden_act="gelu", num_hidden_layers=1)
+    tensors = tensors_of(Part("text_encoder/config.json", text.config.to_dict(), text.state_dict()))
+    prefix = "cond_stage_model.model."
+    ours = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    tokens = torch.tensor([[3, 5, 7, 59]])
+    with torch.no_grad():
+        check_near(by_open_clip(ours, tokens, 16), text(tokens).last_hidden_state)
+
+
+def test_open_clip_is_named(tmp_path):
+    text = random_text(hidden_size=1024, num_attention_heads=16, hidden_act="gelu", num_hidden_layers=1)
+    _, config = converted(saved(tmp_path, text=text))
+    assert config["cond_stage_config"]["target"].endswith("FrozenOpenCLIPEmbedder")
+
+
+@pytest.mark.parametrize(("said", "meant"), [("epsilon", "eps"), ("v_prediction", "v")])
+def test_the_scheduler_is_told(tmp_path, said, meant):
+    _, config = converted(saved(tmp_path, prediction_type=said, beta_end=0.014, num_train_timesteps=1100))
+    assert (config["parameterization"], config["linear_end"], config["timesteps"]) == (meant, 0.014, 1100)
+
+
+REFUSED = [
+    ({"unet": {"in_channels": 9}}, r"unet/config\.json has in_channels = 9, .* it must be 4\.$"),
+    ({"unet": {"act_fn": "mish"}}, r'has act_fn = "mish", .* it must be "silu"\.$'),
+    ({"unet": {"layers_per_block": [1, 2, 1, 1]}}, r"has layers_per_block = \[1, 2, 1, 1\], .* one number\.$"),
+    ({"unet": {"attention_head_dim": [1, 1, 8, 8]}}, r"has attention_head_dim = \[1, 1, 8, 8\], .* heads of one width"),
+    ({"unet": {"up_block_types": ["CrossAttnUpBlock2D"] * 4}}, r"the way up like the way down\.$"),
+    ({"scheduler": {"beta_schedule": "linear"}}, r'has beta_schedule = "linear", .* it must be "scaled_linear"\.$'),
+    ({"scheduler": {"prediction_type": "sample"}}, r'it must be "epsilon" or "v_prediction"\.$'),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), REFUSED)
+def test_what_no_checkpoint_holds_is_refused(tmp_path, changes, sentence):
+    unet = random_unet(**{**SMALL["bk-sdm-base"], **changes.get("unet", {})})
+    folder = saved(tmp_path, unet=unet, **changes.get("scheduler", {}))
+    with pytest.raises(NotConvertible, match=sentence):
+        converted(folder)
+    assert not (tmp_path / "out").exists()
