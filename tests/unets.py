@@ -16,6 +16,7 @@ from ldm.modules.diffusionmodules.util import GroupNorm32
 from torch import Tensor, nn
 
 from demo.model.host import HostTorch, sdp_attention
+from lib_fewstep.webui.models.small_unet import UNetWithoutMiddle
 
 CONTEXT_WIDTH = 64
 LATENT_CHANNELS = 4
@@ -32,6 +33,27 @@ def sd1_unet(seed: int = 0, **changes: Any) -> nn.Module:
 def sd2_unet(seed: int = 0, **changes: Any) -> nn.Module:
     """The layout of Stable Diffusion 2: linear projections around the transformers."""
     return sd1_unet(seed, use_linear_in_transformer=True, **changes)
+
+
+def bk_sdm_unet(seed: int = 0, **changes: Any) -> nn.Module:
+    """The layout of BK-SDM-Small: one residual block at each level, and no middle block."""
+    return sd1_unet(seed, **{"kind": UNetWithoutMiddle, "num_res_blocks": 1, **changes})
+
+
+def bk_sdm_tiny_unet(seed: int = 0, **changes: Any) -> nn.Module:
+    """The layout of BK-SDM-Tiny: the same without the deepest level."""
+    return bk_sdm_unet(seed, channel_mult=[1, 2, 4], **changes)
+
+
+def sdxs_unet(seed: int = 0, **changes: Any) -> nn.Module:
+    """The layout of SDXS-512-DreamShaper: no attention at the largest feature maps."""
+    return bk_sdm_unet(seed, channel_mult=[1, 2, 4], attention_resolutions=[4, 2], **changes)
+
+
+def sdxs_09_unet(seed: int = 0, **changes: Any) -> nn.Module:
+    """The layout of SDXS-512-0.9, whose attention at the largest feature maps is cross-attention twice."""
+    layout = {"use_linear_in_transformer": True, "disable_self_attentions": [True, False, False]}
+    return bk_sdm_unet(seed, channel_mult=[1, 2, 4], **layout, **changes)
 
 
 def sdxl_unet(seed: int = 0, depth: int = 2, **changes: Any) -> nn.Module:
@@ -57,8 +79,10 @@ _drawn: dict[tuple[int, str], nn.Module] = {}
 
 
 def _draw(seed: int, layout: dict[str, Any]) -> nn.Module:
+    arguments = {**_LAYOUT, **layout}
+    kind = arguments.pop("kind", openaimodel.UNetModel)
     with torch.random.fork_rng(devices=()):  # the class draws weights of its own
-        unet = openaimodel.UNetModel(**{**_LAYOUT, **layout})
+        unet: nn.Module = kind(**arguments)
     redraw(unet, seed)
     return unet.eval().requires_grad_(False)
 

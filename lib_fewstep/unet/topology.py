@@ -12,6 +12,9 @@ from lib_fewstep.unet.swapper import Place
 
 Family = Literal["SD1", "SD2", "SDXL", "SDXL refiner"]
 
+_LAYOUTS = ((12, (3, 6, 9)), (9, (3, 6)), (8, (2, 4, 6)), (6, (2, 4)))
+"""Numbers of input blocks with their downsamplers: the last two are those of small UNets, such as BK-SDM and SDXS."""
+
 _TRAINED_SIZE: dict[Family, int] = {"SD1": 512, "SD2": 512, "SDXL": 1024, "SDXL refiner": 1024}
 _SD2_CONTEXT_WIDTH = 1024
 _INPAINTING_CHANNELS = 9
@@ -23,7 +26,7 @@ class UnsupportedModel(ValueError):  # noqa: N818 (the name that callers catch)
 
 @dataclass(frozen=True)
 class Attention:
-    """One block with a spatial transformer: where it sits and how many transformer blocks it stacks."""
+    """One block with self-attention: where it sits and how many transformer blocks it stacks."""
 
     place: Place
     depth: int
@@ -136,9 +139,9 @@ def _is_downsampler(block: nn.Module) -> bool:
 
 def _attention(side: Literal["input", "output"], blocks: Iterable[nn.Module]) -> Iterable[Attention]:
     for index, block in enumerate(blocks):
-        transformer = transformer_of(block)
-        if transformer is not None:
-            yield Attention(Place(side, index), len(transformer.transformer_blocks))  # type: ignore[arg-type]
+        stack: Any = getattr(transformer_of(block), "transformer_blocks", ())
+        if len(stack) > 0 and not getattr(stack[0], "disable_self_attn", False):
+            yield Attention(Place(side, index), len(stack))
 
 
 def _input_channels(block: nn.Module) -> int:
@@ -146,17 +149,15 @@ def _input_channels(block: nn.Module) -> int:
 
 
 def _family(unet: nn.Module, downsamplers: tuple[int, ...], inputs: list[nn.Module]) -> Family:
-    attention = tuple(_attention("input", inputs))
-    shape = (len(inputs), downsamplers)
-    if not attention or shape not in ((12, (3, 6, 9)), (9, (3, 6))):
+    first = next((index for index, block in enumerate(inputs) if transformer_of(block) is not None), None)
+    if first is None or (len(inputs), downsamplers) not in _LAYOUTS:
         raise UnsupportedModel(
             f"{_name(unet)} has {len(inputs)} input blocks with downsamplers at {downsamplers} and "
-            f"{len(attention)} attention blocks, which is not a layout of Stable Diffusion 1, 2 or XL."
+            f"{'no' if first is None else 'some'} attention, which is not a layout of Stable Diffusion 1, 2 or XL."
         )
     if len(inputs) == 9:
         return "SDXL"
-    first = attention[0].place.index
-    if first > downsamplers[0]:
+    if len(inputs) == 12 and first > downsamplers[0]:
         return "SDXL refiner"
     return "SD2" if _looks_like_sd2(inputs[first]) else "SD1"
 

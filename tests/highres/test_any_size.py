@@ -8,10 +8,26 @@ import pytest
 import torch
 
 from lib_fewstep.highres import HighResSession, HighResSettings
-from tests.unets import call, contexts, latents, sd1_unet, sd2_unet, sdxl_unet, webui_cat
+from tests.unets import (
+    bk_sdm_unet,
+    call,
+    contexts,
+    latents,
+    sd1_unet,
+    sd2_unet,
+    sdxl_unet,
+    sdxs_09_unet,
+    webui_cat,
+)
 
 LARGEST_AREA = 400
-FAMILIES = {"SD1": (sd1_unet, 12), "SD2": (sd2_unet, 12), "SDXL": (sdxl_unet, 9)}
+FAMILIES = {
+    "SD1": (sd1_unet, 12),
+    "SD2": (sd2_unet, 12),
+    "SDXL": (sdxl_unet, 9),
+    "BK-SDM": (bk_sdm_unet, 8),
+    "SDXS 0.9": (sdxs_09_unet, 6),
+}
 
 SIZES = [(h, w) for h in range(2, 201) for w in range(2, 201) if h * w <= LARGEST_AREA]
 

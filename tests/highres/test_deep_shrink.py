@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.highres.methods.deep_shrink import Shrink, Shrinker
-from tests.unets import call, contexts, latents, sd1_unet, sdxl_unet, webui_cat
+from tests.unets import bk_sdm_unet, call, contexts, latents, sd1_unet, sdxl_unet, webui_cat
 
 STEPS = 10
 
@@ -50,6 +50,7 @@ CASES = [
     (sd1_unet, 5, {"mode": "nearest", "up": 3.0}),
     (sd1_unet, 2, {"mode": "nearest", "early_out": True}),
     (sdxl_unet, 5, {"mode": "nearest", "early_out": True}),
+    (bk_sdm_unet, 3, {}),
 ]
 
 

@@ -9,6 +9,8 @@ from lib_fewstep.highres import HighResSession, HighResSettings
 from lib_fewstep.options import SettingError
 from lib_fewstep.unet import UnsupportedModel
 from tests.unets import (
+    bk_sdm_tiny_unet,
+    bk_sdm_unet,
     call,
     contexts,
     describe,
@@ -17,6 +19,7 @@ from tests.unets import (
     refiner_unet,
     sd1_unet,
     sdxl_unet,
+    sdxs_unet,
     webui_cat,
 )
 
@@ -108,6 +111,7 @@ def test_the_report_tells_what_ran(family, kind):
 NO_STEP = "RAU-Net runs on none of the 1 steps: t1 and t2 are too small"
 WINDOWS = "window attention in {} transformer blocks on steps 1-10"
 BOTH_PARTS = "strided downsampler at input_blocks[6] on steps 1-2; pool at input_blocks[4] on steps 1-4; "
+SMALL_PARTS = "strided downsampler at input_blocks[2] on steps 1-4; pool at input_blocks[3] on steps 1-2; "
 LINES = [
     (sd1_unet, {}, 10, "strided downsampler at input_blocks[3] on steps 1-4; " + WINDOWS.format(5)),
     (sdxl_unet, {"aggressive": False, "t2": 0.2}, 10, BOTH_PARTS + WINDOWS.format(10)),
@@ -120,6 +124,9 @@ LINES = [
         10,
         "shrinking at input_blocks[3] and output_blocks[8] on steps 1-2; s2 has no effect unless it is above s1",
     ),
+    (bk_sdm_unet, {}, 10, "strided downsampler at input_blocks[2] on steps 1-4; " + WINDOWS.format(3)),
+    (sdxs_unet, {"t2": 0.2}, 10, SMALL_PARTS + WINDOWS.format(3)),
+    (bk_sdm_tiny_unet, {"method": "Deep Shrink"}, 10, "shrinking in 4 blocks on steps 1-3"),
     (sd1_unet, {"enabled": False}, 10, "nothing is done: the method is switched off"),
 ]
 

@@ -6,13 +6,26 @@ import pytest
 from torch import nn
 
 from lib_fewstep.unet import Place, UnsupportedModel, inspect_unet
-from tests.unets import refiner_unet, sd1_unet, sd2_unet, sdxl_unet
+from tests.unets import (
+    bk_sdm_tiny_unet,
+    bk_sdm_unet,
+    refiner_unet,
+    sd1_unet,
+    sd2_unet,
+    sdxl_unet,
+    sdxs_09_unet,
+    sdxs_unet,
+)
 
 LAYOUTS = [
     (sd1_unet, "SD1", (3, 6, 9), (2, 5, 8), 512),
     (sd2_unet, "SD2", (3, 6, 9), (2, 5, 8), 512),
     (sdxl_unet, "SDXL", (3, 6), (2, 5), 1024),
     (refiner_unet, "SDXL refiner", (3, 6, 9), (2, 5, 8), 1024),
+    (bk_sdm_unet, "SD1", (2, 4, 6), (1, 3, 5), 512),
+    (bk_sdm_tiny_unet, "SD1", (2, 4), (1, 3), 512),
+    (sdxs_unet, "SD1", (2, 4), (1, 3), 512),
+    (sdxs_09_unet, "SD2", (2, 4), (1, 3), 512),
 ]
 
 
@@ -33,7 +46,7 @@ def test_nine_input_channels_are_inpainting(make):
     assert inspect_unet(make(in_channels=9)).inpainting
 
 
-@pytest.mark.parametrize("make", [sd1_unet, sdxl_unet, refiner_unet])
+@pytest.mark.parametrize("make", [sd1_unet, sdxl_unet, refiner_unet, bk_sdm_unet, sdxs_unet])
 def test_pairs_are_those_of_the_skips(make):
     """The host appends each input block's output to a stack and pops one for each output block."""
     unet = make()
@@ -48,6 +61,12 @@ def test_attention_blocks_with_their_depth():
     outputs = [Place("output", j) for j in (0, 1, 2, 3, 4, 5)]
     assert [attention.place for attention in topology.attention] == inputs + outputs
     assert {attention.depth for attention in topology.attention} == {3}
+
+
+def test_attention_without_self_attention_does_not_count():
+    """Windows would cut nothing there."""
+    places = [attention.place for attention in inspect_unet(sdxs_09_unet()).attention]
+    assert places == [Place("input", 3), Place("input", 5), *(Place("output", j) for j in range(4))]
 
 
 class MotionModule(nn.Module):
@@ -68,7 +87,7 @@ def with_motion_modules(unet):
     return unet
 
 
-@pytest.mark.parametrize("make", [sd1_unet, sd2_unet, sdxl_unet, refiner_unet])
+@pytest.mark.parametrize("make", [sd1_unet, sd2_unet, sdxl_unet, refiner_unet, sdxs_unet])
 def test_motion_modules_are_no_spatial_attention(make):
     assert inspect_unet(with_motion_modules(make())) == inspect_unet(make())
 
@@ -112,7 +131,7 @@ UNSUPPORTED = [
     empty,
     without_upsampler,
     lambda: nn.Linear(4, 4),
-    lambda: sd1_unet(num_res_blocks=1),
+    lambda: sd1_unet(num_res_blocks=3),
     lambda: sd1_unet(channel_mult=[1, 2]),
     lambda: sd1_unet(conv_resample=False),
     lambda: sd1_unet(use_spatial_transformer=False, context_dim=None),

@@ -355,6 +355,15 @@ def test_an_engine_that_replaces_the_unet_is_named(host, log, monkeypatch):
     assert "HiDiffusion" not in result.infotexts[0]
 
 
+def test_a_small_unet_without_a_middle_block(log):
+    with standin.webui("bk-sdm", SCRIPTS) as host:
+        plain = host.api.txt2img(BASE)
+        assert not same(plain, txt2img(host, [ON]))
+        assert same(plain, host.api.txt2img(BASE))
+    assert "SD1 at" in log()[0]
+    assert "window attention in 3 transformer blocks" in log()[0]
+
+
 @pytest.mark.parametrize(
     ("options", "rival"),
     [({"hypertile_enable_unet": True}, "HyperTile"), ({"token_merging_ratio": 0.4}, "token merging")],

@@ -64,6 +64,7 @@ RECIPES = {
     "sd1": Recipe(unets.sd1_unet, "sd1", "sd1"),
     "sd1-other": Recipe(partial(unets.sd1_unet, 7), "sd1", "sd1"),
     "sd1-inpaint": Recipe(partial(unets.sd1_unet, 8, in_channels=9), "sd1-inpaint", "sd1", inpainting=True),
+    "bk-sdm": Recipe(unets.bk_sdm_unet, "bk-sdm", "sd1"),
     "sd2": Recipe(partial(unets.sd2_unet, 9), "sd2", "sd2"),
     "sd2-v": Recipe(partial(unets.sd2_unet, 10), "sd2-v", "sd2", parameterization="v"),
     "sdxl": Recipe(unets.sdxl_unet, "sdxl", "sdxl"),
