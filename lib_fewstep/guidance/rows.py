@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lib_fewstep.guidance.attention import Size, against, blurred_queries, hooked, values_alone
 from lib_fewstep.guidance.self_attention import Watched, attention_watched
 from lib_fewstep.guidance.settings import ALL, DOWN, MIDDLE, UP, GuidanceSettings
+from lib_fewstep.options import SettingError
 
 _PARTS: dict[str, tuple[str, ...]] = {
     MIDDLE: ("middle_block",),
@@ -42,7 +43,12 @@ class RowsInUNet:
     """
 
     def __init__(self, unet: nn.Module, settings: GuidanceSettings, *, perturbing: bool) -> None:
-        """Of a UNet in the layout of ldm and sgm; `perturbing` is whether PAG and SEG act in this pass."""
+        """Of a UNet in the layout of ldm and sgm; `perturbing` is whether PAG, SEG and SAG act in this pass.
+
+        Raises SettingError where one of them has no self-attention to act in.
+        """
+        if perturbing:
+            _check_self_attention(unet, settings)
         self._unet, self._settings, self._perturbing = unet, settings, perturbing
         self.strange_calls = 0
         self._watched: Watched | None = None
@@ -149,6 +155,24 @@ class _MapSize:
         return half if tokens == half[0] * half[1] else self._size
 
 
+def without_self_attention(unet: nn.Module, settings: GuidanceSettings) -> dict[str, str]:
+    """The scales above 0 that find no self-attention in a UNet, and the part of it where they look for one."""
+    places = {"pag_scale": settings.attention_blocks, "seg_scale": settings.attention_blocks, "sag_scale": MIDDLE}
+    return {
+        scale: place
+        for scale, place in places.items()
+        if getattr(settings, scale) > 0 and not _self_attentions(unet, place)
+    }
+
+
+def _check_self_attention(unet: nn.Module, settings: GuidanceSettings) -> None:
+    for scale, place in without_self_attention(unet, settings).items():
+        raise SettingError(
+            f"{scale} = {getattr(settings, scale):g} is not allowed with this UNet, which has no self-attention in its "
+            f"part {place}: it must be 0."
+        )
+
+
 def _attentions(part: nn.Module, name: str) -> list[Any]:
     return [attention for module in part.modules() if (attention := module._modules.get(name)) is not None]
 
@@ -156,5 +180,10 @@ def _attentions(part: nn.Module, name: str) -> list[Any]:
 def _self_attentions(unet: nn.Module, blocks: str) -> list[tuple[nn.Module, Any]]:
     """Each self-attention in a part of the UNet, and the transformer that it is in."""
     modules = [module for name in _PARTS[blocks] for module in getattr(unet, name).modules()]
-    transformers = [module for module in modules if "transformer_blocks" in module._modules]
-    return [(transformer, attention) for transformer in transformers for attention in _attentions(transformer, "attn1")]
+    return [
+        (transformer, layer._modules["attn1"])
+        for transformer in modules
+        if "transformer_blocks" in transformer._modules
+        for layer in transformer.modules()
+        if "attn1" in layer._modules and not getattr(layer, "disable_self_attn", False)
+    ]

@@ -8,6 +8,7 @@ from torch import nn
 
 from lib_fewstep.guidance import GuidanceSession, GuidanceSettings, Row
 from lib_fewstep.guidance.rows import RowsInUNet
+from lib_fewstep.options import SettingError
 from tests import unets
 from tests.unets import describe
 
@@ -166,3 +167,20 @@ def test_an_error_leaves_nothing_behind(unet):
     ):
         raise RuntimeError("planted")
     assert describe(unet) == before
+
+
+@pytest.mark.parametrize("scale", ["pag_scale", "seg_scale", "sag_scale"])
+def test_what_needs_a_middle_block_says_so_where_there_is_none(scale):
+    sentence = rf"^{scale} = 2 is not allowed with this UNet, .* in its part Middle: it must be 0\.$"
+    with pytest.raises(SettingError, match=sentence):
+        GuidanceSession(GuidanceSettings(**{scale: 2.0}), LEVELS, unet=unets.bk_sdm_unet())
+
+
+def test_attention_to_the_prompt_twice_is_no_self_attention():
+    """As at the largest feature maps of SDXS 0.9, in which every token alone would have no size."""
+    unet = unets.sdxs_09_unet()
+    model = Model(unet)
+    assert not torch.equal(model.guided({"pag_scale": 2.0} | ALL), model.guided({}))
+    shallow = [unet.input_blocks[1], *unet.output_blocks[-2:]]
+    with GuidanceSession(GuidanceSettings(pag_scale=2.0, **ALL), LEVELS, unet=unet):
+        assert not any(module._forward_pre_hooks or module._forward_hooks for b in shallow for module in b.modules())

@@ -255,6 +255,18 @@ class TestStructure:
             found = made(family, {"seg_scale": 3})
         assert "SEG and SAG yield to token merging" in found.comments
 
+    @pytest.mark.parametrize("of_family", ["bk-sdm"], indirect=True)
+    def test_a_small_unet_without_a_middle_block(self, family):
+        lost = {"pag_scale": 2, "seg_scale": 1, "sag_scale": 0.75}
+        found = made(family, lost)
+        assert same(found, made(family))
+        for scale in lost:
+            assert f"Guidance: {scale} is left out: the loaded UNet has no self-attention" in found.comments
+        elsewhere = made(family, lost | {"attention_blocks": "Down"})
+        assert not same(elsewhere, found)
+        assert "sag_scale is left out: the loaded UNet has no self-attention in its part Middle" in elsewhere.comments
+        assert "pag_scale" not in elsewhere.comments
+
 
 class TestListeners:
     def test_added_rows_are_not_seen_before_an_evaluation(self, family):

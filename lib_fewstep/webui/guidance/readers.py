@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from lib_fewstep.guidance import GuidanceSettings
+from lib_fewstep.guidance import GuidanceSettings, without_self_attention
 from lib_fewstep.guidance.settings import CONSTANT
 from lib_fewstep.highres.token_counts import replaced_attention, replacing
 from lib_fewstep.sentences import Sentence
@@ -70,6 +70,9 @@ def usable(
     if rival is not None and max(settings.seg_scale, settings.sag_scale) > 0:
         said.append(f"SEG and SAG yield to {rival}, which rearranges the tokens of self-attention")
         settings = replace(settings, seg_scale=0.0, sag_scale=0.0)
+    for scale, place in without_self_attention(unet, settings).items():
+        said.append(f"{scale} is left out: the loaded UNet has no self-attention in its part {place}")
+        settings = replace(settings, **{scale: 0.0})  # type: ignore[arg-type]  # the names are those of numbers
     return settings, said
 
 
