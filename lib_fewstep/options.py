@@ -76,7 +76,7 @@ class PageField:
 
 def page_fields(settings: type[Any]) -> dict[str, PageField]:
     """The components that a settings class has on the page, by name and in order; of parts, "whole_part"."""
-    return {field.name: field for field in _page_fields(settings)}
+    return {field.name: field for field in sorted(_page_fields(settings), key=lambda field: field.option.added)}
 
 
 def _page_fields(settings: type[Any]) -> Iterator[PageField]:

@@ -16,6 +16,7 @@ from lib_fewstep.models import ModelSettings
 from lib_fewstep.options import Option, option_of
 from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.presets import PRESETS, Preset
+from lib_fewstep.sampling.settings import PriorSettings
 from lib_fewstep.webui.common.page_settings import PageSettings
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,9 @@ _TABLES_OWN_WORDS = {
     "the first pass's CFG": "第一遍的 CFG",
     "none": "无",
     "None, or a name of the table below": "None，或下表中的名称",  # noqa: RUF001
+    "a list of pictures in base64": "base64 图片的列表",
+    "Images from which the statistics are computed.": "用来求统计量的图像。",
+    "a file name": "文件名",
     "no limit": "不限制",
     "infinity": "无限",
     "{low:.12g} to {high:.12g}": "{low:.12g} 到 {high:.12g}",
@@ -74,6 +78,7 @@ TABLES: dict[str, Callable[[Say], str]] = {
     "settings": lambda say: settings_table(HighResSettings, say),
     "comparison settings": lambda say: settings_table(ComparisonSettings, say),
     "few-step settings": lambda say: settings_table(FewStepSettings, say),
+    "prior settings": lambda say: settings_table(PriorSettings, say),
     "guidance settings": lambda say: settings_table(GuidanceSettings, say),
     "model settings": lambda say: settings_table(ModelSettings, say),
     "webui settings": lambda say: settings_table(PageSettings, say, prefix="fewstep_"),

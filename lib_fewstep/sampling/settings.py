@@ -15,6 +15,7 @@ from lib_fewstep.sampling.schedules import TRAINED_STEPS
 GUIDANCES = ("calibrated", "cfg/12.5", LAMBDA)
 KEEPABLE = ("sampler", "schedule", "steps", "cfg")
 NO_PRESET = "None"
+CHANNELS, PIXELS, ONE_NUMBER = "Channels", "Pixels", "One number"
 GAMMA = 0.3
 MOST_INVERSION_STEPS = 20
 
@@ -27,9 +28,10 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class PriorSettings:
-    """Where the statistics of the informative prior come from: one saved file, or reference images.
+    """Where the statistics of the informative prior come from: one saved file, or reference images; and how it acts.
 
-    `images` are whatever the caller can read as images; `save` keeps their statistics under a name.
+    `images` are whatever the caller can read as images; `save` keeps their statistics under a name. A `brightness`
+    needs neither.
     """
 
     statistics: str = option(
@@ -41,7 +43,12 @@ class PriorSettings:
         blank="None",
     )
     images: tuple[Any, ...] = option(
-        (), "Reference images", "Images from which the statistics are computed.", "", blank=()
+        (),
+        "Reference images",
+        "Images from which the statistics are computed.",
+        "",
+        values="a list of pictures in base64",
+        blank=(),
     )
     save: str = option(
         "",
@@ -51,13 +58,59 @@ class PriorSettings:
         values="a file name",
         blank="",
     )
+    share: float = option(
+        1.0,
+        "Share of the prior",
+        "How much of the average the noise is added to. Less leaves more to the prompt.",
+        "Few-Step prior share",
+        low=0.05,
+        high=1,
+        step=0.05,
+        blank=1.0,
+        added=1,
+    )
+    mean: str = option(
+        CHANNELS,
+        "Average of the images",
+        "Channels: of each channel, for any size. Pixels: of each pixel, which chooses a subject and its place.",
+        "Few-Step prior mean",
+        choices=(CHANNELS, PIXELS),
+        blank=CHANNELS,
+        added=1,
+    )
+    deviation: str = option(
+        CHANNELS,
+        "Deviation from it",
+        "How far the images are from their average: a number for each channel, or one in all.",
+        "Few-Step prior deviation",
+        choices=(CHANNELS, ONE_NUMBER),
+        blank=CHANNELS,
+        added=1,
+    )
+    brightness: float = option(
+        0.0,
+        "Brightness",
+        "Makes the average that of a darker or brighter picture, with images or without: -1 is black, 1 is white.",
+        "Few-Step prior brightness",
+        low=-1,
+        high=1,
+        step=0.05,
+        blank=0.0,
+        added=1,
+    )
 
     def __post_init__(self) -> None:
         """Raise SettingError for what contradicts itself and for names that are no plain file names."""
         check(self)
-        if bool(self.statistics) == bool(self.images):
+        if (self.statistics and self.images) or not (self.statistics or self.images or self.brightness):
             raise SettingError(
-                f"prior = {shown(self)} is not allowed: it must have either statistics (a file's name) or images."
+                f"prior with statistics = {shown(self.statistics)} and {len(self.images)} images is not allowed: it "
+                "must have either statistics (a file's name) or images, or a brightness that is not 0."
+            )
+        if not self.images and (self.mean, self.deviation) != (CHANNELS, CHANNELS):
+            raise SettingError(
+                f"prior.mean = {shown(self.mean)} with prior.deviation = {shown(self.deviation)} is not allowed "
+                f'without images: both must be "{CHANNELS}", because a file says itself what it has.'
             )
         if self.save and not self.images:
             raise SettingError(
@@ -181,10 +234,10 @@ class FewStepSettings:
     prior: PriorSettings | None = option(  # noqa: RUF009 (`option` is `dataclasses.field`)
         None,
         "Prior",
-        "For YOSO, with 1 or 2 steps: starts from the average of reference images as the model sees them, plus noise, "
-        "instead of from noise alone.",
+        "For txt2img: starts from the average of reference images as the model sees them, plus noise, instead of from "
+        "noise alone. YOSO needs it.",
         "Few-Step prior",
-        values='{"statistics": name} or {"images": [base64], "save": name}',
+        values='{"statistics": name} or {"images": [base64], "save": name}, with other settings of a prior',
         parts=PriorSettings,
     )
     invert: InvertSettings | None = option(  # noqa: RUF009

@@ -67,10 +67,11 @@ def test_make_knows_it(line):
 
 
 def test_every_other_command_is_proven_elsewhere():
-    """curl in test_requests.py, converting in tests/models, the comparison below, pip by the requirements that it names."""
+    """curl in test_requests.py, converting in tests/models, the comparison below, pip by the requirements."""
     starts = {" ".join(line.split()[:3]) for line in EVERY if line not in MADE}
     known = re.compile(
-        r"curl|(\.venv/bin/)?python -m (lib_fewstep\.compare|lib_fewstep\.models\.convert|tools\.\w+|demo\.install)|pip install|git (clone|switch)"
+        r"curl|(\.venv/bin/)?python -m (lib_fewstep\.(compare|models\.convert)|tools\.\w+|demo\.install)"
+        r"|pip install|git (clone|switch)"
     )
     assert {start for start in starts if not known.match(start)} == set()
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from lib_fewstep.options import SettingError
-from lib_fewstep.sampling.prior import Prior, load, measure, save
+from lib_fewstep.sampling.prior import LONGEST_SIDE, Prior, load, measure, save
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):
@@ -41,6 +41,100 @@ def test_a_run_starts_with_the_measured_statistics():
     torch.testing.assert_close(found.mean(dim=1), prior.mean, rtol=0, atol=0.03)
     torch.testing.assert_close(found.var(dim=1), prior.std**2 + 4, rtol=0.02, atol=0)
     assert torch.equal(prior.start(0 * noise, 0 * own, 2.0)[0, :, 0, 0], prior.mean)
+
+
+FORMS = {
+    "channels": (torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])),
+    "one deviation": (torch.tensor([1.0, -2.0]), torch.tensor(0.7)),
+    "pixels": (torch.arange(24.0).view(2, 3, 4), torch.tensor([0.5, 3.0])),
+    "pixels, one deviation": (torch.arange(24.0).view(2, 3, 4), torch.tensor(0.0)),
+}
+"""Means and deviations of two channels."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_the_formula(form, share):
+    """In float64, at the size of the statistics: share (mean + std n1) + sigma n2."""
+    mean, std = FORMS[form]
+    draw = torch.Generator().manual_seed(0)
+    noise, own = torch.randn(2, 3, 2, 3, 4, generator=draw, dtype=torch.float64)
+    found = Prior(mean, std).start(noise, own, 14.6, share)
+    wide = [values.double().numpy().reshape(values.shape + (1, 1) * (values.dim() == 1)) for values in (mean, std)]
+    wanted = share * (wide[0] + wide[1] * own.numpy()) + 14.6 * noise.numpy()
+    torch.testing.assert_close(found, torch.from_numpy(wanted), rtol=1e-12, atol=0)
+
+
+def test_a_mean_of_pixels_is_resized_to_the_latents():
+    """A picture of two halves stays one, at any size and shape."""
+    halves = torch.ones(1, 4, 8)
+    halves[..., 4:] = -1
+    for height, width in ((8, 16), (2, 4), (6, 40)):
+        found = Prior(halves, torch.tensor(0.0)).start(torch.zeros(1, 1, height, width), torch.zeros(1), 1.0)
+        assert found.shape == (1, 1, height, width)
+        torch.testing.assert_close(found[..., : width // 4], torch.ones(1, 1, height, width // 4))
+        torch.testing.assert_close(found[..., -(width // 4) :], -torch.ones(1, 1, height, width // 4))
+
+
+def test_the_models_own_latents():
+    """Where the statistics are the host's, whole latents are converted, not the noise."""
+    prior = Prior(torch.tensor([1.0]), torch.tensor([2.0]))
+    noise, own = torch.randn(2, 1, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    found = prior.start(noise, own, 5.0, 0.5, lambda latents: 3 * latents - 1)
+    torch.testing.assert_close(found, 0.5 * (3 * (1 + 2 * own) - 1) + 5 * noise)
+
+
+def latents():
+    return [torch.randn(3, *size, generator=torch.Generator().manual_seed(1)) for size in ((4, 6), (4, 6), (8, 6))]
+
+
+def test_pixels_are_measured_apart():
+    """By hand, of latents of one size: the mean of each pixel, and what is left of each channel, or of all."""
+    values = torch.stack(latents()[:2]).double()
+    left = values - values.mean(0)
+    found = measure(latents()[:2], of_pixels=True)
+    torch.testing.assert_close(found.mean.double(), values.mean(0))
+    torch.testing.assert_close(found.std.double(), left.pow(2).mean(dim=(0, 2, 3)).sqrt())
+    one = measure(latents()[:2], of_pixels=True, one_deviation=True)
+    torch.testing.assert_close(one.std.double(), left.pow(2).mean().sqrt())
+
+
+def test_one_deviation_of_channels():
+    values = torch.cat([latent.flatten(1) for latent in latents()], dim=1).double()
+    found = measure(latents(), one_deviation=True)
+    torch.testing.assert_close(found.mean.double(), values.mean(1))
+    torch.testing.assert_close(found.std.double(), (values - values.mean(1, keepdim=True)).pow(2).mean().sqrt())
+
+
+def test_one_latent_is_its_own_mean():
+    (latent,) = latents()[:1]
+    found = measure([latent], of_pixels=True)
+    assert torch.equal(found.mean, latent)
+    assert torch.equal(found.std, torch.zeros(3))
+
+
+def test_latents_of_other_sizes_are_resized_to_the_first():
+    assert measure(latents(), of_pixels=True).mean.shape == (3, 4, 6)
+    large = torch.nn.functional.interpolate(latents()[0][None], size=(200, 300), mode="bilinear")[0]
+    assert measure([large], of_pixels=True).mean.shape == (3, 85, LONGEST_SIDE)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_offset_moves_the_mean(form):
+    prior = Prior(*FORMS[form])
+    moved = prior.shifted(torch.tensor([10.0, -1.0]))
+    for channel, offset in enumerate((10.0, -1.0)):
+        torch.testing.assert_close(moved.mean[channel], prior.mean[channel] + offset)
+    assert torch.equal(moved.std, prior.std)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_says_which_form_it_has(form, tmp_path):
+    prior, path = Prior(*FORMS[form]), tmp_path / "prior.safetensors"
+    save(prior, path)
+    found = load(path)
+    assert torch.equal(found.mean, prior.mean)
+    assert torch.equal(found.std, prior.std)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -87,6 +181,8 @@ BAD = {
     "unequal": tensors([0.0, 0.0], [1.0]),
     "wrong shape": tensors([[0.0, 0.0]], [[1.0, 1.0]]),
     "one number": tensors(0.0, 1.0),
+    "no pixels": lambda path: save_file({"mean": torch.zeros(2, 0, 3), "std": torch.ones(2)}, path),
+    "a deviation of pixels": lambda path: save_file({"mean": torch.zeros(2, 1, 1), "std": torch.ones(2, 1, 1)}, path),
     "nan": tensors([float("nan"), 0.0], [1.0, 1.0]),
     "infinite": tensors([0.0, 0.0], [1.0, float("inf")]),
     "negative": tensors([0.0, 0.0], [1.0, -1.0]),

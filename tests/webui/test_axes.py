@@ -14,7 +14,8 @@ from fastapi import HTTPException
 
 from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.models import ModelSettings
-from lib_fewstep.options import options_of
+from lib_fewstep.options import SettingError, options_of
+from lib_fewstep.sampling import FewStepSettings
 from lib_fewstep.sampling.prior import Prior, save
 from tests.webui import standin
 from tests.webui.exact import SCRIPTS, unchanged
@@ -23,7 +24,19 @@ pytestmark = pytest.mark.long
 
 HIRES = ["Method", "Preset", "RAU-Net", "Window attention", "T1", "T2", "Aggressive", "Passes", "Downscale", "Upscale"]
 HIRES += ["Depth 1", "Depth 2", "Stop 1", "Stop 2", "Scaler", "Smooth scaling"]
-FEW_STEP = ["Preset", "Guidance", "Gamma", "Timesteps", "Prior", "Prompts", "SA tau", "SA predictor", "SA corrector"]
+FEW_STEP = [
+    "Preset",
+    "Guidance",
+    "Gamma",
+    "Timesteps",
+    "Prior",
+    "Prior share",
+    "Prior brightness",
+    "Prompts",
+    "SA tau",
+    "SA predictor",
+    "SA corrector",
+]
 GUIDANCE = [option.label for name, option in options_of(GuidanceSettings).items() if name != "enabled"]
 MODEL = [option.label for name, option in options_of(ModelSettings).items() if name != "enabled"]
 LABELS = {"Few-Step": FEW_STEP, "Guidance": GUIDANCE, "HiDiffusion": HIRES, "Model": MODEL}
@@ -64,6 +77,10 @@ FEW_STEP_AXES = {
     "[Few-Step] SA tau": ({"sampler_name": "SA-Solver"}, {"1": {}, "0.5": {"sa_tau": 0.5}, "0": {"sa_tau": 0}}),
     "[Few-Step] SA predictor": ({"sampler_name": "SA-Solver"}, {"2": {}, "1": {"sa_predictor": 1}}),
     "[Few-Step] SA corrector": ({"sampler_name": "SA-Solver"}, {"2": {}, "0": {"sa_corrector": 0}}),
+    "[Few-Step] Prior brightness": (
+        {},
+        {"-1": {"prior": {"brightness": -1}}, "0": {}, "0.5": {"prior": {"brightness": 0.5}}},
+    ),
     "[Few-Step] Timesteps": ({}, {"999, 499": {"timesteps": [999, 499]}, "999 600 200": {"timesteps": "999 600 200"}}),
     "[Few-Step] Preset": (
         {},
@@ -213,6 +230,16 @@ def test_the_prior_is_a_file_or_none(host):
     prior = {"prior": {"statistics": "bright"}}
     assert equal(found, [single(host, "Few-Step", value, steps=1) for value in ({}, prior)])
     assert different(found)
+
+
+def test_the_share_of_a_prior(host):
+    """Of the axis of brightness, whose prior it is; without any there is none to have a share of."""
+    found = host.xyz({"[Few-Step] Prior brightness": "0.5", "[Few-Step] Prior share": "0.2, 1"}, **BASE)
+    cells = [{"prior": {"brightness": 0.5, "share": share}} for share in (0.2, 1)]
+    assert equal(found, [single(host, "Few-Step", value) for value in cells])
+    assert different(found)
+    with pytest.raises(SettingError, match="it must have either statistics"):
+        sys.modules["lib_fewstep.webui.fewstep.axes"].with_axes(FewStepSettings(), {"prior_share": 0.2})
 
 
 def test_choices_can_be_chosen(host):

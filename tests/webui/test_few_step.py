@@ -353,6 +353,11 @@ class TestRefusals:
             ({"prior": {"statistics": "none-such"}}, {"steps": 1}, "there is no such file in the folder FewStep"),
             ({"prior": {"statistics": "a", "images": ["b"]}}, {"steps": 1}, "either statistics"),
             ({"prior": {}}, {"steps": 1}, "either statistics"),
+            ({"prior": {"share": 0.5}}, {"steps": 1}, "or a brightness that is not 0."),
+            ({"prior": {"images": ["x"], "share": 0}}, {}, "share = 0 is not allowed: it must be 0.05 to 1"),
+            ({"prior": {"brightness": 1.5}}, {}, "brightness = 1.5 is not allowed: it must be -1 to 1"),
+            ({"prior": {"images": ["x"], "mean": "pixels"}}, {}, 'it must be "Channels" or "Pixels"'),
+            ({"prior": {"statistics": "a", "mean": "Pixels"}}, {}, "because a file says itself what it has."),
             ({"prior": {"save": "a"}}, {"steps": 1}, "is not allowed"),
             ({"prior": {"statistics": "../a"}}, {"steps": 1}, "plain file name"),
             ({"prior": {"statistics": "/etc/passwd"}}, {"steps": 1}, "plain file name"),
@@ -394,7 +399,7 @@ class TestRefusals:
         assert few_step_settings([*(page | {"enabled": True, name: empty}).values()]) == wanted
 
     def test_more_arguments_than_the_page_has(self):
-        with pytest.raises(SettingError, match="args has 18 values, but there are only 17 settings"):
+        with pytest.raises(SettingError, match="args has 22 values, but there are only 21 settings"):
             few_step_settings([True, *page_values(FewStepSettings)[1:], 0])
 
     def test_what_the_second_pass_would_refuse_ends_before_the_first(self, unit):
@@ -615,6 +620,53 @@ class TestPrior:
             assert off(start, wanted) < 1e-5
         assert "Few-Step prior: reference images" in result.infotexts[0]
 
+    def start(self, unit, settings, **fields):
+        """What a run of many steps starts from, and what its image's noise is; both come from its seed."""
+        fields = {"sampler_name": "Euler", "steps": 9, "scheduler": "Karras", "seed": 7} | fields
+        result = made(unit, {"prior": settings}, **fields)
+        generator = torch.Generator().manual_seed(7)
+        first, second = (torch.randn(result.latents.shape[1:], generator=generator) for _ in range(2))
+        return unit.unet.seen[0][0][0] * (1 + float(SIGMAS[999]) ** 2) ** 0.5, first, second, result
+
+    @pytest.mark.parametrize("one", [False, True])
+    def test_a_mean_of_pixels_and_a_share_at_any_number_of_steps(self, unit, one):
+        """Of one picture: 0.4 times that picture, with no deviation; of two of its size their halfway."""
+        pictures = [standin.picture(32, 24), standin.picture(32, 24).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+        images = [standin.as_base64(picture) for picture in pictures[: 1 if one else 2]]
+        settings = {"images": images, "mean": "Pixels", "deviation": "One number", "share": 0.4}
+        found, first, second, result = self.start(unit, settings)
+        pixels = np.stack([latents_of(picture).T.reshape(4, 3, 4) for picture in pictures[: 1 if one else 2]])
+        mean, std = torch.tensor(pixels.mean(0)), float(((pixels - pixels.mean(0)) ** 2).mean() ** 0.5)
+        assert off(found, 0.4 * (mean + std * second) + float(SIGMAS[999]) * first) < 1e-5
+        said = "reference images, Few-Step prior share: 0.4, Few-Step prior mean: Pixels, Few-Step prior deviation: One"
+        assert f"Few-Step prior: {said} number" in result.infotexts[0]
+
+    def test_a_brightness_alone(self, unit):
+        """The mean of a plain picture, without deviation; to the stand-in a white one is 1 in each channel."""
+        found, first, _, result = self.start(unit, {"brightness": 1})
+        assert off(found, 1 - (2 * 128 / 255 - 1) + float(SIGMAS[999]) * first) < 1e-5
+        assert "Few-Step prior brightness: 1," in result.infotexts[0]
+        assert "Few-Step prior:" not in result.infotexts[0]
+        pasted = unit.paste("txt2img", result.infotexts[0])
+        assert (pasted["Few-Step"], pasted["Brightness"], pasted["Statistics file"]) == (True, 1, "None")
+
+    def test_a_brightness_beside_statistics(self, unit, folder):
+        settings = {"images": self.IMAGES, "save": "cats"}
+        plain, *_ = self.start(unit, settings)
+        bright, *_ = self.start(unit, settings | {"brightness": -1})
+        darker = torch.full((4, 3, 4), -1 - (2 * 128 / 255 - 1))
+        torch.testing.assert_close(bright - plain, darker, rtol=0, atol=1e-5)
+        again, *_ = self.start(unit, {"statistics": "cats", "brightness": -1})
+        assert torch.equal(again, bright)
+
+    def test_a_saved_mean_of_pixels(self, unit, folder):
+        settings = {"images": self.IMAGES, "save": "subject", "mean": "Pixels"}
+        found, *_ = self.start(unit, settings)
+        again, _, _, result = self.start(unit, {"statistics": "subject"})
+        assert torch.equal(again, found)
+        assert load_file(folder / "subject.safetensors")["mean"].shape == (4, 3, 4)
+        assert unit.paste("txt2img", result.infotexts[0])["Statistics file"] == "subject.safetensors"
+
     def test_images_are_saved_and_used_again(self, unit, folder):
         head = ["data:image/png;base64," + image for image in self.IMAGES]
         first = made(unit, {"prior": {"images": head, "save": "cats 2"}}, **self.FIELDS)
@@ -657,8 +709,7 @@ class TestPrior:
     @pytest.mark.parametrize(
         ("fields", "sentence"),
         [
-            ({"steps": 3}, "prior is not allowed with 3 steps: it must be txt2img with 1 to 2 steps"),
-            (IMAGE, "prior is not allowed with img2img"),
+            (IMAGE, "prior is not allowed in img2img, which starts from an image: it must be txt2img."),
             ({"sampler_name": "DDIM"}, "prior = on is not allowed with the sampling method DDIM"),
             ({"sampler_name": "DPM fast"}, "which has its own schedule"),
         ],

@@ -38,10 +38,15 @@ LABELS = {
     "SA tau": "sa_tau",
     "SA predictor": "sa_predictor",
     "SA corrector": "sa_corrector",
+    "Share of the prior": "prior_share",
+    "Average of the images": "prior_mean",
+    "Deviation from it": "prior_deviation",
+    "Brightness": "prior_brightness",
 }
 """The page's components in the order of the arguments."""
 
 SHOWN = [False, "None", "calibrated", 0.3, "", "None", None, "", False, "", "", 0, 0.0, 0.0, 1.0, 2, 2]
+SHOWN += [1.0, "Channels", "Channels", 0.0]
 FIRST = dict(zip(LABELS, SHOWN, strict=True))
 ON = {"Few-Step": True}
 
@@ -463,6 +468,8 @@ class TestInfotext:
             ("gamma: high", "TCD gamma"),
             ("invert steps: 90", "Inversion steps"),
             ("prior: reference images", "Statistics file"),
+            ("prior mean: Rows", "Average of the images"),
+            ("prior brightness: 3", "Brightness"),
         ):
             got = pasted(unit, "txt2img", text + said)
             assert got["Few-Step"] is True

@@ -82,6 +82,9 @@ def unit(running):
     assert not running.errors
 
 
+PRIOR = {"prior": {"brightness": 1}}
+
+
 def answer(host, model=None, **fields):
     scripts = {} if model is None else {"alwayson_scripts": {"Model sampling": {"args": [model]}}}
     tab = host.api.img2img if "init_images" in fields else host.api.txt2img
@@ -329,6 +332,25 @@ class TestOwnLevels:
         torch.testing.assert_close(inside[0], PLAYGROUND.of_model(images[0]))
         torch.testing.assert_close(found.latents, PLAYGROUND.of_host(denoised[-1]))
         torch.testing.assert_close(previews[1], PLAYGROUND.of_host(seen[1]))
+
+    def test_a_prior_of_the_host_s_latents_is_one_of_playground_s(self, unit, tmp_path):
+        """Beside the same run from noise alone: what they differ by is the converted mean."""
+        unit.load_model(f"unit-{EDM}")
+        with listening(unit) as add, from_file(unit, tmp_path, "edm_mean", "edm_std"):
+            starts = add(lambda params: params.x.clone())
+            made(unit)
+            noise = starts[0]
+            starts.clear()
+            made(unit, alwayson_scripts={"Few-Step": {"args": [PRIOR]}})
+        white = torch.ones(1, 4, 1, 1) * (1 - (2 * 128 / 255 - 1))
+        torch.testing.assert_close(
+            starts[0][:1] - noise[:1], PLAYGROUND.of_model(white).expand_as(noise[:1]), atol=1e-4, rtol=1e-4
+        )
+
+    def test_a_prior_of_a_flow_is_refused(self, unit):
+        unit.load_model(f"unit-{FLOW}")
+        scripts = {"Few-Step": {"args": [PRIOR]}, "Model sampling": {"args": [{"kind": FLOW}]}}
+        assert "prior is not allowed with a rectified flow" in refused(unit, None, alwayson_scripts=scripts)
 
     def test_a_stopped_image_of_playground_s(self, unit, tmp_path):
         unit.load_model(f"unit-{EDM}")

@@ -26,6 +26,7 @@ from lib_fewstep.webui.fewstep.prior_files import saved_priors
 _FIELDS = page_fields(FewStepSettings)
 _FILLED = {"sampling": "sampler", "scheduler": "schedule", "steps": "steps", "cfg_scale": "cfg"}
 _PICTURE = "image"
+_ROWS_OF_PRIOR = ("statistics", "images", "save"), ("share", "brightness", "mean", "deviation")
 _NEGATIVE_PROMPT = {"guidance": "enabled-checkbox", "guidance_preset": "preset"}
 _NEGATIVE_PROMPT |= {f"guidance_{name}": name for name in GuidanceSettings.filled_by(DISTILLED)}
 """Fields of Guidance's accordion, which bring the negative prompt back."""
@@ -49,8 +50,10 @@ class FewStepAccordion(TabAccordion):
                 self.line = gr.HTML(elem_id=_elem_id(tab, "line"), elem_classes=["fewstep-line"])
                 self.use, self.negative = _button(tab, "use", "Use it"), _button(tab, "negative", "Negative prompt")
             components["timesteps"] = _component(tab, "timesteps")
-            with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")), gr.Row():
-                components |= _parts(tab, "prior")
+            with gr.Accordion("Informative prior", open=False, elem_id=_elem_id(tab, "prior")):
+                for parts in _ROWS_OF_PRIOR:
+                    with gr.Row():
+                        components |= {f"prior_{part}": _component(tab, f"prior_{part}") for part in parts}
             inverting = gr.Accordion(
                 "CFG++ inversion", open=False, visible=tab == "img2img", elem_id=_elem_id(tab, "inversion")
             )

@@ -20,6 +20,9 @@ SCRIPT = "Few-Step"
 """Whose settings the axes set."""
 
 _OPTIONS = options_of(FewStepSettings)
+_OF_PRIOR = {"share": "prior_share", "brightness": "prior_brightness"}
+"""Parts of the prior that have an axis, and what a cell's values call them."""
+
 _SHOWN_PROMPT = 60
 _KEPT_BY_AXIS = {"Sampler": "sampler", "Schedule type": "schedule", "Steps": "steps", "CFG Scale": "cfg"}
 """What the WebUI's own axes change, as a preset's `keep` calls it."""
@@ -33,6 +36,7 @@ def few_step_axes(xyz: Any) -> list[Any]:
         _axis(xyz, "gamma", _as_it_is),
         _axis(xyz, "timesteps", timesteps_from, before=_refuse_steps),
         _axis(xyz, "prior", _prior_from, offered=lambda: [NO_PRIOR, *saved_priors()]),
+        *(_prior_axis(xyz, part) for part in _OF_PRIOR),
         _prompts_axis(xyz),
         *(_axis(xyz, name, _as_it_is, label=_OPTIONS[name].label) for name in OF_SA_SOLVER),
     ]
@@ -47,7 +51,17 @@ def with_axes(settings: FewStepSettings, values: Mapping[str, Any]) -> FewStepSe
         return settings
     used = settings if settings.enabled else FewStepSettings(guidance=settings.guidance)
     keep = tuple(dict.fromkeys((*used.keep, *values.get("keep", ()))))
-    return dataclasses.replace(used, **{**values, "keep": keep})
+    parts = {part: values[name] for part, name in _OF_PRIOR.items() if name in values}
+    given = {name: value for name, value in values.items() if name not in _OF_PRIOR.values()}
+    cell = dataclasses.replace(used, **{**given, "keep": keep})
+    return dataclasses.replace(cell, prior=_with_parts(cell.prior, parts)) if parts else cell
+
+
+def _with_parts(prior: PriorSettings | None, parts: Mapping[str, Any]) -> PriorSettings | None:
+    """A prior with parts that axes set; none where there was none and its brightness is 0. Raises SettingError."""
+    if prior is not None:
+        return dataclasses.replace(prior, **parts)
+    return None if parts == {"brightness": 0} else PriorSettings(**parts)
 
 
 def _axis(
@@ -105,6 +119,19 @@ def _prior_from(value: str) -> PriorSettings | None:
     settings = PriorSettings(statistics=value)
     statistics(settings)
     return settings
+
+
+def _prior_axis(xyz: Any, part: str) -> Any:
+    """A number of the prior, whose statistics are those of the page, the API or the axis of files."""
+    label, described = f"[Few-Step] Prior {part}", options_of(PriorSettings)[part]
+
+    def read(value: Any) -> Any:
+        return getattr(PriorSettings(images=(None,), **{part: value}), part)
+
+    def apply(p: Processing, value: Any, values: Any) -> None:  # noqa: ARG001 (the host's signature)
+        set_axis_values(p, SCRIPT, **{_OF_PRIOR[part]: value})
+
+    return xyz.AxisOption(label, kind(described.blank), apply, confirm=confirming(label, read))
 
 
 def _prompts_axis(xyz: Any) -> Any:

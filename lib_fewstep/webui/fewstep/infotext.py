@@ -21,6 +21,7 @@ from lib_fewstep.webui.common.infotext import keys_of, pasted_value, pasting
 
 _KEYS = {name: option.infotext for name, option in options_of(FewStepSettings).items()}
 _INVERT = {name: option.infotext for name, option in options_of(InvertSettings).items()}
+_PRIOR = options_of(PriorSettings)
 _MARKS = set(keys_of(FewStepSettings).values())
 _REFERENCE_IMAGES = "reference images"
 
@@ -52,9 +53,20 @@ def infotext(
         value = getattr(settings, name)
         parameters[_KEYS[name]] = None if value == getattr(default, name) else value
     if settings.prior is not None:
-        name = settings.prior.statistics or settings.prior.save
-        parameters[_KEYS["prior"]] = PriorSettings.file(name) if name else _REFERENCE_IMAGES
+        parameters |= _of_prior(settings.prior)
     return {key: value for key, value in parameters.items() if value is not None}
+
+
+def _of_prior(prior: PriorSettings) -> dict[str, Any]:
+    """What an infotext says of a prior; a file says itself how its images were measured."""
+    name, found = prior.statistics or prior.save, {}
+    if name or prior.images:
+        found[_KEYS["prior"]] = PriorSettings.file(name) if name else _REFERENCE_IMAGES
+    for part in ("share", "brightness", *(() if name else ("mean", "deviation"))):
+        described, value = _PRIOR[part], getattr(prior, part)
+        if value != described.blank:
+            found[described.infotext] = value
+    return found
 
 
 def infotext_of_inversion(originals: list[InvertSettings], batches: int) -> dict[str, Any]:

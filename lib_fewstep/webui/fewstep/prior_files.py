@@ -12,12 +12,13 @@ from PIL import Image
 
 from lib_fewstep.options import SettingError, shown
 from lib_fewstep.sampling.prior import Prior, load, measure, save
-from lib_fewstep.sampling.settings import PriorSettings, is_file_name
+from lib_fewstep.sampling.settings import ONE_NUMBER, PIXELS, PriorSettings, is_file_name
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.log import log
 
 SMALLEST, LARGEST = 8, 4096
 NO_PRIOR = "None"
+_PLAIN_SIDE = 64
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """What is read as a picture: Pillow hands others to programs, such as PostScript to Ghostscript."""
 
@@ -29,15 +30,33 @@ def saved_priors() -> list[str]:
 
 
 def statistics(settings: PriorSettings) -> Prior:
-    """The statistics that settings name, or those of their images; saved if they say so. Raises SettingError."""
-    if settings.statistics:
-        return load(_place(settings.statistics))
+    """The statistics that settings mean, those of their images saved if they say so. Raises SettingError."""
     with torch.no_grad():
-        prior = measure([host.images.encoded(_opened(image)) for image in settings.images])
+        if settings.brightness == 0:
+            return _measured(settings)
+        offset = _plain(settings.brightness) - _plain(0.0)
+        if settings.statistics or settings.images:
+            return _measured(settings).shifted(offset)
+        return Prior(offset, torch.zeros_like(offset))
+
+
+def _measured(settings: PriorSettings) -> Prior:
+    return load(_place(settings.statistics)) if settings.statistics else _of_images(settings)
+
+
+def _of_images(settings: PriorSettings) -> Prior:
+    latents = [host.images.encoded(_opened(image)) for image in settings.images]
+    prior = measure(latents, of_pixels=settings.mean == PIXELS, one_deviation=settings.deviation == ONE_NUMBER)
     if settings.save:
         save(prior, _place(settings.save))
         log.info("The statistics of %d images are saved as %s.", len(settings.images), settings.save)
     return prior
+
+
+def _plain(brightness: float) -> torch.Tensor:
+    """The mean of each channel (c,) of a picture of one grey: -1 is black, 1 is white."""
+    grey = round(255 * (1 + brightness) / 2)
+    return host.images.encoded(Image.new("RGB", (_PLAIN_SIDE, _PLAIN_SIDE), (grey, grey, grey))).mean(dim=(1, 2))
 
 
 def _place(name: str) -> Path:

@@ -14,16 +14,16 @@ from lib_fewstep.sampling import sigmas_at
 from lib_fewstep.sampling.entries import entry_of
 from lib_fewstep.sampling.prior import Prior
 from lib_fewstep.sampling.schedules import at_or_below
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.own_latents import OwnLatents
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.fewstep.cfgpp_denoiser import INVERTING
 from lib_fewstep.webui.fewstep.prior_files import statistics
 from lib_fewstep.webui.fewstep.request import FewStepRequest, request_of
 from lib_fewstep.webui.fewstep.samplers import runs_exact_grid
 
-MOST_PRIOR_STEPS = 2
 _SAMPLE_METHODS = ("sample", "sample_img2img")
 _CHANGED = ("get_sigmas", "func")
 
@@ -69,7 +69,7 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
     if request.settings.prior is not None and not p.is_hr_pass:
         _check_prior(p)
         request.prior = request.prior or statistics(request.settings.prior)
-        p.sampler.func = _starting_from(p.sampler.func, request.prior)
+        p.sampler.func = _starting_from(p.sampler.func, request.prior, request.settings.prior.share)
     timesteps = list(request.settings.timesteps)
     if not timesteps:
         if runs_exact_grid(p) and host.denoiser.discards_by_setting_alone(p.sampler):
@@ -100,14 +100,17 @@ def _whole(get_sigmas: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return sigmas
 
 
-def _starting_from(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tensor]:
+def _starting_from(sample: Callable[..., Tensor], prior: Prior, share: float) -> Callable[..., Tensor]:
     """A sampler's function that starts from the prior instead of from noise alone."""
 
     @wraps(sample)
     def run(model: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        sigma = float(options["sigmas"][0])
-        noise = x / host.denoiser.start_scale(sigma)
-        return sample(model, prior.start(noise, host.denoiser.next_noise(model.p), sigma), *args, **options)
+        if host.noising.of_flow(model.p.sampler):
+            raise SettingError("prior is not allowed with a rectified flow, which starts from noise alone.")
+        sigma, own = float(options["sigmas"][0]), state.find(model.p, OwnLatents)
+        given = (x / host.denoiser.start_scale(sigma), host.denoiser.next_noise(model.p), sigma, share)
+        start = prior.start(*given) if own is None else prior.start(*given, own.of_host)
+        return sample(model, start, *args, **options)
 
     return run
 
@@ -124,9 +127,8 @@ def _check_schedule(p: Processing, name: str, value: Any) -> None:
 
 
 def _check_prior(p: Processing) -> None:
-    if host.job.is_img2img(p) or p.steps > MOST_PRIOR_STEPS:
-        what = "img2img" if host.job.is_img2img(p) else f"{p.steps} steps"
-        raise SettingError(f"prior is not allowed with {what}: it must be txt2img with 1 to {MOST_PRIOR_STEPS} steps.")
+    if host.job.is_img2img(p):
+        raise SettingError("prior is not allowed in img2img, which starts from an image: it must be txt2img.")
     _check_schedule(p, "prior", "on")
 
 

@@ -13,10 +13,11 @@ from lib_fewstep.models.guidance_embedding import guided_by_number
 from lib_fewstep.models.kinds import NOISE
 from lib_fewstep.models.latents import PLAYGROUND
 from lib_fewstep.options import SettingError
-from lib_fewstep.webui.common import host
+from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.launch import AroundPass, put_until
 from lib_fewstep.webui.common.log import log
+from lib_fewstep.webui.common.own_latents import OwnLatents
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.models.checkpoint import plan_for, tensor_of_loaded
 from lib_fewstep.webui.models.request import ModelRequest
@@ -59,6 +60,8 @@ class ModelPass(AroundPass):
             put_until(self._instances, denoiser, "update_inner_model", self._updating(denoiser.update_inner_model))
             if plan.latents:
                 put_until(self._instances, denoiser, "forward", _previewing(denoiser.forward))
+                state.put(self._p, OwnLatents(PLAYGROUND.of_model))
+                self._instances.callback(state.drop, self._p, OwnLatents)
         except BaseException:
             self.__exit__()
             raise

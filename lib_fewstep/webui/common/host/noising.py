@@ -58,6 +58,12 @@ def draws_noise(sampler: Sampler) -> bool:
     )
 
 
+def of_flow(sampler: Sampler) -> bool:
+    """Whether the model is sampled as a rectified flow, in whose highest noise nothing of an image is left."""
+    denoiser = getattr(sampler, "model_wrap", None)
+    return isinstance(denoiser, ModelDenoiser) and denoiser.kind.flow
+
+
 def works_with_timesteps(sampler: Sampler) -> bool:
     """Whether a sampler works with timesteps and latents of unit variance, as DDIM does."""
     return hasattr(sampler, "get_timesteps")
