@@ -9,6 +9,7 @@ import pytest
 from lib_fewstep.guidance import GuidanceSettings
 from lib_fewstep.guidance.settings import GROUPS
 from lib_fewstep.highres import HighResSettings
+from lib_fewstep.models import ModelSettings
 from lib_fewstep.options import options_of
 from tests.browser.page import WebUI
 
@@ -19,7 +20,8 @@ METHODS = HIRES["method"].choices
 OF_METHOD = {method: [name for name, option in HIRES.items() if option.group == method] for method in METHODS}
 GUIDANCE = options_of(GuidanceSettings)
 OF_GROUP = [[name for name, option in GUIDANCE.items() if option.group == group] for group in GROUPS]
-SAMPLING = ("preset", "guidance", "gamma", "timesteps", "prior_statistics", "prior_save")
+MODELS = options_of(ModelSettings)
+SAMPLING = ("preset", "guidance", "gamma", "timesteps", "prior_statistics", "prior_save", "prior_share")
 INVERSION = ("invert", "invert_prompt", "invert_negative_prompt", "invert_steps")
 
 
@@ -38,7 +40,12 @@ def guidance(tab: str, name: str = "enabled") -> str:
     return f"fewstep_guidance_{tab}_{name}"
 
 
-ACCORDIONS = (hires, sampling, guidance)
+def models(tab: str, name: str = "enabled") -> str:
+    """The id of a part of Model sampling's accordion."""
+    return f"fewstep_models_{tab}_{name}"
+
+
+ACCORDIONS = (hires, sampling, guidance, models)
 
 
 def line(ui: WebUI, tab: str) -> str:
@@ -55,12 +62,14 @@ def shown(ui: WebUI, tab: str) -> dict[str, Any]:
     """What every control of the accordions holds, folded away or not."""
     names = [hires(tab, name) for name in HIRES if name != "enabled"]
     names += [guidance(tab, name) for name in GUIDANCE if name != "enabled"]
+    names += [models(tab, name) for name in MODELS if name != "enabled"]
     names += [sampling(tab, name) for name in (*SAMPLING, *INVERSION)]
     held = {name: ui.held(name) for name in names}
     return {name.replace(tab, ""): value for name, value in held.items()} | {
         "hires": ui.is_on(hires(tab)),
         "sampling": ui.is_on(sampling(tab)),
         "guidance": ui.is_on(guidance(tab)),
+        "models": ui.is_on(models(tab)),
     }
 
 

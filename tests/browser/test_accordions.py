@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from lib_fewstep.options import options_of
 from lib_fewstep.sampling.presets import PRESETS, recognise
+from lib_fewstep.sampling.settings import PriorSettings
 from tests.browser.page import WebUI
 from tests.browser.parts import (
     ACCORDIONS,
@@ -41,10 +43,10 @@ def test_opening_switches_on_and_the_box_switches_off(ui, tab):
     accordions = [accordion(name) for name in TABS for accordion in ACCORDIONS]
     for accordion in ACCORDIONS:
         name = accordion(tab)
-        assert (ui.is_open(name), ui.is_shown(accordion(tab, "preset"))) == (False, False)
+        assert (ui.is_open(name), ui.is_shown(accordion(tab, "line"))) == (False, False)
         assert not any(ui.is_on(other) for other in accordions)
         ui.fold(name)
-        assert (ui.is_open(name), ui.is_shown(accordion(tab, "preset"))) == (True, True)
+        assert (ui.is_open(name), ui.is_shown(accordion(tab, "line"))) == (True, True)
         assert [other for other in accordions if ui.is_on(other)] == [name]
         ui.switch(name)
         assert (ui.is_open(name), ui.is_on(name)) == (True, False)
@@ -82,7 +84,7 @@ def test_what_is_rarely_needed_is_folded_away(ui, tab):
     }
     folds |= {
         hires(tab, "when"): [hires(tab, name) for name in ("passes", "trained_size")],
-        sampling(tab, "prior"): [sampling(tab, f"prior_{name}") for name in ("statistics", "images", "save")],
+        sampling(tab, "prior"): [sampling(tab, f"prior_{name}") for name in options_of(PriorSettings)],
     }
     if tab == "img2img":
         folds[sampling(tab, "inversion")] = [sampling(tab, name) for name in (*INVERSION, "invert_read")]
@@ -184,7 +186,7 @@ def test_a_hidden_accordion_is_not_there_and_works(browser):
         context = browser.new_context()
         context.route(lambda url: not url.startswith(site.url), lambda route: route.fulfill(body=""))
         ui = WebUI(context.new_page(), site.url).open()
-        assert [ui.is_shown(accordion("txt2img")) for accordion in ACCORDIONS] == [True, True, False]
+        assert [ui.is_shown(accordion("txt2img")) for accordion in ACCORDIONS] == [True, True, False, True]
         ui.paste("txt2img", "a cat\nSteps: 3, Sampler: Euler, CFG scale: 5, Seed: 3, Size: 128x128, Guidance end: 0.4")
         assert "Guidance end: 0.4" in ui.generate("txt2img")
         ui.paste("txt2img", "a cat\nSteps: 3, Sampler: Euler, CFG scale: 5, Seed: 3, Size: 128x128")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from lib_fewstep.models.settings import GROUPS
 from lib_fewstep.options import page_fields
 from lib_fewstep.sampling import FewStepSettings
 from tests.browser.parts import (
@@ -11,11 +12,13 @@ from tests.browser.parts import (
     BOTH_TABS,
     GUIDANCE,
     HIRES,
+    MODELS,
     OF_GROUP,
     TABS,
     filled,
     guidance,
     hires,
+    models,
     sampling,
     shown,
     small,
@@ -52,6 +55,13 @@ CHOSEN = {
         "attention_blocks": "Down",
         "attention_passes": "All",
     },
+    "Model sampling": {
+        "kind": "v",
+        "noise_schedule": "Cosine",
+        "shift": 1.25,
+        "size": "Custom",
+        "original": "640 x 480",
+    },
 }
 AS_TEXT = {
     "HiDiffusion method": "Deep Shrink",
@@ -80,6 +90,11 @@ AS_TEXT = {
     "SEG sigma": "2.5",
     "Guidance blocks": "Down",
     "Guidance passes": "All",
+    "Model kind": "v",
+    "Model noise schedule": "Cosine",
+    "Model shift": "1.25",
+    "Model size": "Custom",
+    "Model original size": "640 x 480",
     "Sampler": "Euler CFG++",
     "Steps": "3",
     "CFG scale": "1.5",
@@ -105,13 +120,19 @@ def put(ui, name, value):
         (ui.write if isinstance(value, str) else ui.set_number)(name, value)
 
 
+def _groups(tab):
+    """The folds of the accordions that are made of groups."""
+    yield from (guidance(tab, f"group_{number}") for number in range(len(OF_GROUP)))
+    yield from (models(tab, f"group_{number}") for number in range(len(GROUPS)))
+
+
 def choose_everything(ui, tab):
     """All of CHOSEN, and a sampler that uses it."""
     ui.tab(tab)
     small(ui, tab)
     for accordion in ACCORDIONS:
         ui.fold(accordion(tab))
-    for fold in (hires(tab, "when"), *(guidance(tab, f"group_{number}") for number in range(len(OF_GROUP)))):
+    for fold in (hires(tab, "when"), *_groups(tab)):
         ui.fold(fold)
     with ui.hastily():
         ui.choose(f"{tab}_sampling", "Euler CFG++")
@@ -151,7 +172,9 @@ def test_what_is_chosen_arrives(ui, place, tab, tmp_path):
     if place.inside is None:
         return
     runner, p = place.inside.tabs[tab].runner, place.results[tab].p
-    for names, (title, chosen) in zip((HIRES, page_fields(FewStepSettings), GUIDANCE), CHOSEN.items(), strict=True):
+    for names, (title, chosen) in zip(
+        (HIRES, page_fields(FewStepSettings), GUIDANCE, MODELS), CHOSEN.items(), strict=True
+    ):
         script = runner.script(title)
         first = dict(zip(names, (control.value for control in script.controls), strict=True))
         arrived = dict(zip(names, runner.arguments(script, p), strict=True))
