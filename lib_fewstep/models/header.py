@@ -45,7 +45,7 @@ def read(path: Path) -> Told:
             names = set(file.keys())
             ends = {name: float(file.get_tensor(name)) for name in _EDM_V_ENDS if name in names}
             return told(names, file.metadata() or {}, ends)
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:  # for a mark that is no single number, too
         raise ValueError(f"The header of {path.name} cannot be read: {error}") from error
 
 

@@ -52,6 +52,12 @@ def test_the_range_of_edm_v_is_in_the_file(tmp_path, low):
     assert found.levels == pytest.approx((low or 0.002, 60.0))
 
 
+def test_an_end_of_the_range_that_is_no_number_is_named(tmp_path):
+    path = written(tmp_path / "model.safetensors", **{"edm_vpred.sigma_max": torch.tensor([60.0, 70.0])})
+    with pytest.raises(ValueError, match=r"^The header of model\.safetensors cannot be read: "):
+        read(path)
+
+
 def test_one_tensor_of_many(tmp_path):
     projection = torch.randn(3, 2)
     path = written(tmp_path / "model.safetensors", **{GUIDANCE: projection})
