@@ -18,7 +18,7 @@ from demo.compare import Task, tasks_for
 from demo.model.checkpoint import MiniModel
 from demo.pictures.judge import likeness
 from demo.pictures.scenes import draw, random_scene
-from demo.sampling.denoiser import GuidedDenoiser, NoiseLevels
+from demo.sampling.denoiser import GuidedDenoiser, NoiseDenoiser
 from demo.sampling.generate import conditioning, decoded, seeded_noise
 from demo.sampling.named import SCHEDULE
 from demo.ways import BURNING_CFG, NATIVE
@@ -37,17 +37,15 @@ class Prompted:
 
     def __init__(self, model: MiniModel, prompts: list[str]) -> None:
         """One prompt for each image of the batch."""
-        self.inner_model = NoiseLevels()
+        self.inner_model = NoiseDenoiser(model.unet)
         self.last_noise_uncond: Tensor | None = None
         self.evaluations = 0
-        self._unet, self._given = model.unet, conditioning(model, prompts, NATIVE).prompted
+        self._given = conditioning(model, prompts, NATIVE).prompted
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
         """The image in `x` (n, 4, h, w) at the noise levels `sigma` (n,); it is the unconditional one too."""
         self.evaluations += 1
-        level = sigma[:, None, None, None]
-        times = self.inner_model.sigma_to_t(sigma).to(x)
-        image: Tensor = x - level * self._unet(x / (level**2 + 1).sqrt(), times, **self._given)
+        image = self.inner_model(x, sigma, **self._given)
         self.last_noise_uncond = image
         return image
 
@@ -140,4 +138,4 @@ def _prompted(model: MiniModel, tasks: list[Task]) -> Prompted:
 
 def _guided(model: MiniModel, tasks: list[Task], scale: float, sigmas: Tensor) -> GuidedDenoiser:
     given = conditioning(model, [task.prompt for task in tasks], NATIVE)
-    return GuidedDenoiser(model.unet, given, scale, sigmas)
+    return GuidedDenoiser(NoiseDenoiser(model.unet), given, scale, sigmas)

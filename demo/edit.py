@@ -16,7 +16,7 @@ from demo.compare import CHUNK, Image, Judged, Task, chunks, judged, loaded, tas
 from demo.model.layouts import Layout
 from demo.pictures.judge import things
 from demo.pictures.scenes import PALETTE, FloatArray, Picture, as_bytes, draw, random_scene
-from demo.sampling.denoiser import GuidedDenoiser
+from demo.sampling.denoiser import GuidedDenoiser, NoiseDenoiser
 from demo.sampling.generate import GUIDANCE, STEPS, conditioning, decoded, encoded, generate, seeded_noise
 from demo.sampling.named import CFGPP, SCHEDULE, schedule, strength
 from demo.ways import NATIVE
@@ -139,7 +139,7 @@ def edited(layout: Layout, way: EditWay, edits: Sequence[Edit]) -> tuple[FloatAr
         start = latents + float(sigmas[0]) * seeded_noise(seeds, NATIVE)()
     else:
         given = conditioning(model, [edit.source.prompt for edit in edits], NATIVE)
-        denoiser = GuidedDenoiser(model.unet, given, strength(way.sampler, way.cfg, sigmas), sigmas)
+        denoiser = GuidedDenoiser(NoiseDenoiser(model.unet), given, strength(way.sampler, way.cfg, sigmas), sigmas)
         renoised: Any = denoiser if way.sampler in CFGPP else _Renoised(denoiser)
         with torch.inference_mode():
             start = invert_cfgpp(renoised, latents, sigmas, disable=True, refinements=way.refinements)

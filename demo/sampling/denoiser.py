@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from demo.model.unet import alphas_cumprod
 from lib_fewstep.guidance import GuidanceSession, Row
 from lib_fewstep.highres import HighResSession
+from lib_fewstep.models import ModelDenoiser
 
 
 class NoiseLevels:
@@ -41,6 +42,25 @@ def training_sigmas() -> Tensor:
     """Noise level of each training step in k-diffusion's form, (1000,), float64, rising."""
     kept = alphas_cumprod()
     return ((1 - kept) / kept).sqrt()
+
+
+class NoiseDenoiser(NoiseLevels):
+    """The images that a UNet sees which predicts the noise, as the embedded checkpoints' do."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        """At the levels that it was trained on."""
+        super().__init__()
+        self._unet = unet
+
+    def __call__(self, x: Tensor, sigma: Tensor, **given: Any) -> Tensor:
+        """The images in `x` (n, 4, h, w) at the noise levels `sigma` (n,)."""
+        level = sigma[:, None, None, None]
+        scaled, times = x / (level**2 + 1).sqrt(), self.sigma_to_t(sigma).to(x)
+        noise: Tensor = self._unet(scaled, times, **given)
+        return x - level * noise
+
+
+Denoiser = NoiseDenoiser | ModelDenoiser
 
 
 @dataclass(frozen=True)
@@ -82,24 +102,24 @@ class GuidedDenoiser:
 
     def __init__(
         self,
-        unet: nn.Module,
+        denoiser: Denoiser,
         given: Given,
         cond_scale: float,
         sigmas: Tensor,
         session: HighResSession | None = None,
         guidance: GuidanceSession | None = None,
     ) -> None:
-        """`given` is the conditioning of the prompts and of the negative ones.
+        """`given` is the conditioning of the prompts and of the negative ones, which `denoiser` is called with.
 
         `sigmas` (n + 1,) is the run's falling schedule. `guidance` is for samplers that do not read the unconditional
         image.
         """
-        self.inner_model = NoiseLevels()
+        self.inner_model = denoiser
         self.need_last_noise_uncond = False
         self.last_noise_uncond: Tensor | None = None
         self.cond_scale = cond_scale
         self.evaluations = 0
-        self._unet, self._given, self._session, self._guidance = unet, given, session, guidance
+        self._given, self._session, self._guidance = given, session, guidance
         self._starts = sigmas[:-1].tolist()
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
@@ -119,12 +139,10 @@ class GuidedDenoiser:
 
     def _images(self, sigma: Tensor, x: Tensor, kinds: Sequence[Row]) -> Tensor:
         """What the UNet sees in `x` for each kind of row, (kinds * n, 4, h, w)."""
-        level = sigma[:, None, None, None]
-        scaled, times = x / (level**2 + 1).sqrt(), self.inner_model.sigma_to_t(sigma).to(x)
         count = len(kinds)
         given = self._given.of(tuple(kind in (Row.NEGATIVE, Row.DEGRADED) for kind in kinds))
-        noise: Tensor = self._unet(scaled.repeat(count, 1, 1, 1), times.repeat(count), **given)
-        return x.repeat(count, 1, 1, 1) - level.repeat(count, 1, 1, 1) * noise
+        images: Tensor = self.inner_model(x.repeat(count, 1, 1, 1), sigma.repeat(count), **given)
+        return images
 
     def _step_at(self, sigma: float) -> int:
         """The last step that starts at `sigma` or above, up to rounding."""

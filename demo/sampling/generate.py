@@ -16,7 +16,7 @@ from torch import Tensor
 from demo.model.autoencoder import PIXELS_PER_LATENT, as_tensor
 from demo.model.checkpoint import MiniModel
 from demo.pictures.scenes import TRAINED_SIDE
-from demo.sampling.denoiser import Given, GuidedDenoiser
+from demo.sampling.denoiser import Denoiser, Given, GuidedDenoiser, NoiseDenoiser
 from demo.sampling.named import SAMPLERS, SCHEDULE, schedule, strength
 from lib_fewstep.compare.meter import Meter
 from lib_fewstep.guidance import GuidanceSession, GuidanceSettings
@@ -66,17 +66,19 @@ def generate(
     start: Tensor | None = None,
     guidance: GuidanceSettings | None = None,
     negative: str = "",
+    denoiser: Denoiser | None = None,
 ) -> Generation:
     """Sample one picture of `size` per prompt and seed; `settings` None is the plain model.
 
     `sigmas` are Trailing's for `steps` unless they are given, `start` is noise of the first level unless it is given.
-    `guidance` is for samplers without CFG++ in their names. A sampler that adds noise gets each picture's from that
-    picture's seed. Raises ValueError for unlike numbers of prompts and seeds, and what `HighResSession` raises for
-    settings that cannot work.
+    `guidance` is for samplers without CFG++ in their names, `denoiser` for a UNet that does not predict noise. A
+    sampler that adds noise gets each picture's from that picture's seed. Raises ValueError for unlike numbers of
+    prompts and seeds, and what `HighResSession` raises for settings that cannot work.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
-    sigmas = schedule(SCHEDULE, steps) if sigmas is None else sigmas
+    denoiser = denoiser or NoiseDenoiser(model.unet)
+    sigmas = schedule(SCHEDULE, steps, denoiser) if sigmas is None else sigmas
     function, cond_scale = SAMPLERS[sampler], strength(sampler, cfg, sigmas)
     noise, meter = seeded_noise(seeds, size), Meter(torch.device("cpu"))
     first = noise() * float(sigmas[0])
@@ -90,7 +92,7 @@ def generate(
     guiding = None if guidance is None else GuidanceSession(guidance, sigmas.tolist(), unet=model.unet)
     with hires or nullcontext() as session, guiding or nullcontext():
         given = conditioning(model, prompts, size, negative)
-        guided = GuidedDenoiser(model.unet, given, cond_scale, sigmas, session, guiding)
+        guided = GuidedDenoiser(denoiser, given, cond_scale, sigmas, session, guiding)
         meter.start(model.unet)
         try:
             more: dict[str, Any] = {"noise_sampler": noise} if adds_noise else {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from demo.sampling.denoiser import NoiseLevels
+from demo.sampling.denoiser import Denoiser, NoiseLevels
 from demo.sampling.samplers import Sampler, sample_dpmpp_2m, sample_euler
 from lib_fewstep.sampling import calibrated, lcm_timesteps, sigmas_at, trailing_timesteps
 from lib_fewstep.sampling.entries import ENTRIES
@@ -23,9 +23,9 @@ SAMPLERS: dict[str, Sampler] = {
 TIMESTEPS: dict[str, Callable[[int], list[int]]] = {"Trailing": trailing_timesteps, "LCM grid": lcm_timesteps}
 
 
-def schedule(name: str, steps: int) -> Tensor:
-    """The noise levels of a schedule, and 0, (steps + 1,)."""
-    return sigmas_at(TIMESTEPS[name](steps), NoiseLevels())
+def schedule(name: str, steps: int, denoiser: Denoiser | None = None) -> Tensor:
+    """The noise levels of a schedule, and 0, (steps + 1,): those of a denoiser, or of the embedded checkpoints."""
+    return sigmas_at(TIMESTEPS[name](steps), denoiser or NoiseLevels())
 
 
 def strength(sampler: str, cfg: float, sigmas: Tensor) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demo.sampling.denoiser import GuidedDenoiser, NoiseLevels, training_sigmas
+from demo.sampling.denoiser import GuidedDenoiser, NoiseDenoiser, NoiseLevels, training_sigmas
 from demo.sampling.generate import conditioning, generate
 from demo.sampling.named import schedule
 from demo.ways import NATIVE
+from lib_fewstep.models import KINDS, ModelDenoiser
 from lib_fewstep.sampling import sample_dpmpp_2s_ancestral_cfgpp
 
 
@@ -39,20 +40,30 @@ def test_the_unconditional_image_is_what_no_guidance_gives(model):
     sigmas = schedule("Trailing", 4)
     x, sigma = torch.randn(1, 4, 16, 16) * float(sigmas[1]), sigmas[1:2].float()
     given = conditioning(model, ["a red house"], NATIVE)
-    guided = GuidedDenoiser(model.unet, given, 8.0, sigmas)
+    guided = GuidedDenoiser(NoiseDenoiser(model.unet), given, 8.0, sigmas)
     guided(x, sigma)
     assert guided.last_noise_uncond is None
     guided.need_last_noise_uncond = True
     guided(x, sigma)
-    alone = GuidedDenoiser(model.unet, given, 0.0, sigmas)(x, sigma)
+    alone = GuidedDenoiser(NoiseDenoiser(model.unet), given, 0.0, sigmas)(x, sigma)
     torch.testing.assert_close(guided.last_noise_uncond, alone)
+
+
+def test_the_librarys_denoiser_makes_the_same_pictures(model):
+    """That of models that predict noise, whose formula and levels are not written here."""
+    asked = ["a red house", "a blue fish on a yellow background"], [3, 4]
+    library = ModelDenoiser(model.unet, KINDS["noise"], training_sigmas().float())
+    theirs, mine = (generate(model, *asked, steps=4, denoiser=one).latents for one in (library, None))
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-3)
 
 
 @torch.inference_mode()
 def test_a_session_is_told_the_step_of_every_evaluation(model):
     """Also of those between two levels."""
     sigmas, session = schedule("Trailing", 3), Session()
-    guided = GuidedDenoiser(model.unet, conditioning(model, ["a red house"], NATIVE), 1.0, sigmas, session)
+    guided = GuidedDenoiser(
+        NoiseDenoiser(model.unet), conditioning(model, ["a red house"], NATIVE), 1.0, sigmas, session
+    )
     x = torch.randn(1, 4, 16, 16) * float(sigmas[0])
     sample_dpmpp_2s_ancestral_cfgpp(guided, x, sigmas, disable=True, eta=0.0)
     assert session.steps == [0, 0, 1, 1, 2]
