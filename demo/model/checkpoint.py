@@ -67,10 +67,11 @@ def build(layout: Layout, seed: int = 0) -> MiniModel:
         return MiniModel(layout, build_unet(layout.unet), TextEncoder(), Autoencoder(layout.autoencoder))
 
 
-def save(model: MiniModel, path: Path, metadata: dict[str, str]) -> None:
+def save(model: MiniModel, path: Path, metadata: dict[str, str], marks: Sequence[str] = ()) -> None:
     """Write the weights in float16, with the header's keys of the model metadata standard.
 
-    Raises ValueError if the file would be above 30 MB.
+    `marks` are names of tensors with one number, by which a file says what kind of model it has. Raises ValueError if
+    the file would be above 30 MB.
     """
     layout = model.layout
     weights = {
@@ -78,6 +79,7 @@ def save(model: MiniModel, path: Path, metadata: dict[str, str]) -> None:
     }
     if layout.sized:
         weights[TEXT_ENCODER_MARK] = torch.ones(1)
+    weights |= {mark: torch.ones(1) for mark in marks}
     header = {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": layout.architecture,

@@ -57,8 +57,8 @@ def refusing_old_states() -> Iterator[None]:
         raise SystemExit(str(error)) from error
 
 
-def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str] = ()) -> Command:
-    """Read the command line, with a layout and a kind of LoRA where there are several."""
+def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str] = (), out: Path = FOLDER) -> Command:
+    """Read the command line, with a layout and a kind of LoRA where there are several; weights are put into `out`."""
     parser = argparse.ArgumentParser(description=description)
     if layouts:
         parser.add_argument("layout", choices=list(LAYOUTS), help="which checkpoint")
@@ -68,10 +68,10 @@ def parse(description: str | None, *, layouts: bool = False, kinds: Sequence[str
     parser.add_argument("--steps", type=positive, help="for a shorter trial (default: the plan's)")
     parser.add_argument("--pictures", type=positive, help="drawn pictures, fewer for a trial (default: the training's)")
     parser.add_argument(
-        "--out", type=Path, help="folder of the weights (default: demo/checkpoint; of a trial, that of its states)"
+        "--out", type=Path, help=f"folder of the weights (default: {out}; of a trial, that of its states)"
     )
     parser.add_argument("--states", type=Path, default=STATES, help=f"folder of the states (default: {STATES})")
     given = parser.parse_args()
     layout, kind = LAYOUTS[getattr(given, "layout", "sd15")], getattr(given, "kind", "")
-    command = Command(layout, given.seed, given.steps, given.pictures, given.states, given.out or FOLDER, kind)
+    command = Command(layout, given.seed, given.steps, given.pictures, given.states, given.out or out, kind)
     return replace(command, out=command.folder) if command.is_trial and given.out is None else command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,10 +84,10 @@ def _stages(model: MiniModel, command: Command) -> list[Stage]:
     name = model.layout.name
     pictures = encoded(model.autoencoder, command)
     close_ups = encoded_close_ups(model.autoencoder, command)
-    near = _loss(model, pictures, close_ups)
-    facing = _loss(model, facing_one_way(pictures), facing_one_way(close_ups))
+    near = prediction_loss(model, pictures, close_ups)
+    facing = prediction_loss(model, facing_one_way(pictures), facing_one_way(close_ups))
     return [
-        Stage(name, command.shortened(PLANS[name]), _loss(model, pictures)),
+        Stage(name, command.shortened(PLANS[name]), prediction_loss(model, pictures)),
         *(
             Stage(f"{name}-close-ups-{number}", command.shortened(plan), near)
             for number, plan in enumerate(CLOSE_UP_PLANS[name], start=1)
@@ -121,9 +121,26 @@ def _right_answers(scenes: Sequence[Scene]) -> list[Tensor]:
     return [torch.tensor([names.index(word) for word in words]) for names, words in zip(_ANSWERS, asked, strict=True)]
 
 
-def _loss(model: MiniModel, pictures: list[Encoded], close_ups: Sequence[Encoded] = ()) -> Loss:
-    """Mean squared error of the predicted noise; close-ups have their share of the batches, if there are any."""
-    kept = alphas_cumprod().float()
+@dataclass(frozen=True)
+class Prediction:
+    """What the UNet learns to predict.
+
+    `kept` (n,) is the share of the latents' variance that is left at each timestep; `target` is called with these
+    shares (16, 1, 1, 1), latents and noise.
+    """
+
+    kept: Tensor
+    target: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+NOISE = Prediction(alphas_cumprod().float(), lambda _share, _latents, noise: noise)
+
+
+def prediction_loss(
+    model: MiniModel, pictures: list[Encoded], close_ups: Sequence[Encoded] = (), prediction: Prediction = NOISE
+) -> Loss:
+    """Mean squared error of what is predicted; close-ups have their share of the batches, if there are any."""
+    kept = prediction.kept
 
     def loss(_: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         near = bool(close_ups) and rng.random() < CLOSE_UP_SHARE
@@ -134,7 +151,7 @@ def _loss(model: MiniModel, pictures: list[Encoded], close_ups: Sequence[Encoded
         with torch.autocast("cpu", torch.bfloat16):
             noised = share.sqrt() * latents + (1 - share).sqrt() * noise
             predicted = model.unet(noised, times, **model.conditioning(prompts, sizes))
-        found = functional.mse_loss(predicted.float(), noise)
+        found = functional.mse_loss(predicted.float(), prediction.target(share, latents, noise))
         return found, {"loss": found.item()}
 
     return loss

@@ -14,9 +14,11 @@ from safetensors import safe_open
 
 from demo.model import checkpoint
 from demo.model.layouts import FOLDER, LAYOUTS, LORAS
+from demo.model.unet import alphas_cumprod
 from demo.training import autoencoder, distil, unet
 from demo.training.encoded import LARGEST_CUT, RESOLUTIONS, TARGETS, Encoded, close_up, facing_one_way, picked, show
 from demo.training.loop import digest
+from lib_fewstep.models import HostModel, ModelSettings, plan_of, read
 
 TRIAL = ["--steps", "2", "--pictures", "24"]
 
@@ -145,6 +147,21 @@ def test_a_lora(run, layout, kind, tmp_path, mirrored):
     assert mirrored == [False] * 2
 
 
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_checkpoint_that_predicts_v(run, layout, tmp_path, mirrored):
+    """Of the embedded one, whose UNet alone changes; the extension knows it by its header."""
+    name = f"mini-{layout.name}-v"
+    assert run("v_prediction", layout.name) == {f"{name}.safetensors", f"{name}.yaml"}
+    path = tmp_path / "out" / f"{name}.safetensors"
+    plan = plan_of(ModelSettings(), read(path), HostModel("noise", alphas_cumprod()))
+    assert plan.said == 'v prediction (the file says "v_pred"), zero terminal SNR'
+    parts = zip(
+        checkpoint.load(layout).parts().items(), checkpoint.load(layout, path=path).parts().values(), strict=True
+    )
+    assert [prefix for (prefix, before), after in parts if digest(before) != digest(after)] == [layout.unet_prefix]
+    assert mirrored == [False] * 2
+
+
 def test_pictures_as_sdxl_is_shown_them():
     rng = np.random.default_rng(0)
     shown = [show(rng, sized=True) for _ in range(200)]
@@ -203,7 +220,7 @@ def test_close_ups_are_shown_below_their_timestep(monkeypatch):
     for close_ups, highest in (([group], unet.CLOSE_UPS_BELOW), ([], 1000)):
         seen.clear()
         for step in range(50):
-            unet._loss(model, [group], close_ups)(step, np.random.default_rng(step))
+            unet.prediction_loss(model, [group], close_ups)(step, np.random.default_rng(step))
         assert 0.97 * highest < max(seen) < highest
 
 
