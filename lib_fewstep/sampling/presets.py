@@ -11,6 +11,7 @@ from typing import Any
 
 from lib_fewstep.sampling.cfgpp_guidance import LAMBDA
 from lib_fewstep.sampling.entries import entries_of
+from lib_fewstep.sampling.schedules import TRAINED_STEPS
 from lib_fewstep.sentences import Sentence
 
 MOST_CFG = 2.0
@@ -27,6 +28,7 @@ _PUBLISHED = (
 _TRAILING = ("Trailing", "SGM Uniform")
 _HOSTS_DDIM_CFGPP = "DDIM CFG++"
 _HOSTS_DDIM = ("DDIM", _HOSTS_DDIM_CFGPP)
+_HOSTS_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class RunSettings:
 
     `custom_timesteps` means that they are the user's own, `from_noise` that it starts from noise and not from an image,
     `prior` that it starts from the informative prior. `hires_sampler` and `hires_cfg` are those of a hires pass, None
-    without one; `guidance` is how CFG++ reads the CFG.
+    without one; `guidance` is how CFG++ reads the CFG, `trained` the number of timesteps that the model has.
     """
 
     sampler: str
@@ -122,6 +124,7 @@ class RunSettings:
     hires_sampler: str | None = None
     hires_cfg: float | None = None
     guidance: str = ""
+    trained: int = TRAINED_STEPS
 
     @property
     def cfgpp(self) -> bool:
@@ -198,7 +201,7 @@ def _pitfalls(run: RunSettings) -> list[Sentence]:
     """What goes wrong on any model."""
     found = []
     if run.sampler in _HOSTS_DDIM and run.from_noise and 1 <= run.steps <= FEW_STEPS:
-        found += _ddim_pitfalls(run.sampler, run.steps)
+        found += _ddim_pitfalls(run.sampler, run.steps, run.trained)
     if run.unguided_hires:
         found.append(
             Sentence(
@@ -210,10 +213,13 @@ def _pitfalls(run: RunSettings) -> list[Sentence]:
     return found
 
 
-def _ddim_pitfalls(sampler: str, steps: int) -> list[Sentence]:
-    """What the WebUI's DDIM does otherwise than it says: its timesteps are 1, 1 + 1000 // steps, and so on."""
-    grid = range(0, 1000, 1000 // steps)
-    evaluations, first = len(grid) - 1, min(grid[-1] + 1, 999)
+def _ddim_pitfalls(sampler: str, steps: int, trained: int) -> list[Sentence]:
+    """What the WebUI's DDIM does otherwise than it says: its timesteps are 1, 1 + 1000 // steps, and so on.
+
+    They are stretched over those that the model has.
+    """
+    grid = range(0, _HOSTS_STEPS, _HOSTS_STEPS // steps)
+    evaluations, first = len(grid) - 1, min(grid[-1] * trained // _HOSTS_STEPS + 1, trained - 1)
     better = "Euler CFG++" if sampler == _HOSTS_DDIM_CFGPP else "Euler"
     cure = Sentence('use {sampler} with the schedule "Trailing" instead.', sampler=better)
     values = {"sampler": sampler, "steps": steps, "evaluations": evaluations, "first": first, "cure": cure}

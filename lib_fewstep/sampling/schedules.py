@@ -11,9 +11,10 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from lib_fewstep.options import SettingError
+from lib_fewstep.options import SettingError, shown
 
 TRAINED_STEPS = 1000
+"""The timesteps of a model of which nothing else is known."""
 LCM_STEPS = 50
 
 
@@ -39,11 +40,11 @@ def trailing_timesteps(steps: int, trained: int = TRAINED_STEPS) -> list[int]:
 def lcm_timesteps(steps: int, trained: int = TRAINED_STEPS) -> list[int]:
     """Of the 50 timesteps 999, 979, ..., 19 that LCM was distilled at: 4 steps are 999, 759, 499, 259.
 
-    Raises SettingError for fewer than 1 or more than 50 steps.
+    Raises SettingError for fewer than 1 or more than 50 steps, or more than `trained`.
     """
-    _check("LCM grid", steps, LCM_STEPS)
-    distilled = range(trained - 1, -1, -trained // LCM_STEPS)
-    return [distilled[int(index)] for index in np.floor(np.linspace(0, LCM_STEPS, steps, endpoint=False))]
+    most = min(LCM_STEPS, trained)
+    _check("LCM grid", steps, most)
+    return [trained - 1 - int(index) * trained // most for index in np.linspace(0, most, steps, endpoint=False)]
 
 
 def beta_timesteps(steps: int, trained: int = TRAINED_STEPS) -> list[int]:
@@ -61,12 +62,12 @@ def beta_timesteps(steps: int, trained: int = TRAINED_STEPS) -> list[int]:
     return found
 
 
-def ays_sigmas(steps: int, *, sdxl: bool) -> Tensor:
+def ays_sigmas(steps: int, trained: int = TRAINED_STEPS, *, sdxl: bool) -> Tensor:
     """The noise levels (n + 1,) of Align Your Steps: its own 10, or between them even in log(sigma), and 0.
 
-    Raises SettingError for fewer than 1 step.
+    Raises SettingError for fewer than 1 or more than `trained` steps.
     """
-    _check("AYS (exact)", steps, TRAINED_STEPS)
+    _check("AYS (exact)", steps, trained)
     table = AYS_SDXL if sdxl else AYS_SD1
     places = np.linspace(0, len(table) - 1, steps + 1)[:-1]
     levels = np.exp(np.interp(places, np.arange(len(table)), np.log(table)))
@@ -90,14 +91,18 @@ class Grid:
 
     def check(self, steps: int, trained: int) -> None:
         """Raise SettingError for a number of steps that the schedule does not have."""
-        _check(self.label, steps, self.most or trained)
+        _check(self.label, steps, min(self.most or trained, trained))
 
 
 def _at(timesteps: Callable[[int, int], list[int]]) -> Levels:
-    return lambda steps, inner_model, _: sigmas_at(timesteps(steps, _trained(inner_model)), inner_model)
+    return lambda steps, inner_model, _: sigmas_at(timesteps(steps, trained_steps(inner_model)), inner_model)
 
 
-def _trained(inner_model: Any) -> int:
+def _ays(steps: int, inner_model: Any, sdxl: bool) -> Tensor:
+    return ays_sigmas(steps, trained_steps(inner_model), sdxl=sdxl)
+
+
+def trained_steps(inner_model: Any) -> int:
     """The timesteps of a model; a denoiser may know fewer of their noise levels, as the WebUI's of LCM does."""
     return round(float(inner_model.sigma_to_t(inner_model.sigmas[-1:]))) + 1
 
@@ -105,18 +110,28 @@ def _trained(inner_model: Any) -> int:
 GRIDS: dict[str, Grid] = {
     "trailing": Grid("Trailing", _at(trailing_timesteps)),
     "lcm_grid": Grid("LCM grid", _at(lcm_timesteps), LCM_STEPS),
-    "ays_exact": Grid("AYS (exact)", lambda steps, _, sdxl: ays_sigmas(steps, sdxl=sdxl), TRAINED_STEPS),
+    "ays_exact": Grid("AYS (exact)", _ays),
     "beta_timesteps": Grid("Beta (timesteps)", _at(beta_timesteps)),
 }
 """By the names that the WebUI calls them. A new one is an entry here."""
 
 
-def at_or_below(timesteps: Sequence[int], denoise: float) -> list[int]:
+def check_timesteps(timesteps: Sequence[int], trained: int) -> None:
+    """Raise SettingError for a custom list with an entry that a model of `trained` timesteps does not have."""
+    if max(timesteps) >= trained:
+        raise SettingError(
+            f"timesteps = {shown(list(timesteps))} is not allowed: the model has {trained} timesteps, so they must be "
+            f"whole numbers from {trained - 1} to 0."
+        )
+
+
+def at_or_below(timesteps: Sequence[int], denoise: float, trained: int = TRAINED_STEPS) -> list[int]:
     """The part of a custom list that a pass of this denoising strength (0 to 1) runs.
 
-    A strength of s starts at timestep 1000 s - 1. Raises SettingError if no entry is at or below that.
+    Of a model with n timesteps a strength of s starts at timestep n s - 1. Raises SettingError if no entry is at or
+    below that.
     """
-    start = TRAINED_STEPS * denoise - 1
+    start = trained * denoise - 1
     usable = [timestep for timestep in timesteps if timestep <= start + 1e-6]
     if not usable:
         raise SettingError(

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from lib_fewstep.options import SettingError, check, from_mapping, option, shown
 from lib_fewstep.sampling.cfgpp_guidance import LAMBDA
 from lib_fewstep.sampling.presets import PRESETS, Preset
-from lib_fewstep.sampling.schedules import TRAINED_STEPS
 
 GUIDANCES = ("calibrated", "cfg/12.5", LAMBDA)
 KEEPABLE = ("sampler", "schedule", "steps", "cfg")
@@ -18,6 +17,8 @@ NO_PRESET = "None"
 CHANNELS, PIXELS, ONE_NUMBER = "Channels", "Pixels", "One number"
 GAMMA = 0.3
 MOST_INVERSION_STEPS = 20
+MOST_DIGITS = 9
+"""Of a timestep in a text: more than any model's have."""
 
 LONGEST_FILE_NAME = 240
 """Bytes, as file systems count."""
@@ -228,7 +229,7 @@ class FewStepSettings:
         "A list that replaces the schedule and the number of steps. img2img and hires passes start with less "
         "noise, so they skip the timesteps above their starting point.",
         "Few-Step timesteps",
-        values="whole numbers from 999 to 0 in descending order",
+        values="whole numbers from the model's last timestep, usually 999, to 0 in descending order",
         blank="",
     )
     prior: PriorSettings | None = option(  # noqa: RUF009 (`option` is `dataclasses.field`)
@@ -346,15 +347,15 @@ def timesteps_from(value: object) -> tuple[int, ...]:
 
 def _as_int(value: object) -> Any:
     """The whole number that a text of a few digits means; anything else as it is, for the check to name."""
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 3 else value
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= MOST_DIGITS else value
 
 
 def _check_timesteps(values: tuple[Any, ...]) -> None:
-    whole = all(type(value) is int and 0 <= value < TRAINED_STEPS for value in values)
+    whole = all(type(value) is int and value >= 0 for value in values)
     if not whole or list(values) != sorted(set(values), reverse=True):
         raise SettingError(
-            f"timesteps = {shown(list(values))} is not allowed: they must be whole numbers from {TRAINED_STEPS - 1} to "
-            "0, each smaller than the one before."
+            f"timesteps = {shown(list(values))} is not allowed: they must be whole numbers of at least 0, each smaller "
+            "than the one before."
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import trange
 
+from lib_fewstep.sampling.schedules import trained_steps
 from lib_fewstep.sampling.uncond import MissingUncondError, is_noise
 
 Callback = Callable[[dict[str, Any]], None]
@@ -91,6 +92,10 @@ class Run:
         """The model's timestep at a noise level, by its own `sigma_to_t`, without what float32 adds."""
         inner = self.model.inner_model
         return round(float(inner.sigma_to_t(torch.tensor([sigma], device=inner.sigmas.device))), 2)
+
+    def place(self, sigma: float) -> float:
+        """The same as a share of how many timesteps the model has."""
+        return self.timestep(sigma) / trained_steps(self.model.inner_model)
 
     def sigma_at(self, timestep: float) -> float:
         """The noise level at a timestep, by the model's own `t_to_sigma`."""

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, LCMScheduler, SASol
 
 from bench.mixtures import SCHEDULE, Mixture, Model, noise_sampler, start
 from lib_fewstep import sampling as ours
+from lib_fewstep.models import KINDS, NAMED, ModelDenoiser, sigmas_of
 from lib_fewstep.sampling.sa_solver import tau_in_the_middle
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -106,7 +107,19 @@ def test_sa_solver(predictor, corrector):
 
 @pytest.mark.parametrize(("timestep", "expected"), [(199, 0), (200, 1), (500, 1), (800, 1), (801, 0), (999, 0)])
 def test_where_sa_solver_is_stochastic(timestep, expected):
-    assert tau_in_the_middle(timestep) == SASolverScheduler(**SD).tau_func(timestep) == expected
+    assert tau_in_the_middle(timestep / 1000) == SASolverScheduler(**SD).tau_func(timestep) == expected
+
+
+def test_sa_solver_counts_in_the_timesteps_that_the_model_has():
+    """Of Kolors' 1100 it is stochastic from 220 to 880."""
+    table, asked = sigmas_of(NAMED["Kolors"].alphas_cumprod()), []
+    model = Model(DATA)
+    model.inner_model = ModelDenoiser(None, KINDS["noise"], table)
+    levels = ours.sigmas_at([1099, 881, 880, 220, 219], model.inner_model)
+    mine_of = {"tau": lambda place: asked.append(place) or 0.0, "noise_sampler": noise_sampler(SHAPE)}
+    ours.sample_sa_solver(model, start(levels, SHAPE), levels, disable=True, **mine_of)
+    assert asked == pytest.approx([1099 / 1100, 881 / 1100, 0.8, 0.2], abs=1e-5)
+    assert [tau_in_the_middle(place) for place in asked] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])

@@ -15,7 +15,15 @@ from bench.mixtures import SCHEDULE, sd_schedule
 from lib_fewstep.models import KINDS, ModelDenoiser, NoiseSchedule, sigmas_of
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import lcm_timesteps, sigmas_at, trailing_timesteps
-from lib_fewstep.sampling.schedules import AYS_SD1, AYS_SDXL, GRIDS, at_or_below, ays_sigmas, beta_timesteps
+from lib_fewstep.sampling.schedules import (
+    AYS_SD1,
+    AYS_SDXL,
+    GRIDS,
+    at_or_below,
+    ays_sigmas,
+    beta_timesteps,
+    check_timesteps,
+)
 
 
 def test_published_grids():
@@ -34,13 +42,27 @@ def test_lcm_grid_is_of_the_trained_timesteps(steps):
     assert found == sorted(set(found) & set(range(19, 1000, 20)), reverse=True)
 
 
-@given(st.integers(1, 1000))
-def test_trailing_grid_falls_evenly(steps):
-    found = trailing_timesteps(steps)
-    gaps = [a - b for a, b in zip(found, [*found[1:], -1], strict=True)]
-    assert found[0] == 999
+@given(st.integers(10, 10_000), st.floats(0, 1))
+def test_lcm_grid_of_any_number_of_timesteps(trained, share):
+    """From the last one down, all of them apart, and at 50 steps even."""
+    most = min(50, trained)
+    steps = max(1, round(share * most))
+    found = lcm_timesteps(steps, trained)
+    assert len(set(found)) == steps
+    assert found[0] == trained - 1
     assert found[-1] >= 0
-    assert all(abs(gap - 1000 / steps) <= 1 and gap > 0 for gap in gaps)
+    assert set(found) <= set(lcm_timesteps(most, trained))
+    gaps = [a - b for a, b in pairwise([*lcm_timesteps(most, trained), -1])]
+    assert max(gaps) - min(gaps) <= 1
+
+
+@given(st.integers(1, 1000), st.sampled_from([1000, 1100, 4000]))
+def test_trailing_grid_falls_evenly(steps, trained):
+    found = trailing_timesteps(steps, trained)
+    gaps = [a - b for a, b in zip(found, [*found[1:], -1], strict=True)]
+    assert found[0] == trained - 1
+    assert found[-1] >= 0
+    assert all(abs(gap - trained / steps) <= 1 and gap > 0 for gap in gaps)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +105,22 @@ def test_a_pass_runs_what_is_at_or_below_its_start(timesteps, denoise, expected)
 def test_every_hundredth_of_strength_starts_at_its_own_timestep():
     for percent in range(1, 101):
         assert at_or_below(list(range(999, -1, -1)), percent / 100)[0] == 10 * percent - 1
+
+
+def test_a_strength_of_a_model_with_more_timesteps_starts_at_one_of_its_own():
+    for percent in range(1, 101):
+        assert at_or_below(list(range(1099, -1, -1)), percent / 100, 1100)[0] == 11 * percent - 1
+
+
+@pytest.mark.parametrize("trained", [500, 1000, 1100])
+def test_a_timestep_that_the_model_does_not_have_is_refused(trained):
+    check_timesteps([trained - 1, 100], trained)
+    with pytest.raises(SettingError) as refusal:
+        check_timesteps([trained, 100], trained)
+    assert str(refusal.value) == (
+        f"timesteps = [{trained}, 100] is not allowed: the model has {trained} timesteps, so they must be whole "
+        f"numbers from {trained - 1} to 0."
+    )
 
 
 def test_a_list_that_is_all_above_the_start_is_refused():
@@ -149,11 +187,11 @@ def test_align_your_steps_falls_from_the_highest_level_to_0(steps, sdxl):
 
 
 @pytest.mark.parametrize("name", GRIDS)
-@pytest.mark.parametrize("trained", [1000, 1100])
+@pytest.mark.parametrize("trained", [30, 510, 1000, 1100])
 def test_every_grid_runs_over_any_number_of_timesteps(name, trained):
     shares = NoiseSchedule(steps=trained).alphas_cumprod()
     model = ModelDenoiser(None, KINDS["noise"], sigmas_of(shares))
-    for steps in (1, 2, 7, 50):
+    for steps in (1, 2, 7, min(50, trained)):
         levels = GRIDS[name].levels(steps, model, False)
         assert len(levels) == steps + 1
         assert levels.diff().max() < 0

@@ -187,6 +187,10 @@ class TestTheLine:
         assert line(unit, **own, start=0.5) == "4 of 8 steps guided"
         assert line(unit, **LIMITS) == "The noise levels of DPM adaptive are known once it runs."
 
+    def test_custom_timesteps_that_the_model_has_in_the_job_alone(self, unit):
+        own = SMALL | LIMITS | {few_step("enabled-checkbox"): True, "timesteps": "1099 600 100"}
+        assert line(unit, **own) == "The noise levels of Euler are known once it runs."
+
     @pytest.mark.parametrize(
         ("values", "words"),
         [

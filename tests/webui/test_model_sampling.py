@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.kdiffusion import sampling
-from lib_fewstep.models import KINDS, ModelDenoiser, ModelSettings, levels_of, sigmas_of, with_zero_terminal_snr
+from lib_fewstep.models import KINDS, NAMED, ModelDenoiser, ModelSettings, levels_of, sigmas_of, with_zero_terminal_snr
 from lib_fewstep.models.kinds import EDM, EDM_V, FLOW, NOISE
 from lib_fewstep.models.latents import PLAYGROUND
 from lib_fewstep.models.size_conditioning import Sizes, with_sizes
 from lib_fewstep.options import options_of
 from tests.webui import standin
-from tests.webui.exact import CHECKPOINTS, OURS, SCRIPTS, UnitData, listening, off, pasted, same, unchanged
+from tests.webui.exact import CHECKPOINTS, OURS, SCRIPTS, UnitData, listening, off, pasted, same, timesteps, unchanged
 from tests.webui.guided import HOSTS
 from tests.webui.standin.checkpoints import Recipe
 
@@ -86,9 +86,20 @@ PRIOR = {"prior": {"brightness": 1}}
 
 
 def answer(host, model=None, **fields):
-    scripts = {} if model is None else {"alwayson_scripts": {"Model sampling": {"args": [model]}}}
+    """What came of a request with the settings of this script, and under its name with those of "Few-Step"."""
+    settings = {"Model sampling": model, "Few-Step": fields.pop("Few-Step", None)}
+    scripts = {name: {"args": [each]} for name, each in settings.items() if each is not None}
     tab = host.api.img2img if "init_images" in fields else host.api.txt2img
-    return tab(BASE | scripts | fields)
+    return tab(BASE | {"alwayson_scripts": scripts} | fields)
+
+
+KOLORS = {"noise_schedule": "Kolors"}
+
+
+def kolors(host):
+    """Load a model of noise whose timesteps are Kolors'."""
+    host.load_model(f"unit-{NOISE}")
+    host.unet.levels = sigmas_of(NAMED["Kolors"].alphas_cumprod())
 
 
 def made(host, model=None, **fields):
@@ -391,6 +402,64 @@ class TestNoiseSchedules:
         if sampler in ("DDIM", "DDIM CFG++"):
             assert 0 < max(seen) < len(schedule)
             assert max(seen) > 0.75 * len(schedule)
+
+    @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "Euler CFG++", "TCD", "SA-Solver"])
+    def test_custom_timesteps_are_its_own(self, unit, sampler):
+        kolors(unit)
+        fields = {"sampler_name": sampler, "Few-Step": {"timesteps": "1099 600 100"}}
+        with nothing_left(unit):
+            found = made(unit, KOLORS, **fields)
+        assert timesteps(unit) == pytest.approx([1099, 600, 100], abs=0.02)
+        assert "Steps: 3," in found.infotexts[0]
+        assert same(pasted(unit, "txt2img", found.infotexts[0]), found)
+        with listening(unit) as add:
+            seen = add(lambda params: float(params.sigma[0]))
+            made(unit, KOLORS, **fields)
+        assert seen == pytest.approx(unit.unet.levels[[1099, 600, 100]].tolist(), rel=1e-4)
+
+    @pytest.mark.parametrize(("timesteps", "steps"), [("1100 600", 1100), ("1000 600", 1000), ("600 500 499", 500)])
+    def test_a_custom_timestep_that_it_does_not_have_is_refused(self, unit, timesteps, steps):
+        schedule = {1100: KOLORS, 1000: {}, 500: {"noise_schedule": "Custom", "trained_steps": 500}}[steps]
+        sentence = refused(unit, schedule, **{"Few-Step": {"timesteps": timesteps}})
+        assert sentence == (
+            f"Few-Step: timesteps = {list(map(int, timesteps.split()))} is not allowed: the model has {steps} "
+            f"timesteps, so they must be whole numbers from {steps - 1} to 0."
+        )
+
+    @pytest.mark.parametrize(
+        ("denoise", "wanted"), [(1.0, [1099, 600, 100]), (601 / 1100, [600, 100]), (600 / 1100, [100])]
+    )
+    def test_a_pass_from_an_image_starts_at_one_of_its_own(self, unit, denoise, wanted):
+        kolors(unit)
+        few = {"Few-Step": {"timesteps": "1099 600 100"}, "denoising_strength": denoise}
+        found = made(unit, KOLORS, **IMAGE | few)
+        assert timesteps(unit) == pytest.approx(wanted, abs=0.02)
+        assert f"Steps: {len(wanted)}," in found.infotexts[0]
+        made(unit, KOLORS, **HIRES | few)
+        assert timesteps(unit) == pytest.approx([1099, 600, 100, *wanted], abs=0.02)
+        assert "must be at or below 98" in refused(unit, KOLORS, **HIRES | few | {"denoising_strength": 0.09})
+
+    def test_of_a_plot_each_cell_counts_in_its_own(self, unit):
+        """The axes set the noise schedule before the timesteps are read."""
+        kolors(unit)
+        axes = {"[Model] Noise schedule": "Kolors, Default", "[Few-Step] Timesteps": '"999 600"'}
+        unit.xyz(axes, **BASE)
+        assert not unit.errors
+        unit.xyz(axes | {"[Few-Step] Timesteps": '"1099 600"'}, **BASE)
+        assert timesteps(unit) == pytest.approx([1099, 600], abs=0.02)
+        assert ["the model has 1000 timesteps" in str(error.exception) for error in unit.errors] == [True]
+        unit.errors.clear()
+
+    def test_a_hires_pass_may_have_as_many_steps_as_it_has_timesteps(self, unit):
+        kolors(unit)
+        many = HIRES | {"scheduler": "Trailing", "hr_second_pass_steps": 12, "denoising_strength": 12 / 1050}
+        made(unit, KOLORS, **many)
+        assert "1 to 1000 steps" in refused(unit, {}, **many)
+
+    def test_the_advice_about_ddim_counts_in_its_own(self, unit, log):
+        made(unit, KOLORS, sampler_name="DDIM", steps=4)
+        assert timesteps(unit)[0] == 826
+        assert "runs only 3 of them, starting at timestep 826:" in " ".join(log())
 
     def test_zero_terminal_snr_is_the_host_s_own(self, unit):
         before = unit.shared.sd_model.alphas_cumprod

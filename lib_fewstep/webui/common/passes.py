@@ -63,7 +63,7 @@ def _from_images(
 ) -> PagePass:
     """A pass that starts from images; `steps` are those of its schedule, and how many of them are executed."""
     denoise = fields["denoising_strength"]
-    timesteps = tuple(at_or_below(custom, denoise)) if custom else ()
+    timesteps = tuple(at_or_below(custom, denoise, host.model.trained_steps())) if custom else ()
     return PagePass(kind, size, len(timesteps) or steps[1], denoise, steps[0], timesteps)
 
 

@@ -17,6 +17,7 @@ from lib_fewstep.sampling.schedules import GRIDS, Grid
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.common.trained_steps import trained_steps
 from lib_fewstep.webui.fewstep.cfgpp_denoiser import cfgpp_pass
 from lib_fewstep.webui.fewstep.request import request_of
 
@@ -108,7 +109,7 @@ def check_hires_grid(p: Processing) -> None:
     """Raise SettingError if the hires pass will ask one of our schedules for more steps than it has."""
     schedule = host.job.hires_schedule(p)
     if schedule is not None and schedule.name in GRIDS and schedule.steps > 0:
-        GRIDS[schedule.name].check(schedule.steps, host.model.trained_steps())
+        GRIDS[schedule.name].check(schedule.steps, trained_steps(p))
 
 
 def _schedulers() -> list[Any]:

@@ -13,12 +13,13 @@ from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import sigmas_at
 from lib_fewstep.sampling.entries import entry_of
 from lib_fewstep.sampling.prior import Prior
-from lib_fewstep.sampling.schedules import at_or_below
+from lib_fewstep.sampling.schedules import at_or_below, check_timesteps
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.own_latents import OwnLatents
 from lib_fewstep.webui.common.refusal import Refusal
+from lib_fewstep.webui.common.trained_steps import trained_steps
 from lib_fewstep.webui.fewstep.cfgpp_denoiser import INVERTING
 from lib_fewstep.webui.fewstep.prior_files import statistics
 from lib_fewstep.webui.fewstep.request import FewStepRequest, request_of
@@ -76,8 +77,10 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
             p.sampler.get_sigmas = _whole(p.sampler.get_sigmas)
         return {}
     _check_schedule(p, "timesteps", timesteps)
+    check_timesteps(timesteps, trained_steps(p))
     if not from_noise:
-        timesteps = at_or_below(timesteps, 1.0 if p.denoising_strength is None else p.denoising_strength)
+        strength = 1.0 if p.denoising_strength is None else p.denoising_strength
+        timesteps = at_or_below(timesteps, strength, trained_steps(p))
     p.sampler.get_sigmas = lambda _, steps: _ending_with(timesteps, steps, p.sampler.model_wrap)
     return {"steps": len(timesteps)}
 

@@ -9,12 +9,13 @@ from modules import script_callbacks
 
 from lib_fewstep.sampling.cfgpp_guidance import LAMBDA
 from lib_fewstep.sampling.presets import RunSettings, advice, recognise
-from lib_fewstep.sampling.schedules import at_or_below
+from lib_fewstep.sampling.schedules import at_or_below, check_timesteps
 from lib_fewstep.sampling.settings import FewStepSettings
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
 from lib_fewstep.webui.common.script import SettingsScript, advise
+from lib_fewstep.webui.common.trained_steps import trained_steps
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.fewstep import samplers, settings_page
 from lib_fewstep.webui.fewstep.accordion import FewStepAccordion
@@ -85,8 +86,8 @@ def _filled_in(p: Processing, settings: FewStepSettings, guidance: str, *, by_na
     if by_name:
         settings = with_preset(p, settings)
     if settings.timesteps:
-        used = at_or_below(settings.timesteps, p.denoising_strength) if host.job.is_img2img(p) else settings.timesteps
-        p.steps = len(used)
+        check_timesteps(settings.timesteps, trained_steps(p))
+        p.steps = len(at_or_below(settings.timesteps, host.job.denoising_strength(p), trained_steps(p)))
     p.extra_generation_params.update(_infotext(p, settings, guidance))
     return settings
 
@@ -101,7 +102,7 @@ def _infotext(p: Processing, settings: FewStepSettings, guidance: str) -> dict[s
 def _check_hires(p: Processing, settings: FewStepSettings) -> None:
     """Raise SettingError for what only the hires pass would refuse, after the first one has run."""
     if settings.enabled and settings.timesteps and host.job.has_hires(p):
-        at_or_below(settings.timesteps, p.denoising_strength)
+        at_or_below(settings.timesteps, p.denoising_strength, trained_steps(p))
     else:
         samplers.check_hires_grid(p)
 
@@ -123,6 +124,7 @@ def _advise(p: Processing, settings: FewStepSettings) -> None:
         hires_sampler=(host.job.hires_sampler(p) or p.sampler_name) if host.job.has_hires(p) else None,
         hires_cfg=p.cfg_scale if settings.hires_cfg is None else settings.hires_cfg,
         guidance=settings.guidance,
+        trained=trained_steps(p),
     )
     recognised = recognise(host.model.checkpoint_name(), host.job.loras_in(*p.all_prompts))
     advise(p, SCRIPT, advice(run, recognised, settings.chosen if settings.enabled else None))

@@ -6,10 +6,12 @@ from typing import Any
 
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
 from lib_fewstep.models import ModelSettings
+from lib_fewstep.webui.common import state
 from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import marked_by_any_key
 from lib_fewstep.webui.common.script import SettingsScript
+from lib_fewstep.webui.common.trained_steps import TrainedSteps
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.models.accordion import ModelAccordion
 from lib_fewstep.webui.models.axes import SCRIPT, model_axes, with_axes
@@ -28,11 +30,18 @@ class ModelScript(SettingsScript):
     accordion = ModelAccordion
     pasting = marked_by_any_key(ModelSettings)
 
+    def before_process(self, p: Processing, *args: Any) -> None:
+        """Read the arguments before any other script asks how many timesteps the model has."""
+        self.process(p, *args)
+
     def read(self, p: Processing, args: tuple[Any, ...]) -> ModelRequest:
         """The settings of arguments and axes, which go into the infotext; off, the checkpoint's file decides."""
         given = ModelSettings.from_dict(given_settings(ModelSettings, args))
         settings = with_axes(given, axis_values(p, SCRIPT))
         p.extra_generation_params.update(infotext(settings))
+        state.drop(p, TrainedSteps)
+        if settings.custom is not None:
+            state.put(p, TrainedSteps(settings.custom.steps))
         return ModelRequest(settings)
 
     def before_pass(self, p: Processing, request: ModelRequest, x: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from modules import scripts, sd_models, sd_samplers, sd_schedulers, shared
 
 from lib_fewstep.sampling import sigmas_at
-from lib_fewstep.sampling.schedules import TRAINED_STEPS
 from lib_fewstep.webui.common.host.denoiser import has_steps, levels_at, takes_schedules
+from lib_fewstep.webui.common.host.model import trained_steps
+from lib_fewstep.webui.common.host.noising import USUAL_STEPS
 from lib_fewstep.webui.common.host.protocols import Sampler
 from lib_fewstep.webui.common.page_pass import PagePass
 
@@ -81,10 +82,11 @@ def _made(sampler: str) -> Any:
 def levels_on_page(sampler: str, schedule: str, page_pass: PagePass) -> list[float] | None:
     """The noise levels (n + 1) of a pass that the page would start.
 
-    None while no model is loaded, and for sampling methods that choose their own steps.
+    None while no model is loaded, for sampling methods that choose their own steps, and for custom timesteps that the
+    loaded model has only in the job.
     """
     made = _made(sampler)
-    if made is None or not has_steps(made):
+    if made is None or not has_steps(made) or max(page_pass.timesteps, default=0) >= trained_steps():
         return None
     page = SimpleNamespace(
         scheduler=schedule,
@@ -94,7 +96,7 @@ def levels_on_page(sampler: str, schedule: str, page_pass: PagePass) -> list[flo
         extra_generation_params={},
     )
     if not takes_schedules(made):
-        timesteps = made.get_timesteps(page, min(page_pass.scheduled, TRAINED_STEPS - 1))
+        timesteps = made.get_timesteps(page, min(page_pass.scheduled, USUAL_STEPS - 1))
         run = timesteps if page_pass.kind == "first" else timesteps[: page_pass.steps - 1]
         return levels_at(made, run) or [0.0]  # at the least denoising strength it runs none
     sigmas = sigmas_at(page_pass.timesteps, made.model_wrap) if page_pass.timesteps else None

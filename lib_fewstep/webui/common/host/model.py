@@ -13,6 +13,7 @@ from modules import sd_models, sd_unet, shared
 from torch import nn
 
 from lib_fewstep.highres import ModelHints, Pass
+from lib_fewstep.sampling.schedules import TRAINED_STEPS
 from lib_fewstep.unet import UnsupportedModel
 from lib_fewstep.webui.common.host import job
 from lib_fewstep.webui.common.host.protocols import Processing
@@ -119,8 +120,9 @@ def is_sdxl() -> bool:
 
 
 def trained_steps() -> int:
-    """How many timesteps the loaded model has."""
-    return len(shared.sd_model.alphas_cumprod)
+    """How many timesteps the loaded model has; the usual number while none is loaded."""
+    schedule = getattr(sd_models.model_data.sd_model, "alphas_cumprod", None)
+    return TRAINED_STEPS if schedule is None else len(schedule)
 
 
 def device() -> torch.device:
