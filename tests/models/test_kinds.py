@@ -11,6 +11,7 @@ import torch
 from bench.kdiffusion import external
 from lib_fewstep.models import KINDS, STABLE_DIFFUSION, ModelDenoiser, TimestepDenoiser, levels_of, noisy, sigmas_of
 from lib_fewstep.models.kinds import EDM, EDM_DATA, EDM_V, FLOW, NOISE, V
+from tests.models.networks import output
 
 SHAPE = (3, 4, 6, 5)
 
@@ -24,27 +25,13 @@ def table(name):
     return levels_of(KINDS[name]) if KINDS[name].levels else sigmas_of(STABLE_DIFFUSION.alphas_cumprod())
 
 
-def exact(name, image, noise, sigma):
-    """What a network of a kind has learnt to say, by its definition."""
-    length = math.sqrt(1 + sigma**2)
-    if name == NOISE:
-        return noise
-    if name in (V, EDM_V):
-        return noise / length - sigma * image / length
-    if name == FLOW:
-        return image - noise
-    c_skip = EDM_DATA**2 / (sigma**2 + EDM_DATA**2)
-    c_out = EDM_DATA * sigma / math.sqrt(sigma**2 + EDM_DATA**2)
-    return (image - c_skip * (image + sigma * noise)) / c_out
-
-
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("place", [0, 250, 999])
 def test_an_exact_network_gives_the_image_back(name, place):
     image, noise = parts()
     sigma = float(table(name)[place])
     x = noisy(KINDS[name], image, noise, sigma)
-    denoiser = ModelDenoiser(lambda x, t: exact(name, image, noise, sigma), KINDS[name], table(name))
+    denoiser = ModelDenoiser(lambda x, t: output(name, image, noise, sigma), KINDS[name], table(name))
     found = denoiser(x, torch.full((3,), sigma, dtype=torch.float64))
     torch.testing.assert_close(found, image, rtol=1e-10, atol=1e-10)
 
@@ -124,7 +111,7 @@ def test_noise_at_timesteps(name):
     """What DDIM and its like ask for: the noise in latents of unit variance."""
     image, noise = parts()
     sigma = float(table(name)[600])
-    denoiser = ModelDenoiser(lambda x, t: exact(name, image, noise, sigma), KINDS[name], table(name))
+    denoiser = ModelDenoiser(lambda x, t: output(name, image, noise, sigma), KINDS[name], table(name))
     x = noisy(KINDS[name], image, noise, sigma) / math.sqrt(1 + sigma**2)
     found = TimestepDenoiser(denoiser)(x, torch.full((3,), 600, dtype=torch.float64))
     torch.testing.assert_close(found, noise, rtol=1e-9, atol=1e-9)
