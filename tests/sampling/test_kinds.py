@@ -13,6 +13,7 @@ from bench.kdiffusion import sampling as theirs
 from bench.mixtures import Mixture, near_unit, one
 from lib_fewstep import sampling as ours
 from lib_fewstep.models.kinds import FLOW
+from lib_fewstep.sampling import calibrated
 from lib_fewstep.sampling.schedules import GRIDS
 from tests.sampling.kinds import (
     SCHEDULES,
@@ -103,6 +104,20 @@ def test_without_guidance_each_cfgpp_sampler_is_its_base(trained, sampler, eta):
         expected = run(BASES[sampler], model, x, levels, eta=eta)
         error = 1e-13 * max(1.0, float(levels[0]) / 15)
         torch.testing.assert_close(run(sampler, model, x, levels, eta=eta), expected, rtol=0, atol=error)
+
+
+@pytest.mark.parametrize(("trained", "sampler", "eta"), on_each_network(SETTINGS))
+def test_the_calibrated_lambda_is_exact_between_unit_gaussians(trained, sampler, eta):
+    """As strong as the base with the same CFG, over a whole schedule and over a part of one from the mean."""
+    model = ExactModel(trained, one(), one(0.2))
+    for name, schedule in SCHEDULES.items():
+        for levels in (schedule(8, trained), schedule(12, trained)[6:]):
+            x = trained.start(SHAPE) if levels[0] == trained.table[-1] else torch.zeros(SHAPE, dtype=torch.float64)
+            strength = calibrated(sampler, levels, 3.0, 1.0 if eta is None else eta, flow=trained.flow)
+            expected = run(BASES[sampler], model, x, levels, 3.0, eta)
+            error = 1e-12 * max(1.0, float(levels[0]) / 15)
+            off = float((run(sampler, model, x, levels, strength, eta) - expected).abs().max())
+            assert off < error, name
 
 
 def mean_and_spread(sampler, model, levels, high):

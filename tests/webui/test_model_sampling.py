@@ -300,6 +300,20 @@ class TestOwnLevels:
         assert "Model sampling: rectified flow prediction." in log()
         assert "is for models of the kind" in refused(unit, {"kind": "v"}, sampler_name="Rectified flow")
 
+    @pytest.mark.parametrize("name", [EDM, EDM_V, FLOW])
+    @pytest.mark.parametrize(("sampler", "base"), [("Euler CFG++", "Euler"), ("DPM++ 2M CFG++", "DPM++ 2M")])
+    @pytest.mark.parametrize("job", [{}, IMAGE], ids=["txt2img", "img2img"])
+    def test_cfgpp_is_calibrated_over_its_levels(self, unit, name, sampler, base, job):
+        """As strong as ordinary guidance, as the latents have unit variance."""
+        unit.load_model(f"unit-{name}")
+
+        def mean(sampler, cfg):
+            fields = {"sampler_name": sampler, "scheduler": "Karras", "cfg_scale": cfg}
+            return float(made(unit, {"kind": name}, **fields, **job).latents.double().mean())
+
+        unguided = mean(base, 1)
+        assert mean(sampler, 15) - unguided == pytest.approx(mean(base, 15) - unguided, rel=1e-3)
+
     def test_a_flow_s_images_are_mixed_with_noise(self, unit):
         unit.load_model(f"unit-{FLOW}")
         with nothing_left(unit), listening(unit) as add:

@@ -100,7 +100,8 @@ def cfgpp_pass(
         )
     request, cfg = request_of(p), extra_args["cond_scale"]
     settings, steps = request.settings, len(sigmas) - 1
-    factor = _factor(settings.guidance, entry.function, sigmas, eta, state.find(p, GuidedLevels))
+    flow = host.denoiser.is_flow(denoiser)
+    factor = _factor(settings.guidance, entry.function, sigmas, eta, state.find(p, GuidedLevels), flow=flow)
     if settings.cfgpp_lambda is not None and not (settings.hires_cfg is not None and host.job.pass_of(p) == "hires"):
         extra_args["cond_scale"] = settings.cfgpp_lambda
         log.info("%s: lambda %.3g (given, %d steps).", entry.label, settings.cfgpp_lambda, steps)
@@ -128,12 +129,18 @@ def cfgpp_pass(
 
 
 def _factor(
-    guidance: str, sampler: Callable[..., Tensor], sigmas: Tensor, eta: float, levels: GuidedLevels | None = None
+    guidance: str,
+    sampler: Callable[..., Tensor],
+    sigmas: Tensor,
+    eta: float,
+    levels: GuidedLevels | None = None,
+    *,
+    flow: bool,
 ) -> float:
     """What the CFG slider is multiplied by to give lambda; `levels` where not every step is guided."""
     if guidance == "calibrated":
         guides = {} if levels is None else {"guides": levels.guides}
-        return calibrated(sampler, sigmas, 1.0, eta, **guides) if len(sigmas) > 1 and sigmas[0] > 0 else 1.0
+        return calibrated(sampler, sigmas, 1.0, eta, **guides, flow=flow) if len(sigmas) > 1 and sigmas[0] > 0 else 1.0
     return 1 / HOST_DIVISOR if guidance == "cfg/12.5" else 1.0
 
 
@@ -160,7 +167,9 @@ def _inverted(
     rows = originals * (len(images) // len(originals))
     prompts, negatives = [row.prompt or "" for row in rows], [row.negative_prompt or "" for row in rows]
     conditions = host.job.conditions(p, prompts, negatives, steps)
-    denoiser.cond_scale_miltiplier *= _factor(settings.guidance, sample_euler_cfgpp, grid, 0.0)
+    denoiser.cond_scale_miltiplier *= _factor(
+        settings.guidance, sample_euler_cfgpp, grid, 0.0, flow=host.denoiser.is_flow(denoiser)
+    )
     with host.denoiser.frozen(denoiser):
         return invert_cfgpp(FrozenDenoiser(denoiser), images, grid, {**extra_args, **conditions})
 

@@ -16,6 +16,7 @@ from modules import script_callbacks, scripts, sd_samplers_cfg_denoiser, shared
 from torch import Tensor
 
 from lib_fewstep.guidance import Plan
+from lib_fewstep.models import ModelDenoiser
 from lib_fewstep.webui.common.host.protocols import Denoiser, DenoiserParams, Processing, Sampler
 
 
@@ -228,6 +229,12 @@ def _each(text: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if not isinstance(text, dict):
         return change(text)
     return type(text)({name: change(value) for name, value in text.items()})
+
+
+def is_flow(denoiser: Denoiser) -> bool:
+    """Whether noisy latents are sigma * noise + (1 - sigma) * image, as in a rectified flow of ours."""
+    model = denoiser.inner_model
+    return isinstance(model, ModelDenoiser) and model.kind.flow
 
 
 def cfg_of(denoiser: Denoiser) -> float:
