@@ -112,6 +112,41 @@ def test_the_method_acts_on_the_steps_that_it_names(host, sampler, monkeypatch):
     assert len(seen) == len([call for call in host.probe.calls if call.launch == 0])
 
 
+MODELS = {
+    "v": {"kind": "v"},
+    "v with zero terminal SNR": {"kind": "v", "zero_snr": "On"},
+    "EDM": {"kind": "EDM"},
+    "EDM v": {"kind": "EDM v"},
+    "rectified flow": {"kind": "rectified flow"},
+    "Kolors": {"noise_schedule": "Kolors"},
+    "Cosine": {"noise_schedule": "Cosine"},
+    "custom": {"noise_schedule": "Custom", "trained_steps": 500},
+    "shifted": {"shift": 2},
+}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_the_method_acts_on_the_same_steps_of_every_kind_of_model(host, model, monkeypatch):
+    """RAU-Net on the first 2 of 6 steps, windows on all of them."""
+    seen = []
+    from lib_fewstep.highres import HighResSession
+
+    original = HighResSession.at_step
+    monkeypatch.setattr(HighResSession, "at_step", lambda self, i: original(self, i) or seen.append(acting(self, i)))
+    scripts = {"Model sampling": {"args": [model]}}
+    plain = txt2img(host, steps=6, alwayson_scripts=scripts)
+    found = txt2img(host, steps=6, alwayson_scripts=scripts | {"HiDiffusion": {"args": [ON]}})
+    assert seen == [(index, 2 if index < 2 else 1) for index in range(6)]
+    assert found.latents.isfinite().all()
+    assert not same(found, plain)
+
+
+def acting(session, index):
+    """A step, and how many parts act on it."""
+    assert session.acting
+    return index, len(session.schedule.steps[index])
+
+
 @pytest.mark.parametrize("sampler", [*SAMPLERS, ADAPTIVE])
 def test_every_kind_of_progress_stays_within_the_pass(host, sampler, monkeypatch):
     seen = []

@@ -12,11 +12,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.kdiffusion import sampling
-from lib_fewstep.models import KINDS, NAMED, ModelDenoiser, ModelSettings, levels_of, sigmas_of, with_zero_terminal_snr
+from lib_fewstep.models import (
+    KINDS,
+    NAMED,
+    HostModel,
+    ModelDenoiser,
+    ModelSettings,
+    Told,
+    levels_of,
+    plan_of,
+    sigmas_of,
+    with_zero_terminal_snr,
+)
 from lib_fewstep.models.kinds import EDM, EDM_V, FLOW, NOISE
 from lib_fewstep.models.latents import PLAYGROUND
 from lib_fewstep.models.size_conditioning import Sizes, with_sizes
 from lib_fewstep.options import options_of
+from lib_fewstep.sampling.presets import PRESETS
 from tests.webui import standin
 from tests.webui.exact import CHECKPOINTS, OURS, SCRIPTS, UnitData, listening, off, pasted, same, timesteps, unchanged
 from tests.webui.guided import HOSTS
@@ -100,6 +112,19 @@ def kolors(host):
     """Load a model of noise whose timesteps are Kolors'."""
     host.load_model(f"unit-{NOISE}")
     host.unet.levels = sigmas_of(NAMED["Kolors"].alphas_cumprod())
+
+
+SCHEDULES = {
+    name: {"noise_schedule": name, "trained_steps": 500}
+    for name in options_of(ModelSettings)["noise_schedule"].choices
+    if name != "Default"
+}
+SCHEDULES |= {"zero terminal SNR": {"zero_snr": "On"}, "shifted": {"shift": 2}}
+
+
+def host_model(host):
+    """What the host makes of its model."""
+    return HostModel(NOISE, host.shared.sd_model.alphas_cumprod)
 
 
 def made(host, model=None, **fields):
@@ -474,6 +499,27 @@ class TestNoiseSchedules:
         made(unit, KOLORS, sampler_name="DDIM", steps=4)
         assert timesteps(unit)[0] == 826
         assert "runs only 3 of them, starting at timestep 826:" in " ".join(log())
+
+    @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+    @pytest.mark.parametrize("name", SCHEDULES)
+    def test_every_preset_runs_over_it(self, unit, name, preset):
+        """From the highest level down; a preset's own timesteps from the first of them."""
+        settings = SCHEDULES[name]
+        levels = plan_of(ModelSettings(**settings), Told(), host_model(unit)).sigmas
+        unit.load_model(f"unit-{NOISE}")
+        unit.unet.levels = levels.double()
+        few_step = {"Few-Step": {"preset": preset.name}}
+        if max(preset.timesteps or (0,)) >= len(levels):
+            assert "the model has 500 timesteps" in refused(unit, settings, **few_step)
+            return
+        with nothing_left(unit), listening(unit) as add:
+            seen = add(lambda params: float(params.sigma[0]))
+            found = made(unit, settings, **few_step).latents
+        assert found.isfinite().all()
+        assert seen == sorted(seen, reverse=True)
+        assert seen[-1] > 0
+        first = levels[preset.timesteps[0]] if preset.timesteps else levels[-1]
+        assert seen[0] == pytest.approx(float(first), rel=1e-3)
 
     def test_zero_terminal_snr_is_the_host_s_own(self, unit):
         before = unit.shared.sd_model.alphas_cumprod
