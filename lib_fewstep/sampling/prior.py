@@ -46,10 +46,9 @@ class Prior:
         noise: Tensor,
         own_noise: Tensor,
         sigma: float,
-        share: float = 1.0,
         of_model: Callable[[Tensor], Tensor] = lambda latents: latents,
     ) -> Tensor:
-        """Where a run from `sigma` starts: share * (mean + std * own_noise) + sigma * noise, (n, c, h, w).
+        """Where a run from `sigma` starts: mean + std * own_noise + sigma * noise, (n, c, h, w).
 
         A mean of pixels is resized to the latents. `of_model` makes the model's latents of those of the statistics.
         Raises SettingError if the statistics are of another number of channels.
@@ -60,7 +59,7 @@ class Prior:
                 f"{noise.shape[1]} channels, like this model's latents."
             )
         mean, std = _resized(_of_pixels(self.mean), noise.shape[-2:]).to(noise), _of_pixels(self.std).to(noise)
-        return share * of_model(mean + std * own_noise) + sigma * noise
+        return of_model(mean + std * own_noise) + sigma * noise
 
     def shifted(self, offset: Tensor) -> Prior:
         """With another mean, which is larger by an offset of each channel (c,)."""

@@ -61,8 +61,8 @@ class PriorSettings:
     )
     share: float = option(
         1.0,
-        "Share of the prior",
-        "How much of the average the noise is added to. Less leaves more to the prompt.",
+        "Share of the noise",
+        "How much noise the run starts with, as the denoising strength of img2img: less keeps more of the average.",
         "Few-Step prior share",
         low=0.05,
         high=1,
@@ -306,6 +306,11 @@ class FewStepSettings:
         check(self)
         _check_keep(self.keep)
         _check_timesteps(self.timesteps)
+        if self.timesteps and self.prior is not None and self.prior.share != 1:
+            raise SettingError(
+                f"prior.share = {self.prior.share:g} is not allowed with timesteps, the first of which is where the "
+                "run starts: it must be 1."
+            )
         if self.cfgpp_lambda is not None and self.guidance != LAMBDA:
             raise SettingError(
                 f"cfgpp_lambda = {self.cfgpp_lambda:g} is not allowed with guidance = {shown(self.guidance)}: "

@@ -53,15 +53,14 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("share", [1.0, 0.3])
-def test_the_formula(form, share):
-    """In float64, at the size of the statistics: share (mean + std n1) + sigma n2."""
+def test_the_formula(form):
+    """In float64, at the size of the statistics: mean + std n1 + sigma n2."""
     mean, std = FORMS[form]
     draw = torch.Generator().manual_seed(0)
     noise, own = torch.randn(2, 3, 2, 3, 4, generator=draw, dtype=torch.float64)
-    found = Prior(mean, std).start(noise, own, 14.6, share)
+    found = Prior(mean, std).start(noise, own, 14.6)
     wide = [values.double().numpy().reshape(values.shape + (1, 1) * (values.dim() == 1)) for values in (mean, std)]
-    wanted = share * (wide[0] + wide[1] * own.numpy()) + 14.6 * noise.numpy()
+    wanted = wide[0] + wide[1] * own.numpy() + 14.6 * noise.numpy()
     torch.testing.assert_close(found, torch.from_numpy(wanted), rtol=1e-12, atol=0)
 
 
@@ -80,8 +79,8 @@ def test_the_models_own_latents():
     """Where the statistics are the host's, whole latents are converted, not the noise."""
     prior = Prior(torch.tensor([1.0]), torch.tensor([2.0]))
     noise, own = torch.randn(2, 1, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-    found = prior.start(noise, own, 5.0, 0.5, lambda latents: 3 * latents - 1)
-    torch.testing.assert_close(found, 0.5 * (3 * (1 + 2 * own) - 1) + 5 * noise)
+    found = prior.start(noise, own, 5.0, lambda latents: 3 * latents - 1)
+    torch.testing.assert_close(found, 3 * (1 + 2 * own) - 1 + 5 * noise)
 
 
 def latents():

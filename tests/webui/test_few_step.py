@@ -359,6 +359,11 @@ class TestRefusals:
             ({"prior": {}}, {"steps": 1}, "either statistics"),
             ({"prior": {"share": 0.5}}, {"steps": 1}, "or a brightness that is not 0."),
             ({"prior": {"images": ["x"], "share": 0}}, {}, "share = 0 is not allowed: it must be 0.05 to 1"),
+            (
+                {"prior": {"brightness": 1, "share": 0.5}, "timesteps": [999]},
+                {},
+                "prior.share = 0.5 is not allowed with",
+            ),
             ({"prior": {"brightness": 1.5}}, {}, "brightness = 1.5 is not allowed: it must be -1 to 1"),
             ({"prior": {"images": ["x"], "mean": "pixels"}}, {}, 'it must be "Channels" or "Pixels"'),
             ({"prior": {"statistics": "a", "mean": "Pixels"}}, {}, "because a file says itself what it has."),
@@ -624,24 +629,30 @@ class TestPrior:
             assert off(start, wanted) < 1e-5
         assert "Few-Step prior: reference images" in result.infotexts[0]
 
-    def start(self, unit, settings, **fields):
+    def start(self, unit, settings, sigma=float(SIGMAS[999]), **fields):
         """What a run of many steps starts from, and what its image's noise is; both come from its seed."""
         fields = {"sampler_name": "Euler", "steps": 9, "scheduler": "Karras", "seed": 7} | fields
         result = made(unit, {"prior": settings}, **fields)
         generator = torch.Generator().manual_seed(7)
         first, second = (torch.randn(result.latents.shape[1:], generator=generator) for _ in range(2))
-        return unit.unet.seen[0][0][0] * (1 + float(SIGMAS[999]) ** 2) ** 0.5, first, second, result
+        return unit.unet.seen[0][0][0] * (1 + sigma**2) ** 0.5, first, second, result
 
     @pytest.mark.parametrize("one", [False, True])
     def test_a_mean_of_pixels_and_a_share_at_any_number_of_steps(self, unit, one):
-        """Of one picture: 0.4 times that picture, with no deviation; of two of its size their halfway."""
+        """Of one picture: that picture, with no deviation; of two of its size their halfway.
+
+        The run has the last 9 steps of 22.
+        """
         pictures = [standin.picture(32, 24), standin.picture(32, 24).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
         images = [standin.as_base64(picture) for picture in pictures[: 1 if one else 2]]
         settings = {"images": images, "mean": "Pixels", "deviation": "One number", "share": 0.4}
-        found, first, second, result = self.start(unit, settings)
+        high, low = float(SIGMAS[999]) ** (1 / 7), float(SIGMAS[0]) ** (1 / 7)
+        sigma = (high + (low - high) * 13 / 21) ** 7  # Karras's 14th level of 22
+        found, first, second, result = self.start(unit, settings, sigma)
+        assert len(unit.unet.seen) == 9
         pixels = np.stack([latents_of(picture).T.reshape(4, 3, 4) for picture in pictures[: 1 if one else 2]])
         mean, std = torch.tensor(pixels.mean(0)), float(((pixels - pixels.mean(0)) ** 2).mean() ** 0.5)
-        assert off(found, 0.4 * (mean + std * second) + float(SIGMAS[999]) * first) < 1e-5
+        assert off(found, mean + std * second + sigma * first) < 1e-5
         said = "reference images, Few-Step prior share: 0.4, Few-Step prior mean: Pixels, Few-Step prior deviation: One"
         assert f"Few-Step prior: {said} number" in result.infotexts[0]
 

@@ -38,7 +38,7 @@ LABELS = {
     "SA tau": "sa_tau",
     "SA predictor": "sa_predictor",
     "SA corrector": "sa_corrector",
-    "Share of the prior": "prior_share",
+    "Share of the noise": "prior_share",
     "Average of the images": "prior_mean",
     "Deviation from it": "prior_deviation",
     "Brightness": "prior_brightness",

@@ -70,11 +70,13 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
     if request.settings.prior is not None and not p.is_hr_pass:
         _check_prior(p)
         request.prior = request.prior or statistics(request.settings.prior)
-        p.sampler.func = _starting_from(p.sampler.func, request.prior, request.settings.prior.share)
+        p.sampler.func = _starting_from(p.sampler.func, request.prior)
     timesteps = list(request.settings.timesteps)
     if not timesteps:
         if runs_exact_grid(p) and host.denoiser.discards_by_setting_alone(p.sampler):
             p.sampler.get_sigmas = _whole(p.sampler.get_sigmas)
+        if request.settings.prior is not None and not p.is_hr_pass:
+            p.sampler.get_sigmas = _end_of(p.sampler.get_sigmas, request.settings.prior.share)
         return {}
     _check_schedule(p, "timesteps", timesteps)
     check_timesteps(timesteps, trained_steps(p))
@@ -103,7 +105,17 @@ def _whole(get_sigmas: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return sigmas
 
 
-def _starting_from(sample: Callable[..., Tensor], prior: Prior, share: float) -> Callable[..., Tensor]:
+def _end_of(get_sigmas: Callable[..., Tensor], share: float) -> Callable[..., Tensor]:
+    """The last steps of a longer schedule, which start with a share of the noise, as img2img's exact steps do."""
+
+    def sigmas(p: Processing, steps: int) -> Tensor:
+        found: Tensor = get_sigmas(p, max(steps, round(steps / share)))
+        return found[-steps - 1 :]
+
+    return sigmas
+
+
+def _starting_from(sample: Callable[..., Tensor], prior: Prior) -> Callable[..., Tensor]:
     """A sampler's function that starts from the prior instead of from noise alone."""
 
     @wraps(sample)
@@ -111,7 +123,7 @@ def _starting_from(sample: Callable[..., Tensor], prior: Prior, share: float) ->
         if host.noising.of_flow(model.p.sampler):
             raise SettingError("prior is not allowed with a rectified flow, which starts from noise alone.")
         sigma, own = float(options["sigmas"][0]), state.find(model.p, OwnLatents)
-        given = (x / host.denoiser.start_scale(sigma), host.denoiser.next_noise(model.p), sigma, share)
+        given = (x / host.denoiser.start_scale(sigma), host.denoiser.next_noise(model.p), sigma)
         start = prior.start(*given) if own is None else prior.start(*given, own.of_host)
         return sample(model, start, *args, **options)
 
