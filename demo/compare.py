@@ -13,12 +13,15 @@ from tqdm import tqdm
 from demo.model import checkpoint
 from demo.model.checkpoint import MiniModel
 from demo.model.layouts import Layout
+from demo.model.unet import alphas_cumprod
 from demo.pictures.judge import BoolArray, Seen, is_exact, judge, wilson
 from demo.pictures.scenes import PALETTE, Picture, all_kinds, as_bytes, prompt_for
 from demo.sampling.generate import Generation, decoded, generate
 from demo.sampling.named import schedule
 from demo.ways import Way
 from lib_fewstep.highres import Report
+from lib_fewstep.models import HostModel, ModelDenoiser, ModelSettings, Told, plan_of
+from lib_fewstep.models.kinds import NOISE
 
 Asked = TypeVar("Asked")
 CHUNK = 6
@@ -144,17 +147,27 @@ def loaded(layout: Layout, lora: str = "") -> MiniModel:
 def make(layout: Layout, way: Way, tasks: Sequence[Task], steps: int | None = None) -> Generation:
     """The latents of some tasks; `steps` other than the way's are for a warm-up."""
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
+    model = loaded(layout, way.lora)
+    denoiser = None if way.shift == 1 else shifted(model, way.shift)
     return generate(
-        loaded(layout, way.lora),
+        model,
         prompts,
         seeds,
         way.size,
         way.method,
         sampler=way.sampler,
         cfg=way.cfg,
-        sigmas=schedule(way.schedule, steps or way.steps),
+        sigmas=schedule(way.schedule, steps or way.steps, denoiser),
         guidance=way.guidance,
+        denoiser=denoiser,
+        told=way.told,
     )
+
+
+def shifted(model: MiniModel, factor: float) -> ModelDenoiser:
+    """The images that a model sees whose noise levels are multiplied by a factor."""
+    plan = plan_of(ModelSettings(shift=factor), Told(), HostModel(NOISE, alphas_cumprod()))
+    return ModelDenoiser(model.unet, plan.kind, plan.sigmas.float())
 
 
 def add(result: Result, layout: Layout, tasks: Sequence[Task], made: Generation) -> None:

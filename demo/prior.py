@@ -1,7 +1,8 @@
 """`python -m demo.prior sd15`: how much of the informative prior is left in images, by the share of the noise.
 
-The prompt is "a house", which the small models draw green or blue. Counted are red ones with the prior of a drawn red
-house, and measured is the brightness with the priors of black, grey and white pictures.
+The prior of a subject is a drawn house, small and off the centre, and the prompt asks for one like it anywhere: the
+overlap is that of the two, their common area divided by their whole area. The priors of a brightness are those of black
+and white pictures.
 """
 
 from __future__ import annotations
@@ -12,43 +13,39 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from demo.compare import chunks, loaded
 from demo.model.checkpoint import MiniModel
 from demo.model.layouts import LAYOUTS, Layout
 from demo.numbers import positive
-from demo.pictures.judge import is_exact, judge
-from demo.pictures.scenes import TRAINED_SIDE, Scene, draw
+from demo.pictures.judge import things
+from demo.pictures.scenes import TRAINED_SIDE, FloatArray, Picture, Scene, draw
 from demo.sampling.generate import decoded, encoded, generate, seeded_noise
 from demo.sampling.named import SCHEDULE, schedule
 from lib_fewstep.compare.grid import counted
 from lib_fewstep.sampling.prior import Prior, measure
 
-HOUSE, COLOUR = "a house", "red"
+SUBJECT = Scene("house", "red", width=0.4, offset_x=0.1, offset_y=0.1)
 STEPS, SHARES, BRIGHTNESSES = (4, 20), (1.0, 0.9, 0.8, 0.7, 0.6), (-1.0, 1.0)
 CHUNK = 24
 SIZE = (TRAINED_SIDE, TRAINED_SIDE)
 
-Pictures = npt.NDArray[np.float32]
 
-
-def pictures(layout: Layout, images: int, steps: int, prior: Prior, share: float) -> Iterator[Pictures]:
-    """Houses of the seeds 0 to `images` - 1, with Euler and Trailing, from a prior and a share of the noise."""
+def pictures(layout: Layout, images: int, steps: int, prior: Prior, share: float) -> Iterator[Picture]:
+    """Pictures of the seeds 0 to `images` - 1, with Euler and Trailing, from a prior and a share of the noise."""
     model, sigmas = loaded(layout), schedule(SCHEDULE, round(steps / share))[-steps - 1 :]
     for seeds in chunks(range(images), CHUNK):
         draws = seeded_noise(list(seeds), SIZE)
         noise, own, highest = draws(), draws(), float(sigmas[0])
         start = prior.start(noise, own, highest)
-        made = generate(model, [HOUSE] * len(seeds), list(seeds), SIZE, sigmas=sigmas, start=start)
+        made = generate(model, [SUBJECT.prompt] * len(seeds), list(seeds), SIZE, sigmas=sigmas, start=start)
         yield from decoded(model, made.latents).clip(0, 1)
 
 
 def subject(model: MiniModel) -> Prior:
-    """The prior of one picture: each pixel of a drawn house, without a deviation."""
-    picture = draw(Scene("house", COLOUR))
-    return measure(list(encoded(model, picture[None])), of_pixels=True)
+    """The prior of one picture: each pixel of the drawn house, without a deviation."""
+    return measure(list(encoded(model, draw(SUBJECT)[None])), of_pixels=True)
 
 
 def plain(model: MiniModel, brightness: float) -> Prior:
@@ -59,16 +56,22 @@ def plain(model: MiniModel, brightness: float) -> Prior:
     return Prior(own - grey, torch.zeros_like(grey))
 
 
+def overlap(picture: FloatArray) -> float:
+    """How much of the areas of the picture's things and of the drawn house they share."""
+    here, there = things(picture), things(draw(SUBJECT))
+    return float((here & there).sum() / (here | there).sum())
+
+
 def table(layout: Layout, images: int) -> str:
-    """For each number of steps and share of the noise: red houses, and the mean brightness, with each prior."""
+    """For each number of steps, share of the noise and prior: mean overlap with the subject, and mean brightness."""
     model = loaded(layout)
-    priors = {"no prior": plain(model, 0.0), "a red house": subject(model)}
+    priors = {"no prior": plain(model, 0.0), "the subject": subject(model)}
     priors |= {f"brightness {value:+g}": plain(model, value) for value in BRIGHTNESSES}
-    lines = [f"{layout.title}: {HOUSE!r}, {images} pictures: {COLOUR} houses, and mean brightness from 0 to 1"]
+    lines = [f"{layout.title}: {SUBJECT.prompt!r}, {images} pictures: overlap with the subject, brightness from 0 to 1"]
     for steps, share, title in itertools.product(STEPS, SHARES, priors):
         made = list(pictures(layout, images, steps, priors[title], share))
-        red = sum(is_exact(judge(picture), "house", COLOUR) for picture in made) / images
-        lines.append(f"{counted(steps)}, share {share:g}, {title}: {100 * red:.0f}%, {np.mean(made):.3f}")
+        shared = np.mean([overlap(picture) for picture in made])
+        lines.append(f"{counted(steps)}, share {share:g}, {title}: {100 * shared:.0f}%, {np.mean(made):.3f}")
     return "\n".join(lines)
 
 

@@ -34,7 +34,8 @@ class Way:
     """One way: `key` in reports, `title` for people; `lora` is the kind of few-step LoRA, "" for none.
 
     `method` None is the plain model, `guidance` None ordinary guidance. Sampler, schedule and CFG are what the WebUI's
-    fields would say.
+    fields would say. `told` is the size that SDXL is told, None that of the pictures; the noise levels are multiplied
+    by `shift`.
     """
 
     key: str
@@ -47,6 +48,8 @@ class Way:
     cfg: float = GUIDANCE
     lora: str = ""
     guidance: GuidanceSettings | None = None
+    told: Size | None = None
+    shift: float = 1.0
 
 
 SIZES = (

@@ -67,13 +67,15 @@ def generate(
     guidance: GuidanceSettings | None = None,
     negative: str = "",
     denoiser: Denoiser | None = None,
+    told: Size | None = None,
 ) -> Generation:
     """Sample one picture of `size` per prompt and seed; `settings` None is the plain model.
 
     `sigmas` are Trailing's for `steps` unless they are given, `start` is noise of the first level unless it is given.
-    `guidance` is for samplers without CFG++ in their names, `denoiser` for a UNet that does not predict noise. A
-    sampler that adds noise gets each picture's from that picture's seed. Raises ValueError for unlike numbers of
-    prompts and seeds, and what `HighResSession` raises for settings that cannot work.
+    `guidance` is for samplers without CFG++ in their names, `denoiser` for a UNet that does not predict noise; `told`
+    is the size that SDXL is told, None that of the pictures. A sampler that adds noise gets each picture's from that
+    picture's seed. Raises ValueError for unlike numbers of prompts and seeds, and what `HighResSession` raises for
+    settings that cannot work.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: one seed per prompt is needed")
@@ -91,7 +93,7 @@ def generate(
     )
     guiding = None if guidance is None else GuidanceSession(guidance, sigmas.tolist(), unet=model.unet)
     with hires or nullcontext() as session, guiding or nullcontext():
-        given = conditioning(model, prompts, size, negative)
+        given = conditioning(model, prompts, told or size, negative)
         guided = GuidedDenoiser(denoiser, given, cond_scale, sigmas, session, guiding)
         meter.start(model.unet)
         try:
