@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from demo.model.autoencoder import Autoencoder
 from lib_fewstep.models.convert import NotConvertible, write
+from lib_fewstep.models.convert.__main__ import main
 from lib_fewstep.models.convert.folder import Part
 from lib_fewstep.models.convert.text import tensors_of
 from tests.unets import in_precision, redraw
@@ -205,3 +207,65 @@ def test_what_no_checkpoint_holds_is_refused(tmp_path, changes, sentence):
     with pytest.raises(NotConvertible, match=sentence):
         converted(folder)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "setting"),
+    [
+        ("unet/config.json", "block_out_channels"),
+        ("unet/config.json", "down_block_types"),
+        ("vae/config.json", "block_out_channels"),
+        ("scheduler/scheduler_config.json", "beta_start"),
+    ],
+)
+def test_a_setting_that_is_missing_is_named(tmp_path, path, setting):
+    place = saved(tmp_path) / path
+    told = json.loads(place.read_text())
+    del told[setting]
+    place.write_text(json.dumps(told))
+    with pytest.raises(NotConvertible, match=rf"^{path} does not say its {setting}\.$"):
+        converted(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "sentence"),
+    [
+        ("unet/config.json", "{", r"^unet/config\.json cannot be read: "),
+        ("unet/config.json", "[]", r"^unet/config\.json is not allowed: it must be an object"),
+        (
+            "vae/diffusion_pytorch_model.safetensors",
+            "text",
+            r"^vae/diffusion_pytorch_model\.safetensors cannot be read",
+        ),
+        ("vae/diffusion_pytorch_model.safetensors", None, r"^vae has no weights: there must be a file such as"),
+        ("text_encoder/config.json", None, r"^text_encoder/config\.json cannot be read: "),
+    ],
+)
+def test_a_broken_folder_is_refused(tmp_path, path, content, sentence):
+    place = saved(tmp_path) / path
+    place.unlink() if content is None else place.write_text(content)
+    with pytest.raises(NotConvertible, match=sentence):
+        converted(tmp_path)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    """It says what it has written, or why it has not."""
+    out = tmp_path / "out" / "small.safetensors"
+    monkeypatch.setattr(sys, "argv", ["convert", str(saved(tmp_path)), str(out)])
+    assert main() == 0
+    assert capsys.readouterr().out.splitlines() == [str(out), str(out.with_suffix(".yaml"))]
+    monkeypatch.setattr(sys, "argv", ["convert", str(tmp_path), str(tmp_path / "small.ckpt")])
+    assert main() == 1
+    assert capsys.readouterr().err == "not converted: OUT = small.ckpt is not allowed: it must end in .safetensors.\n"
+
+
+def test_weights_that_torch_has_written(tmp_path):
+    """Older folders have them."""
+    folder = saved(tmp_path)
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(path), path.with_suffix(".bin"))
+    wanted, _ = converted(folder)
+    path.unlink()
+    found, _ = converted(folder)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in found)

@@ -30,7 +30,7 @@ def layout_of(autoencoder: Part) -> dict[str, Any]:
     """The original class's arguments. Raises NotConvertible where it has none for what the autoencoder is."""
     for setting, usual in {"latent_channels": 4, "act_fn": "silu", "norm_num_groups": 32, "in_channels": 3}.items():
         autoencoder.needs(setting, usual)
-    channels = autoencoder.config["block_out_channels"]
+    channels = autoencoder.said("block_out_channels")
     return {
         "embed_dim": 4,
         "ddconfig": {
@@ -51,7 +51,7 @@ def layout_of(autoencoder: Part) -> dict[str, Any]:
 
 def tensors_of(autoencoder: Part) -> dict[str, Tensor]:
     """Its weights under the original class's names, in which attention is made of 1x1 convolutions."""
-    deepest = len(autoencoder.config["block_out_channels"]) - 1
+    deepest = len(autoencoder.said("block_out_channels")) - 1
     rules: tuple[Rule, ...] = (
         (r"(encoder|decoder)\.conv_norm_out\.(.+)", lambda match: f"{match[1]}.norm_out.{match[2]}"),
         (r"(encoder|decoder)\.conv_(in|out)\..+|(post_)?quant_conv\..+", lambda match: match[0]),

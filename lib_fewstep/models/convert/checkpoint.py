@@ -59,9 +59,9 @@ def _config(network: Part, vae: Part, encoder: Part, schedule: dict[str, Any], o
     scheduler.needs("beta_schedule", "scaled_linear")
     scheduler.needs("prediction_type", *_PARAMETERIZATIONS)
     params = {
-        "linear_start": schedule["beta_start"],
-        "linear_end": schedule["beta_end"],
-        "timesteps": schedule["num_train_timesteps"],
+        "linear_start": scheduler.said("beta_start"),
+        "linear_end": scheduler.said("beta_end"),
+        "timesteps": scheduler.said("num_train_timesteps"),
         "parameterization": _PARAMETERIZATIONS[schedule.get("prediction_type", "epsilon")],
         "first_stage_key": "jpg",
         "cond_stage_key": "txt",

@@ -30,6 +30,12 @@ class Part:
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
+    def said(self, setting: str) -> Any:
+        """The value of a setting. Raises NotConvertible where there is none."""
+        if setting not in self.config:
+            raise NotConvertible(f"{self.name} does not say its {setting}.")
+        return self.config[setting]
+
     def needs(self, setting: str, *allowed: object) -> None:
         """Raise NotConvertible if a setting has another value than those, of which the first goes without saying."""
         value = self.config.get(setting, allowed[0])

@@ -61,7 +61,7 @@ def layout_of(unet: Part) -> dict[str, Any]:
     """The original class's arguments. Raises NotConvertible where it has none for what the UNet is."""
     for setting, allowed in _FIXED.items():
         unet.needs(setting, *allowed)
-    channels = unet.config["block_out_channels"]
+    channels = unet.said("block_out_channels")
     attended = _attended(unet)
     return {
         "image_size": unet.config.get("sample_size") or 64,
@@ -138,7 +138,7 @@ def _layers(unet: Part) -> int:
 
 def _attended(unet: Part) -> list[bool]:
     """Which levels have attention, from the largest feature maps down; the way up must be like the way down."""
-    down, up = unet.config["down_block_types"], unet.config["up_block_types"]
+    down, up = unet.said("down_block_types"), unet.said("up_block_types")
     if not {*down} <= {*_UP_LIKE} or [_UP_LIKE[kind] for kind in reversed(down)] != up:
         raise NotConvertible(
             f"{unet.name} has down_block_types {down} and up_block_types {up}, which are not allowed: they must be "
@@ -157,7 +157,7 @@ def _heads(unet: Part, attended: Sequence[bool]) -> dict[str, int]:
     here = [number for number, attends in zip(heads, attended, strict=True) if attends]
     widths = [
         width / number
-        for width, number, attends in zip(unet.config["block_out_channels"], heads, attended, strict=True)
+        for width, number, attends in zip(unet.said("block_out_channels"), heads, attended, strict=True)
         if attends
     ]
     if len({*here}) == 1:
@@ -178,7 +178,7 @@ def _without_self_attention(unet: Part) -> dict[str, list[bool]]:
 def _each(unet: Part, setting: str, default: object) -> list[Any]:
     """A setting for each level."""
     value = unet.config.get(setting, default)
-    return list(value) if isinstance(value, list) else [value] * len(unet.config["block_out_channels"])
+    return list(value) if isinstance(value, list) else [value] * len(unet.said("block_out_channels"))
 
 
 def _one(unet: Part, setting: str, default: object) -> Any:
