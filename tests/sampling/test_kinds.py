@@ -132,6 +132,7 @@ def mean_and_spread(sampler, model, levels, high):
     return float(end[0]), float((end[1:] - end[0]).norm())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("trained", "sampler"), on_each_network([(sampler,) for sampler in STEPS]))
 def test_noise_leads_to_the_data(trained, sampler):
     """Mean and standard deviation over every schedule, as near as on Stable Diffusion's."""
