@@ -142,6 +142,28 @@ def test_a_prior_from_images_and_from_its_file(plain):
     assert not same(images, generate(**fields)[0])
 
 
+def test_a_subject_with_a_share_of_the_noise(plain):
+    """A mean of pixels, from its file at its size and at another one: the less noise, the nearer to the picture."""
+    prior = {"images": [encoded(plain[0])], "mean": "Pixels", "save": "live-subject"}
+    generate({"prior": prior}, **SMALL)
+    off = []
+    for share in (1, 0.5, 0.2):
+        images, infotext = generate({"prior": {"statistics": "live-subject", "share": share}}, seed=99, prompt="a tree")
+        assert ("Few-Step prior share" in infotext) == (share < 1)
+        off.append(difference(images[0], plain[0]).mean())
+    assert off == sorted(off, reverse=True)
+    wide, _ = generate({"prior": {"statistics": "live-subject", "share": 0.5}}, width=320, height=192)
+    assert wide[0].shape == (192, 320, 3)
+
+
+def test_a_brightness_moves_the_start(plain):
+    """With little noise the image is as dark or bright as the prior."""
+    dark, infotext = generate({"prior": {"brightness": -1, "share": 0.3}})
+    bright, _ = generate({"prior": {"brightness": 1, "share": 0.3}})
+    assert "Few-Step prior brightness: -1" in infotext
+    assert dark[0].mean() < bright[0].mean()
+
+
 def test_skipped_unconditional_passes_do_not_change_cfgpp():
     fields = {"sampler_name": "Euler CFG++", **SMALL}
     alone = generate(**fields)[0]

@@ -97,6 +97,18 @@ def test_every_noise_schedule_with_every_sampler(name):
         assert image[0].std() > 0
 
 
+def test_timesteps_beyond_1000():
+    """Of Kolors' 1100; a model with 1000 has none of them."""
+    few = {"args": [{"timesteps": "1099 600 100"}]}
+    kolors = {"args": [{"noise_schedule": "Kolors"}]}
+    fields = BASE | SMALL | {"sampler_name": "Euler", "scheduler": "Automatic"}
+    reply = post("txt2img", fields | {"alwayson_scripts": {"Few-Step": few, "Model sampling": kolors}})
+    assert reply.status_code == 200, reply.text
+    reply = post("txt2img", fields | {"alwayson_scripts": {"Few-Step": few}})
+    assert reply.status_code == 422
+    assert "the model has 1000 timesteps" in reply.text
+
+
 def test_zero_terminal_snr_is_the_host_s_own():
     for sampler in ("Euler", "DPM++ 2M", "DDIM", "Euler CFG++", "TCD"):
         fields = {"sampler_name": sampler, "scheduler": "Automatic", **SMALL}
