@@ -19,7 +19,7 @@ _GUIDANCE = re.compile(r"model\.diffusion_model\.time_embed(ding)?\.cond_proj\.w
 
 @dataclass(frozen=True)
 class Told:
-    """What a file says: the kind of model, by which word of its own, and what goes with it.
+    """What a file says: the kind of model, by which word of its own (none: nothing is known), and what goes with it.
 
     `levels` are the lowest and highest noise level where the file has them. `latents` says that Playground's
     statistics apply. `guidance` is the name of the tensor that projects an embedded guidance scale.
@@ -67,7 +67,7 @@ def told(names: set[str], metadata: Mapping[str, str], values: Mapping[str, floa
     prediction = metadata.get(PREDICTION, "").strip().lower()
     if prediction in _PREDICTIONS:
         return Told(_PREDICTIONS[prediction], PREDICTION, zero_snr, guidance=guidance)
-    return Told(NOISE, "ztsnr" if zero_snr else "", zero_snr, guidance=guidance)
+    return Told(zero_snr=zero_snr, guidance=guidance)
 
 
 def tensor(path: Path, name: str) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lib_fewstep.models.denoiser import levels_of
 from lib_fewstep.models.header import Told
-from lib_fewstep.models.kinds import KINDS, Kind
+from lib_fewstep.models.kinds import KINDS, NOISE, Kind, V
 from lib_fewstep.models.noise_schedules import shares_at, shifted, sigmas_of, with_zero_terminal_snr
 from lib_fewstep.models.settings import AUTO, OFF, ON, ModelSettings
 from lib_fewstep.options import SettingError, shown
@@ -72,11 +72,12 @@ def plan_of(settings: ModelSettings, told: Told, now: HostModel) -> ModelPlan:
     if now.unsupported is not None:
         _check_neutral(settings, ("kind", *_OF_SCHEDULE), f"with {now.unsupported}")
         return ModelPlan(now.kind, now.alphas_cumprod, (), changes_kind=False, changes_schedule=False)
-    by = told.by if settings.kind == AUTO else ""
+    knows_more = (told.kind, now.kind) != (NOISE, V)  # the host knows of v by a YAML file alone
+    by = told.by if settings.kind == AUTO and knows_more else ""
     name = told.kind if by else now.kind if settings.kind == AUTO else settings.kind
     if KINDS[name].levels is not None:
         return _with_own_levels(settings, told, name, by)
-    schedule, parts = _schedule(settings, told, now)
+    schedule, parts = _schedule(settings, told, now, name)
     return ModelPlan(
         name,
         schedule,
@@ -100,23 +101,24 @@ def _check_neutral(settings: ModelSettings, names: tuple[str, ...], where: str) 
 def _with_own_levels(settings: ModelSettings, told: Told, name: str, by: str) -> ModelPlan:
     """A kind that has no noise schedule."""
     _check_neutral(settings, _OF_SCHEDULE, f'with a model of the kind "{name}"')
-    kind = replace(KINDS[name], levels=told.levels) if by and told.levels is not None else KINDS[name]
+    is_told = name == told.kind
+    kind = replace(KINDS[name], levels=told.levels) if is_told and told.levels is not None else KINDS[name]
     return ModelPlan(
         name,
         shares_at(levels_of(kind)),
         _kind_said(name, "", by),
         changes_kind=True,
         changes_schedule=True,
-        latents=bool(by) and told.latents,
+        latents=is_told and told.latents,
     )
 
 
-def _schedule(settings: ModelSettings, told: Told, now: HostModel) -> tuple[Tensor, tuple[Sentence, ...]]:
+def _schedule(settings: ModelSettings, told: Told, now: HostModel, name: str) -> tuple[Tensor, tuple[Sentence, ...]]:
     schedule, parts = now.alphas_cumprod, list[Sentence]()
     if settings.custom is not None:
         schedule = settings.custom.alphas_cumprod()
         parts.append(Sentence("noise schedule {name}", name=settings.noise_schedule))
-    zero_snr = told.zero_snr if settings.zero_snr == AUTO else settings.zero_snr == ON
+    zero_snr = (told.zero_snr and name == V) if settings.zero_snr == AUTO else settings.zero_snr == ON
     if zero_snr and float(sigmas_of(schedule)[-1]) < ZERO_SNR_LEVEL:
         schedule = with_zero_terminal_snr(schedule)
         parts.append(Sentence("zero terminal SNR"))

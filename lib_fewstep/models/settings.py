@@ -178,6 +178,14 @@ class ModelSettings:
             return NoiseSchedule(self.spacing, self.beta_start, self.beta_end, self.trained_steps)
         return NAMED.get(self.noise_schedule)
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """What is set for a custom noise schedule or a custom size, where another one is chosen."""
+        parts: tuple[str, ...] = SCHEDULE_PARTS if self.noise_schedule != CUSTOM else ()
+        parts += SIZES if self.size != CUSTOM else ()
+        neutral = ModelSettings()
+        return tuple(name for name in parts if getattr(self, name) != getattr(neutral, name))
+
     @staticmethod
     def from_dict(values: object) -> ModelSettings:
         """Settings from the API's dict.
@@ -187,6 +195,7 @@ class ModelSettings:
         return from_mapping(ModelSettings, values)
 
 
+SCHEDULE_PARTS = ("spacing", "beta_start", "beta_end", "trained_steps")
 SIZES = ("original", "crop", "target", "negative_original", "negative_crop", "negative_target")
 
 

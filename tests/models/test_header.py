@@ -27,7 +27,7 @@ def written(path, names=(), metadata=None, **tensors):
         ([], None, Told()),
         (["v_pred"], None, Told(V, "v_pred")),
         (["v_pred", "ztsnr"], None, Told(V, "v_pred", zero_snr=True)),
-        (["ztsnr"], None, Told(NOISE, "ztsnr", zero_snr=True)),
+        (["ztsnr"], None, Told(zero_snr=True)),
         (["edm_mean", "edm_std"], None, Told(EDM, "edm_mean", latents=True)),
         (["edm_mean"], None, Told()),
         ([], {"modelspec.prediction_type": "v"}, Told(V, "modelspec.prediction_type")),

@@ -262,6 +262,18 @@ class TestV:
         assert off(found, wanted) < 5e-3
         assert unit.shared.sd_model.parameterization == "eps"
 
+    def test_a_refiner_with_other_latents_ends_the_job_in_a_sentence(self, unit, tmp_path):
+        """Those of Playground are no others', and what was under way is put back."""
+        unit.load_model("unit-other")
+        plain = made(unit)
+        unit.load_model(f"unit-{EDM}")
+        with from_file(unit, tmp_path, "edm_mean", "edm_std"):
+            result = answer(unit, refiner_checkpoint="unit-other", refiner_switch_at=0.5)
+        assert result.status == 422
+        assert 'of the kind "noise" is not allowed after a model of the kind "EDM"' in result.message
+        unit.load_model("unit-other")
+        assert same(made(unit), plain)
+
 
 class TestOwnLevels:
     @pytest.mark.parametrize("sampler", [*HOSTS, *OURS])
@@ -587,6 +599,20 @@ class TestInputs:
         for (found, other), (before, other_before) in zip(seen, plain, strict=True):
             torch.testing.assert_close(found, with_sizes(before, told))
             torch.testing.assert_close(other, with_sizes(other_before, unwanted))
+
+    def test_the_axes_of_sizes_and_betas_choose_custom(self, unit):
+        """Their cells are those of the settings with that choice, which a list on the page would have to make."""
+        found = unit.xyz({"[Model] Custom: last beta": "0.01, 0.012"}, **BASE)
+        wanted = [made(unit, {"noise_schedule": "Custom", "beta_end": value}) for value in (0.01, 0.012)]
+        assert [same(*pair) for pair in zip(found, wanted, strict=True)] == [True, True]
+        assert not same(*found)
+        (cell,) = unit.xyz({"[Model] Original size": "512x512"}, **BASE)
+        assert "Model size: Custom" in cell.infotexts[0]
+
+    def test_what_is_not_used_is_said(self, unit):
+        result = made(unit, {"original": "512x256", "beta_end": 0.01})
+        assert "beta_end, original: not used, because its noise schedule or size is not Custom." in result.comments
+        assert "not used" not in made(unit, {"size": "Custom", "original": "512x256"}).comments
 
     def test_other_models_are_told_none(self, unit):
         settings = {"size": "Custom", "original": "512x256"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from unittest.mock import patch
 
 import pytest
@@ -74,6 +75,30 @@ def test_a_hires_pass_has_it_too(running, projected):
     eight = made(running, cfg_scale=8.0, **fields)
     assert set(rows(running)) == {1}
     assert not same(eight, made(running, cfg_scale=2.0, **fields))
+
+
+def test_a_refiner_that_takes_no_scale_is_guided_by_it(running, projected):
+    """From the evaluation after the one that changes the model: what that one guides by is chosen before."""
+    made(running, cfg_scale=8.0, sampler_name="Euler", steps=6, refiner_checkpoint="sd1-other", refiner_switch_at=0.5)
+    found = rows(running)
+    running.load_model("sd1")
+    assert found[:3] == [1] * 3
+    assert found[4:] == [2] * 2
+
+
+def test_the_negative_prompt_is_said_to_have_no_effect(running, projected):
+    words = "the negative prompt has no effect"
+    assert words in made(running, negative_prompt="a dog").comments
+    assert words not in made(running, negative_prompt="").comments
+
+
+def test_sdxls_refiner_is_told_no_sizes():
+    """It takes a score where SDXL takes a size."""
+    with standin.webui("sdxl-refiner", SCRIPTS) as host:
+        told = sys.modules["lib_fewstep.webui.models.sizes"]
+        with patch.object(told, "with_sizes", side_effect=AssertionError("sizes are told")):
+            scripts = {"Model sampling": {"args": [{"size": "As trained"}]}}
+            assert host.api.txt2img(BASE | {"alwayson_scripts": scripts}).status == 200
 
 
 def test_a_failing_pass_leaves_nothing(running, projected):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from lib_fewstep.models import ModelSettings
+from lib_fewstep.models.settings import CUSTOM, SCHEDULE_PARTS, SIZES
 from lib_fewstep.options import page_fields
 from lib_fewstep.webui.common.xyz import from_axis, setting_axis
 
@@ -28,7 +29,14 @@ def with_axes(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettin
     Settings that are switched off count for nothing. Raises SettingError.
     """
     used = settings if settings.enabled else ModelSettings()
-    return replace(used, **values)
+    return replace(used, **_choosing_custom(values))
+
+
+def _choosing_custom(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the choice that a plotted part of a custom schedule or size is for."""
+    chosen = {"noise_schedule": SCHEDULE_PARTS, "size": SIZES}
+    custom = {choice: CUSTOM for choice, parts in chosen.items() if not values.keys().isdisjoint(parts)}
+    return {**custom, **values}
 
 
 def _axis(xyz: Any, name: str) -> Any:

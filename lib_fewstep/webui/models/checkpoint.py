@@ -16,7 +16,7 @@ from lib_fewstep.models.kinds import FLOW
 from lib_fewstep.models.settings import AUTO
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling.entries import entries_of
-from lib_fewstep.unet import UnsupportedModel, inspect_unet
+from lib_fewstep.unet import Topology, UnsupportedModel, inspect_unet
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.log import log
 
@@ -70,9 +70,19 @@ def _ratio(size: tuple[int, int]) -> float:
 
 def trained_side() -> int | None:
     """The side in pixels of the square that the loaded model was trained at; None where its layout is unknown."""
+    topology = _topology()
+    return None if topology is None else trained_size(HighResSettings(), topology, host.model.hints_of("first", 1.0))
+
+
+def is_refiner() -> bool:
+    """Whether the loaded model is SDXL's refiner."""
+    topology = _topology()
+    return topology is not None and topology.family == "SDXL refiner"
+
+
+def _topology() -> Topology | None:
     unet = host.model.unet_with_blocks()
     try:
-        topology = None if unet is None else inspect_unet(unet)
+        return None if unet is None else inspect_unet(unet)
     except UnsupportedModel:
         return None
-    return None if topology is None else trained_size(HighResSettings(), topology, host.model.hints_of("first", 1.0))

@@ -40,6 +40,7 @@ class ModelPass(AroundPass):
         self._request, self._size = request, size
         self._model, self._instances = ExitStack(), ExitStack()
         self._plan: ModelPlan | None = None
+        self._cfg = 1.0
 
     def attach(self) -> None:
         """Wrap the methods of the sampler, in the place of a pass that never ran."""
@@ -75,6 +76,7 @@ class ModelPass(AroundPass):
     def start(self) -> None:
         """Give the model what it takes beside the latents, before anybody else asks for the CFG."""
         if self._plan is not None:
+            self._cfg = float(self.sampler.sampler_extra_args["cond_scale"])
             self._give_inputs(self._plan)
 
     def close(self) -> None:
@@ -95,7 +97,9 @@ class ModelPass(AroundPass):
         def update() -> None:
             self._model.close()
             own()
-            self._give_inputs(self._enter_model())
+            plan = self._enter_model()
+            _check_refiner(self._plan, plan)
+            self._give_inputs(plan)
 
         return update
 
@@ -103,9 +107,10 @@ class ModelPass(AroundPass):
         """Give the model sizes, and the CFG where it takes one; then the pass is at CFG 1."""
         tell_sizes(self.sampler, self._request.settings, self._size)
         unet, asked = host.model.unet_with_blocks(), self.sampler.sampler_extra_args
+        asked["cond_scale"] = self._cfg
         if plan.guidance is not None and unet is not None:
             projection = tensor_of_loaded(plan.guidance)
-            self._model.enter_context(guided_by_number(unet, projection, float(asked["cond_scale"])))
+            self._model.enter_context(guided_by_number(unet, projection, self._cfg))
             asked["cond_scale"] = 1.0
 
 
@@ -140,6 +145,15 @@ def _previewing(own: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return denoised
 
     return forward
+
+
+def _check_refiner(first: ModelPlan | None, plan: ModelPlan) -> None:
+    """Raise SettingError for a refiner whose latents are not those of the model before it."""
+    if first is not None and (first.latents, first.kind.flow) != (plan.latents, plan.kind.flow):
+        raise SettingError(
+            f'A refiner of the kind "{plan.name}" is not allowed after a model of the kind "{first.name}": both must '
+            "have the same kind of latents."
+        )
 
 
 def _check(sampler: Any, plan: ModelPlan) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
 from lib_fewstep.models import ModelSettings
+from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui.common import state
 from lib_fewstep.webui.common.arguments import given_settings
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import marked_by_any_key
-from lib_fewstep.webui.common.script import SettingsScript
+from lib_fewstep.webui.common.script import SettingsScript, advise
 from lib_fewstep.webui.common.trained_steps import TrainedSteps
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.models.accordion import ModelAccordion
@@ -32,7 +34,14 @@ class ModelScript(SettingsScript):
 
     def before_process(self, p: Processing, *args: Any) -> None:
         """Read the arguments before any other script asks how many timesteps the model has."""
-        self.process(p, *args)
+        super().process(p, *args)
+
+    def process(self, p: Processing, *args: Any) -> None:
+        """Read them again: a plot's axes have set theirs now. Say what will do nothing."""
+        super().process(p, *args)
+        request = state.find(p, ModelRequest)
+        if request is not None and request.refusal is None:
+            advise(p, SCRIPT, _advice(p, request.settings))
 
     def read(self, p: Processing, args: tuple[Any, ...]) -> ModelRequest:
         """The settings of arguments and axes, which go into the infotext; off, the checkpoint's file decides."""
@@ -52,6 +61,15 @@ class ModelScript(SettingsScript):
         """Say so only where something would have been done."""
         if request.settings != ModelSettings() or told_of_loaded().by:
             super().bypassed(p, request)
+
+
+def _advice(p: Processing, settings: ModelSettings) -> Iterator[Sentence]:
+    """What will do nothing, in sentences."""
+    if settings.unused:
+        names = ", ".join(settings.unused)
+        yield Sentence("{names}: not used, because its noise schedule or size is not Custom.", names=names)
+    if told_of_loaded().guidance and any(p.all_negative_prompts):
+        yield Sentence("This checkpoint is given the CFG as a number: the negative prompt has no effect.")
 
 
 def register() -> None:

@@ -11,15 +11,15 @@ from lib_fewstep.models.settings import IMAGE, TRAINED, pixels
 from lib_fewstep.models.size_conditioning import Sizes, with_sizes
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.host.protocols import Sampler
-from lib_fewstep.webui.models.checkpoint import trained_side
+from lib_fewstep.webui.models.checkpoint import is_refiner, trained_side
 
 
 def tell_sizes(sampler: Sampler, settings: ModelSettings, size: tuple[int, int]) -> None:
     """Put the sizes of the settings into the texts of a pass, where the model takes any.
 
-    `size` is the image's (width, height).
+    `size` is the image's (width, height). SDXL's refiner takes other numbers: a score instead of a target.
     """
-    if settings.size == IMAGE or not host.model.is_sdxl():
+    if settings.size == IMAGE or not host.model.is_sdxl() or is_refiner():
         return
     asked = sampler.sampler_extra_args
     usual = Sizes((size[1], size[0]), host.options.sdxl_crop(), (size[1], size[0]))
