@@ -682,7 +682,7 @@ class TestPrior:
         assert load_file(folder / "subject.safetensors")["mean"].shape == (4, 3, 4)
         assert unit.paste("txt2img", result.infotexts[0])["Statistics file"] == "subject.safetensors"
 
-    def test_images_are_saved_and_used_again(self, unit, folder):
+    def test_images_are_saved_and_used_again(self, unit, folder, log):
         head = ["data:image/png;base64," + image for image in self.IMAGES]
         first = made(unit, {"prior": {"images": head, "save": "cats 2"}}, **self.FIELDS)
         assert [path.name for path in folder.iterdir()] == ["cats 2.safetensors"]
@@ -703,6 +703,7 @@ class TestPrior:
         batch = made(unit, settings, **fields | {"batch_size": 2, "n_iter": 2})
         singles = [made(unit, settings, **fields | {"seed": 1 + number}).latents for number in range(4)]
         assert off(batch.latents, torch.cat(singles)) < 1e-5
+        assert "The statistics of the images are saved as cats 2." in log()
 
     def test_the_second_pass_starts_as_ever(self, unit):
         settings, fields = {"prior": {"images": self.IMAGES}}, self.FIELDS | HIRES | {"hr_second_pass_steps": 5}

@@ -49,7 +49,7 @@ def _of_images(settings: PriorSettings) -> Prior:
     prior = measure(latents, of_pixels=settings.mean == PIXELS, one_deviation=settings.deviation == ONE_NUMBER)
     if settings.save:
         save(prior, _place(settings.save))
-        log.info("The statistics of %d images are saved as %s.", len(settings.images), settings.save)
+        log.info("The statistics of the images are saved as %s.", settings.save)
     return prior
 
 
