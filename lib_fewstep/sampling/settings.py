@@ -103,11 +103,11 @@ class PriorSettings:
     def __post_init__(self) -> None:
         """Raise SettingError for what contradicts itself and for names that are no plain file names."""
         check(self)
-        if (self.statistics and self.images) or not (self.statistics or self.images or self.brightness):
-            raise SettingError(
-                f"prior with statistics = {shown(self.statistics)} and {len(self.images)} images is not allowed: it "
-                "must have either statistics (a file's name) or images, or a brightness that is not 0."
-            )
+        allowed = "it must have either statistics (a file's name) or images, or a brightness that is not 0."
+        if self.statistics and self.images:
+            raise SettingError(f"prior with statistics = {shown(self.statistics)} and images is not allowed: {allowed}")
+        if not (self.statistics or self.images or self.brightness):
+            raise SettingError(f"prior has no pictures and no file: {allowed}")
         if not self.images and (self.mean, self.deviation) != (CHANNELS, CHANNELS):
             raise SettingError(
                 f"prior.mean = {shown(self.mean)} with prior.deviation = {shown(self.deviation)} is not allowed "

@@ -238,7 +238,7 @@ def test_the_share_of_a_prior(host):
     cells = [{"prior": {"brightness": 0.5, "share": share}} for share in (0.2, 1)]
     assert equal(found, [single(host, "Few-Step", value) for value in cells])
     assert different(found)
-    with pytest.raises(SettingError, match="it must have either statistics"):
+    with pytest.raises(SettingError, match="no pictures and no file"):
         sys.modules["lib_fewstep.webui.fewstep.axes"].with_axes(FewStepSettings(), {"prior_share": 0.2})
 
 

@@ -367,7 +367,7 @@ class TestRefusals:
             ({"prior": {"brightness": 1.5}}, {}, "brightness = 1.5 is not allowed: it must be -1 to 1"),
             ({"prior": {"images": ["x"], "mean": "pixels"}}, {}, 'it must be "Channels" or "Pixels"'),
             ({"prior": {"statistics": "a", "mean": "Pixels"}}, {}, "because a file says itself what it has."),
-            ({"prior": {"save": "a"}}, {"steps": 1}, "is not allowed"),
+            ({"prior": {"save": "a"}}, {"steps": 1}, "prior has no pictures and no file: it must have"),
             ({"prior": {"statistics": "../a"}}, {"steps": 1}, "plain file name"),
             ({"prior": {"statistics": "/etc/passwd"}}, {"steps": 1}, "plain file name"),
             ({"prior": {"statistics": "a\\b"}}, {"steps": 1}, "plain file name"),
@@ -715,6 +715,16 @@ class TestPrior:
         sigma = float(SIGMAS[624])  # the last 5 of 8 steps start there
         made(unit, settings, **fields, scheduler="Trailing")
         start = unit.unet.seen[1][0][:1] * (1 + sigma**2) ** 0.5
+    def test_reference_images_cannot_be_pasted(self, unit, folder):
+        """Nor does what stays of them run with less: with a part it is refused, and a brightness goes with them."""
+        settings = {"images": self.IMAGES, "mean": "Pixels", "share": 0.5, "brightness": 0.5}
+        text = made(unit, {"prior": settings}, **self.FIELDS).infotexts[0]
+        pasted = unit.paste("txt2img", text)
+        labels = "Few-Step", "Statistics file", "Brightness", "Average of the images", "Share of the noise"
+        assert [pasted[label] for label in labels] == [True, "None", 0, "Pixels", 0.5]
+        left = {"share": 0.5, "mean": "Pixels"}
+        assert "prior has no pictures and no file: it must have" in refused(unit, {"prior": left}, **self.FIELDS)
+
         assert off(start, larger + sigma * noise) < 1e-4
         assert "Few-Step prior" in result.infotexts[0]
 

@@ -467,7 +467,6 @@ class TestInfotext:
             ("gamma: nan", "TCD gamma"),
             ("gamma: high", "TCD gamma"),
             ("invert steps: 90", "Inversion steps"),
-            ("prior: reference images", "Statistics file"),
             ("prior mean: Rows", "Average of the images"),
             ("prior brightness: 3", "Brightness"),
         ):

@@ -24,6 +24,7 @@ _INVERT = {name: option.infotext for name, option in options_of(InvertSettings).
 _PRIOR = options_of(PriorSettings)
 _MARKS = set(keys_of(FewStepSettings).values())
 _REFERENCE_IMAGES = "reference images"
+_LOST_WITH_IMAGES = {_PRIOR[part].infotext for part in ("statistics", "brightness")}
 
 
 def guided(samplers: Iterable[str]) -> bool:
@@ -92,13 +93,17 @@ def pasted(name: str, parameters: Mapping[str, str]) -> Any:
     """What a pasted infotext makes of a component of the page; None leaves it as it is.
 
     Any of the script's keys says that the image was made with it; so does a CFG++ sampler whose guidance was the
-    default, where the WebUI's setting would now give it another one. Uploaded images cannot be pasted.
+    default, where the WebUI's setting would now give it another one.
+
+    Reference images cannot be pasted. Without them there is neither a file nor a brightness, which would be another
+    prior.
     """
     samplers = [parameters[key] for key in ("Sampler", "Hires sampler") if key in parameters]
     reread = guided(samplers) and host.options.setting_shown("guidance") != FewStepSettings().guidance
     marked = reread or not _MARKS.isdisjoint(parameters)
-    value = pasted_value(FewStepSettings, name, parameters, marked=marked)
-    return None if name == "prior_statistics" and value == _REFERENCE_IMAGES else value
+    if parameters.get(_KEYS["prior"]) == _REFERENCE_IMAGES:
+        parameters = {key: value for key, value in parameters.items() if key not in _LOST_WITH_IMAGES}
+    return pasted_value(FewStepSettings, name, parameters, marked=marked)
 
 
 PASTING = pasting(FewStepSettings, pasted)
