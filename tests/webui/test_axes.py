@@ -222,10 +222,12 @@ def test_a_few_step_axis_does_what_its_setting_does(host, label):
     assert different(found)
 
 
+def prior_folder(host):
+    return host.data_path / "models" / "FewStep"
+
+
 def test_the_prior_is_a_file_or_none(host):
-    folder = host.data_path / "models" / "FewStep"
-    folder.mkdir(parents=True, exist_ok=True)
-    save(Prior(torch.tensor([5.0, 0, 0, 0]), torch.ones(4)), folder / "bright.safetensors")
+    save(Prior(torch.tensor([5.0, 0, 0, 0]), torch.ones(4)), prior_folder(host) / "bright.safetensors")
     found = host.xyz({"[Few-Step] Prior": "None, bright.safetensors"}, **(BASE | {"steps": 1}))
     prior = {"prior": {"statistics": "bright"}}
     assert equal(found, [single(host, "Few-Step", value, steps=1) for value in ({}, prior)])
@@ -240,6 +242,23 @@ def test_the_share_of_a_prior(host):
     assert different(found)
     with pytest.raises(SettingError, match="no pictures and no file"):
         sys.modules["lib_fewstep.webui.fewstep.axes"].with_axes(FewStepSettings(), {"prior_share": 0.2})
+
+
+def test_a_file_keeps_share_and_brightness_of_the_page(host):
+    save(Prior(torch.tensor([5.0, 0, 0, 0]), torch.ones(4)), prior_folder(host) / "bright.safetensors")
+    acting = {"share": 0.4, "brightness": -0.5}
+    of_page = {"prior": {"images": [standin.as_base64(standin.picture(32, 24))], "mean": "Pixels"} | acting}
+    found = host.xyz({"[Few-Step] Prior": "None, bright.safetensors"}, ui={"Few-Step": of_page}, **BASE)
+    cells = {}, {"prior": {"statistics": "bright"} | acting}
+    assert equal(found, [single(host, "Few-Step", value) for value in cells])
+
+
+@pytest.mark.parametrize("axis", ["share", "brightness"])
+def test_no_prior_has_neither_share_nor_brightness(host, axis):
+    save(Prior(torch.tensor([5.0, 0, 0, 0]), torch.ones(4)), prior_folder(host) / "bright.safetensors")
+    found = host.xyz({"[Few-Step] Prior": "None, bright.safetensors", f"[Few-Step] Prior {axis}": "0.5, 1"}, **BASE)
+    cells = [{}, {}, *({"prior": {"statistics": "bright", axis: value}} for value in (0.5, 1))]
+    assert equal(found, [single(host, "Few-Step", value) for value in cells])
 
 
 def test_choices_can_be_chosen(host):

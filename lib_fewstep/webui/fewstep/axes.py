@@ -51,17 +51,25 @@ def with_axes(settings: FewStepSettings, values: Mapping[str, Any]) -> FewStepSe
         return settings
     used = settings if settings.enabled else FewStepSettings(guidance=settings.guidance)
     keep = tuple(dict.fromkeys((*used.keep, *values.get("keep", ()))))
-    parts = {part: values[name] for part, name in _OF_PRIOR.items() if name in values}
     given = {name: value for name, value in values.items() if name not in _OF_PRIOR.values()}
-    cell = dataclasses.replace(used, **{**given, "keep": keep})
-    return dataclasses.replace(cell, prior=_with_parts(cell.prior, parts)) if parts else cell
+    return dataclasses.replace(used, **{**given, "prior": _prior_of_cell(used.prior, values), "keep": keep})
 
 
-def _with_parts(prior: PriorSettings | None, parts: Mapping[str, Any]) -> PriorSettings | None:
-    """A prior with parts that axes set; none where there was none and its brightness is 0. Raises SettingError."""
-    if prior is not None:
-        return dataclasses.replace(prior, **parts)
-    return None if parts == {"brightness": 0} else PriorSettings(**parts)
+def _prior_of_cell(own: PriorSettings | None, values: Mapping[str, Any]) -> PriorSettings | None:
+    """The prior of a cell: without a file on the axis of files there is none, whatever else is plotted.
+
+    None, too, where there was none and the brightness is 0. Raises SettingError.
+    """
+    parts = {part: values[name] for part, name in _OF_PRIOR.items() if name in values}
+    if "prior" in values:
+        file: PriorSettings | None = values["prior"]
+        if file is None:
+            return None
+        kept = {} if own is None else {part: getattr(own, part) for part in _OF_PRIOR}
+        return dataclasses.replace(file, **{**kept, **parts})
+    if own is not None:
+        return dataclasses.replace(own, **parts)
+    return None if parts in ({}, {"brightness": 0}) else PriorSettings(**parts)
 
 
 def _axis(
