@@ -21,10 +21,12 @@ from demo.model.layouts import LAYOUTS, Layout
 from demo.numbers import positive
 from demo.pictures.judge import things
 from demo.pictures.scenes import TRAINED_SIDE, FloatArray, Picture, Scene, draw
+from demo.sampling.denoiser import NoiseLevels
 from demo.sampling.generate import decoded, encoded, generate, seeded_noise
 from demo.sampling.named import SCHEDULE, schedule
 from lib_fewstep.compare.grid import counted
 from lib_fewstep.sampling.prior import Prior, measure
+from lib_fewstep.sampling.schedules import from_share
 
 SUBJECT = Scene("house", "red", width=0.4, offset_x=0.1, offset_y=0.1)
 STEPS, SHARES, BRIGHTNESSES = (4, 20), (1.0, 0.9, 0.8, 0.7, 0.6), (-1.0, 1.0)
@@ -34,7 +36,7 @@ SIZE = (TRAINED_SIDE, TRAINED_SIDE)
 
 def pictures(layout: Layout, images: int, steps: int, prior: Prior, share: float) -> Iterator[Picture]:
     """Pictures of the seeds 0 to `images` - 1, with Euler and Trailing, from a prior and a share of the noise."""
-    model, sigmas = loaded(layout), schedule(SCHEDULE, round(steps / share))[-steps - 1 :]
+    model, sigmas = loaded(layout), from_share(schedule(SCHEDULE, steps), share, NoiseLevels())
     for seeds in chunks(range(images), CHUNK):
         draws = seeded_noise(list(seeds), SIZE)
         noise, own, highest = draws(), draws(), float(sigmas[0])

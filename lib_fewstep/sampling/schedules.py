@@ -158,6 +158,27 @@ def resampled(sigmas: Tensor, steps: int, inner_model: Any) -> Tensor:
     return sigmas_at(np.interp(positions, np.arange(count + 1), [*timesteps, 0.0]).tolist(), inner_model)
 
 
+def from_share(sigmas: Tensor, share: float, inner_model: Any) -> Tensor:
+    """A schedule (n + 1,) that ends at 0, begun with a share of its noise: all its timesteps times one number.
+
+    Where it starts at timestep t, a share of s starts at s (t + 1) - 1, as a strength of img2img does. Levels beyond
+    the model's move as the nearest of those. Raises SettingError if it starts so low that nothing is left to share.
+    """
+    if share == 1:
+        return sigmas
+    table, levels = (each.cpu().double().log().numpy() for each in (inner_model.sigmas, sigmas[:-1]))
+    places = np.arange(len(table))
+    timesteps = np.interp(levels, table, places)
+    start = share * (timesteps[0] + 1) - 1
+    if start <= 0:
+        raise SettingError(
+            f"prior.share = {share:g} is not allowed with a schedule that starts at sigma {float(sigmas[0]):.3g}, near "
+            "the model's lowest: it must be 1."
+        )
+    moved = np.interp(timesteps * (start / timesteps[0]), places, table) - np.interp(timesteps, places, table)
+    return torch.cat([torch.from_numpy(np.exp(levels + moved)).to(sigmas), sigmas[-1:]])
+
+
 def _check(name: str, steps: int, most: int) -> None:
     if not 1 <= steps <= most:
         raise SettingError(

@@ -23,6 +23,7 @@ from lib_fewstep.sampling.schedules import (
     ays_sigmas,
     beta_timesteps,
     check_timesteps,
+    from_share,
 )
 
 
@@ -198,3 +199,57 @@ def test_every_grid_runs_over_any_number_of_timesteps(name, trained):
         GRIDS[name].check(steps, trained)
     with pytest.raises(SettingError):
         GRIDS[name].check(trained + 1, trained)
+
+
+SD = ModelDenoiser(None, KINDS["noise"], sigmas_of(NoiseSchedule().alphas_cumprod()))
+HIGH, LOW = float(SD.sigmas[-1]), float(SD.sigmas[0])
+
+
+def falling(levels):
+    return torch.cat([torch.as_tensor(levels), torch.zeros(1)])
+
+
+def geometric(steps):
+    """From the model's highest level; in several steps to its lowest."""
+    return falling(np.geomspace(HIGH, LOW, steps) if steps > 1 else [HIGH])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 20])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.67, 0.95])
+@pytest.mark.parametrize("schedule", [geometric, lambda steps: sigmas_at(trailing_timesteps(steps), SD)])
+def test_a_share_starts_where_img2img_does(steps, share, schedule):
+    """At timestep 1000 s - 1, in any number of steps, and falls to where the schedule's own levels lead."""
+    sigmas = schedule(steps)
+    found = from_share(sigmas, share, SD)
+    assert float(found[0]) == pytest.approx(float(SD.t_to_sigma(torch.tensor(1000 * share - 1))), rel=1e-5)
+    assert found.shape == sigmas.shape
+    assert found.diff().max() < 0
+    assert float(found[-1]) == 0
+    assert (found[:-1] >= LOW * (1 - 1e-6)).all()
+    assert (found <= sigmas * (1 + 1e-6)).all()
+
+
+def test_a_share_of_trailing_is_the_end_of_a_longer_one():
+    found = from_share(sigmas_at(trailing_timesteps(4), SD), 0.5, SD)
+    timesteps = SD.sigma_to_t(found[:-1])
+    assert float((timesteps - torch.tensor(trailing_timesteps(8)[4:])).abs().max()) < 1
+
+
+def test_the_whole_share_is_the_schedule_itself():
+    sigmas = geometric(5)
+    assert from_share(sigmas, 1, SD) is sigmas
+
+
+def test_levels_beyond_the_models_stay_apart():
+    """As settings of the host's schedules can make them."""
+    sigmas = falling([2 * HIGH, 1.5 * HIGH, 1.0, LOW / 2, LOW / 3])
+    found = from_share(sigmas, 0.5, SD)
+    start = float(SD.t_to_sigma(torch.tensor(499.0)))
+    assert found[:2].tolist() == pytest.approx([2 * start, 1.5 * start], rel=1e-5)
+    torch.testing.assert_close(found[-3:], sigmas[-3:])
+
+
+@pytest.mark.parametrize("sigma", [LOW / 2, LOW, float(SD.sigmas[1])])
+def test_nothing_to_share(sigma):
+    with pytest.raises(SettingError, match=r"prior\.share = 0\.5 is not allowed with a schedule that starts at sigma"):
+        from_share(falling([sigma]), 0.5, SD)

@@ -639,15 +639,11 @@ class TestPrior:
 
     @pytest.mark.parametrize("one", [False, True])
     def test_a_mean_of_pixels_and_a_share_at_any_number_of_steps(self, unit, one):
-        """Of one picture: that picture, with no deviation; of two of its size their halfway.
-
-        The run has the last 9 steps of 22.
-        """
+        """Of one picture: that picture, with no deviation; of two of its size their halfway."""
         pictures = [standin.picture(32, 24), standin.picture(32, 24).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
         images = [standin.as_base64(picture) for picture in pictures[: 1 if one else 2]]
         settings = {"images": images, "mean": "Pixels", "deviation": "One number", "share": 0.4}
-        high, low = float(SIGMAS[999]) ** (1 / 7), float(SIGMAS[0]) ** (1 / 7)
-        sigma = (high + (low - high) * 13 / 21) ** 7  # Karras's 14th level of 22
+        sigma = float(SIGMAS[399])
         found, first, second, result = self.start(unit, settings, sigma)
         assert len(unit.unet.seen) == 9
         pixels = np.stack([latents_of(picture).T.reshape(4, 3, 4) for picture in pictures[: 1 if one else 2]])
@@ -655,6 +651,27 @@ class TestPrior:
         assert off(found, mean + std * second + sigma * first) < 1e-5
         said = "reference images, Few-Step prior share: 0.4, Few-Step prior mean: Pixels, Few-Step prior deviation: One"
         assert f"Few-Step prior: {said} number" in result.infotexts[0]
+
+    @pytest.mark.parametrize("scheduler", ["Automatic", "Karras", "Exponential", "Uniform", "SGM Uniform", "Trailing"])
+    @pytest.mark.parametrize("steps", [1, 2])
+    def test_where_a_share_starts_in_few_steps(self, unit, log, scheduler, steps):
+        settings, sigma = {"brightness": 1, "share": 0.7}, float(SIGMAS[699])
+        found, first, *_ = self.start(unit, settings, sigma, scheduler=scheduler, steps=steps)
+        assert off(found, 1 - (2 * 128 / 255 - 1) + sigma * first) < 1e-4
+        assert len(unit.unet.seen) == steps
+        assert f"The run with the prior starts at sigma {sigma:.3g}." in log()
+
+    @pytest.mark.parametrize("scheduler", ["Automatic", "Karras", "Trailing"])
+    def test_of_the_whole_noise_the_schedule_is_as_ever(self, unit, scheduler):
+        self.start(unit, {"brightness": 0.5, "share": 1}, scheduler=scheduler)
+        found = timesteps(unit)
+        made(unit, sampler_name="Euler", steps=9, scheduler=scheduler)
+        assert found == timesteps(unit)
+
+    def test_no_share_where_a_schedule_starts_with_hardly_any_noise(self, unit):
+        settings, fields = {"prior": {"brightness": 1, "share": 0.5}}, {"sampler_name": "Euler", "steps": 1}
+        message = refused(unit, settings, **fields, scheduler="DDIM")
+        assert "prior.share = 0.5 is not allowed with a schedule that starts at sigma 0.0" in message
 
     def test_a_brightness_alone(self, unit):
         """The mean of a plain picture, without deviation; to the stand-in a white one is 1 in each channel."""
@@ -686,6 +703,7 @@ class TestPrior:
         head = ["data:image/png;base64," + image for image in self.IMAGES]
         first = made(unit, {"prior": {"images": head, "save": "cats 2"}}, **self.FIELDS)
         assert [path.name for path in folder.iterdir()] == ["cats 2.safetensors"]
+        assert "The statistics of the images are saved as cats 2." in log()
         pixels = np.concatenate([latents_of(picture) for picture in self.PICTURES])
         saved = load_file(folder / "cats 2.safetensors")
         assert saved["mean"].numpy() == pytest.approx(pixels.mean(0), abs=1e-5)
@@ -697,13 +715,22 @@ class TestPrior:
             assert unit.paste("txt2img", again.infotexts[0])["Statistics file"] == "cats 2.safetensors"
         assert not same(first, made(unit, **self.FIELDS))
 
+    def test_reference_images_cannot_be_pasted(self, unit, folder):
+        """Nor does what stays of them run with less: with a part it is refused, and a brightness goes with them."""
+        settings = {"images": self.IMAGES, "mean": "Pixels", "share": 0.5, "brightness": 0.5}
+        text = made(unit, {"prior": settings}, **self.FIELDS).infotexts[0]
+        pasted = unit.paste("txt2img", text)
+        labels = "Few-Step", "Statistics file", "Brightness", "Average of the images", "Share of the noise"
+        assert [pasted[label] for label in labels] == [True, "None", 0, "Pixels", 0.5]
+        left = {"share": 0.5, "mean": "Pixels"}
+        assert "prior has no pictures and no file: it must have" in refused(unit, {"prior": left}, **self.FIELDS)
+
     def test_a_batch_equals_single_images(self, unit, folder):
         settings = {"prior": {"images": self.IMAGES}}
         fields = self.FIELDS | {"steps": 2}
         batch = made(unit, settings, **fields | {"batch_size": 2, "n_iter": 2})
         singles = [made(unit, settings, **fields | {"seed": 1 + number}).latents for number in range(4)]
         assert off(batch.latents, torch.cat(singles)) < 1e-5
-        assert "The statistics of the images are saved as cats 2." in log()
 
     def test_the_second_pass_starts_as_ever(self, unit):
         settings, fields = {"prior": {"images": self.IMAGES}}, self.FIELDS | HIRES | {"hr_second_pass_steps": 5}
@@ -715,16 +742,6 @@ class TestPrior:
         sigma = float(SIGMAS[624])  # the last 5 of 8 steps start there
         made(unit, settings, **fields, scheduler="Trailing")
         start = unit.unet.seen[1][0][:1] * (1 + sigma**2) ** 0.5
-    def test_reference_images_cannot_be_pasted(self, unit, folder):
-        """Nor does what stays of them run with less: with a part it is refused, and a brightness goes with them."""
-        settings = {"images": self.IMAGES, "mean": "Pixels", "share": 0.5, "brightness": 0.5}
-        text = made(unit, {"prior": settings}, **self.FIELDS).infotexts[0]
-        pasted = unit.paste("txt2img", text)
-        labels = "Few-Step", "Statistics file", "Brightness", "Average of the images", "Share of the noise"
-        assert [pasted[label] for label in labels] == [True, "None", 0, "Pixels", 0.5]
-        left = {"share": 0.5, "mean": "Pixels"}
-        assert "prior has no pictures and no file: it must have" in refused(unit, {"prior": left}, **self.FIELDS)
-
         assert off(start, larger + sigma * noise) < 1e-4
         assert "Few-Step prior" in result.infotexts[0]
 

@@ -13,7 +13,7 @@ from lib_fewstep.options import SettingError
 from lib_fewstep.sampling import sigmas_at
 from lib_fewstep.sampling.entries import entry_of
 from lib_fewstep.sampling.prior import Prior
-from lib_fewstep.sampling.schedules import at_or_below, check_timesteps
+from lib_fewstep.sampling.schedules import at_or_below, check_timesteps, from_share
 from lib_fewstep.webui.common import host, state
 from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.log import log
@@ -76,7 +76,7 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
         if runs_exact_grid(p) and host.denoiser.discards_by_setting_alone(p.sampler):
             p.sampler.get_sigmas = _whole(p.sampler.get_sigmas)
         if request.settings.prior is not None and not p.is_hr_pass:
-            p.sampler.get_sigmas = _end_of(p.sampler.get_sigmas, request.settings.prior.share)
+            p.sampler.get_sigmas = _with_share(p.sampler.get_sigmas, request.settings.prior.share)
         return {}
     _check_schedule(p, "timesteps", timesteps)
     check_timesteps(timesteps, trained_steps(p))
@@ -105,12 +105,11 @@ def _whole(get_sigmas: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return sigmas
 
 
-def _end_of(get_sigmas: Callable[..., Tensor], share: float) -> Callable[..., Tensor]:
-    """The last steps of a longer schedule, which start with a share of the noise, as img2img's exact steps do."""
+def _with_share(get_sigmas: Callable[..., Tensor], share: float) -> Callable[..., Tensor]:
+    """The schedule, begun with a share of its noise."""
 
     def sigmas(p: Processing, steps: int) -> Tensor:
-        found: Tensor = get_sigmas(p, max(steps, round(steps / share)))
-        return found[-steps - 1 :]
+        return from_share(get_sigmas(p, steps), share, p.sampler.model_wrap)
 
     return sigmas
 
@@ -125,6 +124,7 @@ def _starting_from(sample: Callable[..., Tensor], prior: Prior) -> Callable[...,
         sigma, own = float(options["sigmas"][0]), state.find(model.p, OwnLatents)
         given = (x / host.denoiser.start_scale(sigma), host.denoiser.next_noise(model.p), sigma)
         start = prior.start(*given) if own is None else prior.start(*given, own.of_host)
+        log.info("The run with the prior starts at sigma %.3g.", sigma)
         return sample(model, start, *args, **options)
 
     return run
