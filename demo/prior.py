@@ -64,17 +64,19 @@ def overlap(picture: FloatArray) -> float:
     return float((here & there).sum() / (here | there).sum())
 
 
-def table(layout: Layout, images: int) -> str:
-    """For each number of steps, share of the noise and prior: mean overlap with the subject, and mean brightness."""
+def table(layout: Layout, images: int) -> Iterator[str]:
+    """A title, and for each number of steps, share of the noise and prior mean overlap with the subject and brightness.
+
+    Each line comes as soon as it is measured.
+    """
     model = loaded(layout)
     priors = {"no prior": plain(model, 0.0), "the subject": subject(model)}
     priors |= {f"brightness {value:+g}": plain(model, value) for value in BRIGHTNESSES}
-    lines = [f"{layout.title}: {SUBJECT.prompt!r}, {images} pictures: overlap with the subject, brightness from 0 to 1"]
+    yield f"{layout.title}: {SUBJECT.prompt!r}, {images} pictures: overlap with the subject, brightness from 0 to 1"
     for steps, share, title in itertools.product(STEPS, SHARES, priors):
         made = list(pictures(layout, images, steps, priors[title], share))
         shared = np.mean([overlap(picture) for picture in made])
-        lines.append(f"{counted(steps)}, share {share:g}, {title}: {100 * shared:.0f}%, {np.mean(made):.3f}")
-    return "\n".join(lines)
+        yield f"{counted(steps)}, share {share:g}, {title}: {100 * shared:.0f}%, {np.mean(made):.3f}"
 
 
 def main() -> int:
@@ -86,7 +88,8 @@ def main() -> int:
     parser.add_argument("--images", type=positive, default=48, help="pictures of each (default: 48)")
     arguments = parser.parse_args()
     try:
-        print(table(LAYOUTS[arguments.layout], arguments.images))
+        for line in table(LAYOUTS[arguments.layout], arguments.images):
+            print(line, flush=True)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1

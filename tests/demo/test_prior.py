@@ -44,6 +44,15 @@ def test_the_command(monkeypatch, capsys):
     assert int(found[1]) > 90
 
 
+def test_each_line_comes_as_soon_as_it_is_measured(monkeypatch):
+    """Of the first prior, before the pictures of the next are made."""
+    made = []
+    monkeypatch.setattr(prior, "pictures", lambda *given: made.append(given) or [draw(prior.SUBJECT)])
+    lines = prior.table(LAYOUTS["sd15"], 1)
+    counts = [len(made) for _, _ in zip(range(3), lines, strict=False)]
+    assert counts == [0, 1, 2]
+
+
 def test_pictures_are_of_their_own_seeds(model):
     made = list(prior.pictures(LAYOUTS["sd15"], 2, 2, prior.subject(model), 0.8))
     assert np.abs(made[0] - made[1]).max() > 0.1
