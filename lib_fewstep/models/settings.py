@@ -17,7 +17,8 @@ LONGEST = 10_000
 """Timesteps of a noise schedule."""
 LARGEST_SIDE = 16_384
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*")
-_PIXELS = f'two numbers of pixels, width and height, such as "1024x1024", each 0 to {LARGEST_SIDE}'
+_SIDES = f'two numbers of pixels, width and height, such as "1024x1024", each 1 to {LARGEST_SIDE}'
+_CUT_OFF = f'two numbers of pixels, left and top, such as "0x0", each 0 to {LARGEST_SIDE}'
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class ModelSettings:
         "Original size",
         "Width x height. Larger means better quality to the model. Empty is the image's.",
         "Model original size",
-        values=_PIXELS,
+        values=_SIDES,
         blank="",
         group=SIZE,
     )
@@ -122,7 +123,7 @@ class ModelSettings:
         "Crop",
         "Pixels cut off at the left x at the top; 0x0 keeps the subject in the middle. Empty is the WebUI's setting.",
         "Model crop",
-        values=_PIXELS,
+        values=_CUT_OFF,
         blank="",
         group=SIZE,
     )
@@ -131,7 +132,7 @@ class ModelSettings:
         "Target size",
         "Width x height. Empty is the image's.",
         "Model target size",
-        values=_PIXELS,
+        values=_SIDES,
         blank="",
         group=SIZE,
     )
@@ -140,19 +141,19 @@ class ModelSettings:
         "Original size, negative",
         "The same for the negative prompt, here and below. Empty is as for the prompt.",
         "Model negative original size",
-        values=_PIXELS,
+        values=_SIDES,
         blank="",
         group=SIZE,
     )
     negative_crop: str = option(
-        "", "Crop, negative", "Left x top.", "Model negative crop", values=_PIXELS, blank="", group=SIZE
+        "", "Crop, negative", "Left x top.", "Model negative crop", values=_CUT_OFF, blank="", group=SIZE
     )
     negative_target: str = option(
         "",
         "Target size, negative",
         "Width x height.",
         "Model negative target size",
-        values=_PIXELS,
+        values=_SIDES,
         blank="",
         group=SIZE,
     )
@@ -167,9 +168,9 @@ class ModelSettings:
             )
         for name in SIZES:
             sides = pixels(getattr(self, name))
-            least = 0 if "crop" in name else 1
+            least, allowed = (0, _CUT_OFF) if "crop" in name else (1, _SIDES)
             if getattr(self, name) and (sides is None or not all(least <= side <= LARGEST_SIDE for side in sides)):
-                raise SettingError(f"{name} = {shown(getattr(self, name))} is not allowed: it must be {_PIXELS}.")
+                raise SettingError(f"{name} = {shown(getattr(self, name))} is not allowed: it must be {allowed}.")
 
     @property
     def custom(self) -> NoiseSchedule | None:
