@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from lib_fewstep.models.kinds import KINDS
-from lib_fewstep.models.noise_schedules import NAMED, SPACINGS, NoiseSchedule
+from lib_fewstep.models.noise_schedules import NAMED, SPACINGS, NoiseSchedule, sigmas_of
 from lib_fewstep.options import SettingError, check, from_mapping, option, shown
 
 AUTO, DEFAULT, CUSTOM = "Auto", "Default", "Custom"
@@ -15,6 +15,8 @@ IMAGE, TRAINED = "As the image", "As trained"
 NOISE, SIZE = GROUPS = ("Noise schedule", "Size conditioning")
 LONGEST = 10_000
 """Timesteps of a noise schedule."""
+HIGHEST_LEVEL = 1e6
+"""Of a noise schedule: around it float32 rounds to 0.06, so that beyond it noisy latents hold nothing of an image."""
 LARGEST_SIDE = 16_384
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*")
 _SIDES = f'two numbers of pixels, width and height, such as "1024x1024", each 1 to {LARGEST_SIDE}'
@@ -159,18 +161,29 @@ class ModelSettings:
     )
 
     def __post_init__(self) -> None:
-        """Raise SettingError for a value that is not allowed, and for betas that fall."""
+        """Raise SettingError for a value that is not allowed, and for betas that fall or leave no image."""
         check(self)
         if self.beta_end < self.beta_start:
             raise SettingError(
                 f"beta_end = {self.beta_end:g} is not allowed: it must be at least beta_start, which is "
                 f"{self.beta_start:g}."
             )
+        if self.custom is not None:
+            self._check_highest(self.custom)
         for name in SIZES:
             sides = pixels(getattr(self, name))
             least, allowed = (0, _CUT_OFF) if "crop" in name else (1, _SIDES)
             if getattr(self, name) and (sides is None or not all(least <= side <= LARGEST_SIDE for side in sides)):
                 raise SettingError(f"{name} = {shown(getattr(self, name))} is not allowed: it must be {allowed}.")
+
+    def _check_highest(self, schedule: NoiseSchedule) -> None:
+        highest = float(sigmas_of(schedule.alphas_cumprod())[-1])
+        if highest > HIGHEST_LEVEL:
+            raise SettingError(
+                f"beta_end = {self.beta_end:g} is not allowed with beta_start = {self.beta_start:g} and "
+                f"trained_steps = {self.trained_steps}: the last noise level would be {highest:.3g}, and it must be at "
+                f"most {HIGHEST_LEVEL:g}."
+            )
 
     @property
     def custom(self) -> NoiseSchedule | None:

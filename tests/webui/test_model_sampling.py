@@ -454,6 +454,16 @@ class TestNoiseSchedules:
             assert 0 < max(seen) < len(schedule)
             assert max(seen) > 0.75 * len(schedule)
 
+    @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DPM fast", "TCD", "DDIM"])
+    def test_the_samplers_run_from_the_highest_levels_that_are_allowed(self, unit, sampler):
+        settings = {"noise_schedule": "Custom", "spacing": "Linear", "beta_end": 0.05}
+        levels = sigmas_of(ModelSettings(**settings).custom.alphas_cumprod())
+        assert levels[-1] > 4e5
+        unit.load_model(f"unit-{NOISE}")
+        unit.unet.levels = levels
+        found = made(unit, settings, sampler_name=sampler, scheduler="Uniform", steps=40).latents
+        assert abs(float(found.mean()) - guided_mean(unit)) < 0.5
+
     @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "Euler CFG++", "TCD", "SA-Solver"])
     def test_custom_timesteps_are_its_own(self, unit, sampler):
         kolors(unit)
@@ -631,6 +641,18 @@ class TestRefusals:
             ({"original": "0x0"}, 'height, such as "1024x1024", each 1 to 16384'),
             ({"target": "64"}, "target = '64' is not allowed"),
             ({"negative_crop": "1x99999"}, 'left and top, such as "0x0", each 0 to 16384'),
+            (
+                {"noise_schedule": "Custom", "spacing": "Linear", "beta_end": 0.2},
+                (
+                    "beta_end = 0.2 is not allowed with beta_start = 0.00085 and trained_steps = 1000: the last noise "
+                    "level would be 2.67e+23, and it must be at most 1e+06."
+                ),
+            ),
+            (
+                {"noise_schedule": "Custom", "spacing": "Linear", "beta_start": 0.5, "beta_end": 0.999},
+                "the last noise level would be inf",
+            ),
+            ({"noise_schedule": "Custom", "beta_end": 0.5}, "the last noise level would be 2.4e+45"),
             ({"kind": "EDM", "noise_schedule": "Kolors"}, "noise_schedule = 'Kolors' is not allowed with a model of"),
             ({"kind": "EDM", "shift": 2}, "shift = 2 is not allowed with a model of the kind"),
             ({"kindd": "v"}, "Did you mean kind?"),
