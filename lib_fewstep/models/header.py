@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,9 +45,20 @@ def read(path: Path) -> Told:
         with safe_open(path, "pt") as file:
             names = set(file.keys())
             ends = {name: float(file.get_tensor(name)) for name in _EDM_V_ENDS if name in names}
-            return told(names, file.metadata() or {}, ends)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:  # for a mark that is no single number, too
+            return _checked(told(names, file.metadata() or {}, ends))
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:  # for a mark that is no such number, too
         raise ValueError(f"The header of {path.name} cannot be read: {error}") from error
+
+
+def _checked(found: Told) -> Told:
+    """The same; raises ValueError for noise levels that are none."""
+    if found.levels is not None and not 0 < found.levels[0] < found.levels[1] < math.inf:
+        low, high = found.levels
+        raise ValueError(
+            f"{_EDM_V_ENDS[0]} = {low:g} and {_EDM_V_ENDS[1]} = {high:g} are not allowed: both must be above 0 and "
+            "finite, the second above the first"
+        )
+    return found
 
 
 _EDM_V_ENDS = ("edm_vpred.sigma_min", "edm_vpred.sigma_max")

@@ -58,6 +58,27 @@ def test_an_end_of_the_range_that_is_no_number_is_named(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("low", [0.0, -0.002, float("nan"), 60.0, 61.0])
+def test_a_lowest_level_that_is_none_is_named(tmp_path, low):
+    ends = {"edm_vpred.sigma_max": torch.tensor(60.0), "edm_vpred.sigma_min": torch.tensor(low)}
+    refused_levels(written(tmp_path / "model.safetensors", **ends), low, 60)
+
+
+@pytest.mark.parametrize("high", [0.0, -1.0, 0.001, float("inf"), float("nan")])
+def test_a_highest_level_that_is_none_is_named(tmp_path, high):
+    path = written(tmp_path / "model.safetensors", **{"edm_vpred.sigma_max": torch.tensor(high)})
+    refused_levels(path, 0.002, high)
+
+
+def refused_levels(path, low, high):
+    with pytest.raises(ValueError, match=r"cannot be read") as refusal:
+        read(path)
+    assert str(refusal.value) == (
+        f"The header of model.safetensors cannot be read: edm_vpred.sigma_min = {low:g} and edm_vpred.sigma_max = "
+        f"{high:g} are not allowed: both must be above 0 and finite, the second above the first"
+    )
+
+
 def test_one_tensor_of_many(tmp_path):
     projection = torch.randn(3, 2)
     path = written(tmp_path / "model.safetensors", **{GUIDANCE: projection})

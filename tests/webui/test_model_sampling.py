@@ -236,13 +236,25 @@ class TestV:
         with from_file(unit, tmp_path, "v_pred"), patch.dict(unit.shared.opts.data, {"fewstep_detect_kind": False}):
             assert same(made(unit), plain)
 
-    def test_a_broken_header_is_a_warning(self, unit, tmp_path, log):
+    def test_a_broken_header_is_said_by_each_job(self, unit, tmp_path, log):
         path = tmp_path / "broken.safetensors"
         path.write_bytes(b"no header at all")
         plain = made(unit)
         with patch.object(unit.shared.sd_model.sd_checkpoint_info, "filename", str(path)):
-            assert same(made(unit), plain)
-        assert "The header of broken.safetensors cannot be read" in " ".join(log())
+            first, second = made(unit), made(unit)
+        assert same(first, plain)
+        assert not plain.comments
+        said = [line for line in log() if line in first.comments and line in second.comments]
+        assert len(said) == 2
+        assert said[0].startswith("Model sampling: The header of broken.safetensors cannot be read: ")
+        assert said[0].endswith(". So the model is sampled as the WebUI and the settings here say.")
+
+    def test_noise_levels_that_are_none_are_said_and_left_aside(self, unit, tmp_path):
+        plain = made(unit)
+        with from_file(unit, tmp_path, **{"edm_vpred.sigma_max": torch.tensor(0.0)}):
+            found = made(unit)
+        assert same(found, plain)
+        assert "edm_vpred.sigma_max = 0 are not allowed" in found.comments
 
     def test_two_jobs_in_a_row_with_different_kinds(self, unit):
         plain = made(unit)

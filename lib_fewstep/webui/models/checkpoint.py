@@ -16,6 +16,7 @@ from lib_fewstep.models.kinds import FLOW
 from lib_fewstep.models.settings import AUTO
 from lib_fewstep.options import SettingError
 from lib_fewstep.sampling.entries import entries_of
+from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Topology, UnsupportedModel, inspect_unet
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.log import log
@@ -23,6 +24,27 @@ from lib_fewstep.webui.common.log import log
 
 def told_of_loaded() -> Told:
     """What the loaded checkpoint's file says; nothing where its header cannot be read, with a warning."""
+    try:
+        return _told_of_loaded()
+    except ValueError as error:
+        log.warning("Model sampling: %s", _unreadable(error))
+        return Told()
+
+
+def unreadable() -> Sentence | None:
+    """Why nothing of what the loaded checkpoint's file says is known; None where it is, or is not asked for."""
+    try:
+        _told_of_loaded()
+    except ValueError as error:
+        return _unreadable(error)
+    return None
+
+
+def _unreadable(error: ValueError) -> Sentence:
+    return Sentence("{error}. So the model is sampled as the WebUI and the settings here say.", error=str(error))
+
+
+def _told_of_loaded() -> Told:
     path = host.noising.checkpoint_path()
     if path is None or not host.options.setting_shown("detect_kind") or not path.exists():
         return Told()
@@ -31,11 +53,7 @@ def told_of_loaded() -> Told:
 
 @functools.lru_cache(maxsize=16)
 def _told(path: Path, changed: int) -> Told:  # noqa: ARG001 (a file that has changed is read again)
-    try:
-        return headers.read(path)
-    except ValueError as error:
-        log.warning("Model sampling: %s", error)
-        return Told()
+    return headers.read(path)
 
 
 def tensor_of_loaded(name: str) -> Tensor:

@@ -8,7 +8,7 @@ from lib_fewstep.models import ModelSettings
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.page_pass import PagePass, lines_of
-from lib_fewstep.webui.models.checkpoint import plan_for
+from lib_fewstep.webui.models.checkpoint import plan_for, unreadable
 
 
 def preview(settings: ModelSettings, passes: Sequence[PagePass], sampler: str) -> str:
@@ -21,6 +21,9 @@ def _line(settings: ModelSettings, page_pass: PagePass, sampler: str) -> Sentenc
     if host.model.loaded_unet() is None:
         return Sentence("No model is loaded yet.")
     plan = plan_for(settings, page_pass.size, sampler)
+    why = unreadable()
+    if plan.said is None and why is not None:
+        return why
     if plan.said is None:
         return Sentence("{name} prediction, as the WebUI does it", name=plan.name)
     return plan.said

@@ -14,10 +14,11 @@ from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import marked_by_any_key
 from lib_fewstep.webui.common.script import SettingsScript, advise
 from lib_fewstep.webui.common.trained_steps import TrainedSteps
+from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.models.accordion import ModelAccordion
 from lib_fewstep.webui.models.axes import SCRIPT, model_axes, with_axes
-from lib_fewstep.webui.models.checkpoint import told_of_loaded
+from lib_fewstep.webui.models.checkpoint import told_of_loaded, unreadable
 from lib_fewstep.webui.models.infotext import infotext
 from lib_fewstep.webui.models.request import ModelRequest
 from lib_fewstep.webui.models.sampling_pass import ModelPass
@@ -55,6 +56,9 @@ class ModelScript(SettingsScript):
 
     def before_pass(self, p: Processing, request: ModelRequest, x: Any) -> None:
         """Put the model of the pass around it; `x` are its latents."""
+        why = unreadable()
+        if why is not None:
+            p.comment(f"{SCRIPT}: {in_language(why)}")
         ModelPass(p, request, (PIXELS_PER_LATENT * x.shape[-1], PIXELS_PER_LATENT * x.shape[-2])).attach()
 
     def bypassed(self, p: Processing, request: ModelRequest) -> None:
