@@ -454,7 +454,10 @@ class TestNoiseSchedules:
         unit.load_model(f"unit-{NOISE}")
         unit.unet.levels = sigmas_of(schedule)
         if sampler == "LCM" and len(schedule) != 1000:
-            assert "knows noise alone" in refused(unit, settings, sampler_name=sampler)
+            assert refused(unit, settings, sampler_name=sampler) == (
+                f"Model sampling: A noise schedule of {len(schedule)} timesteps is not allowed with the sampling "
+                "method LCM: it must be 1000 timesteps, or another sampling method."
+            )
             return
         with nothing_left(unit), listening(unit) as add:
             seen = add(lambda params: float(params.sigma[0]))

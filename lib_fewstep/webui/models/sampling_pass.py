@@ -160,7 +160,7 @@ def _check(sampler: Any, plan: ModelPlan) -> None:
     """Raise SettingError for a sampler that cannot sample a kind of model, or a noise schedule."""
     name, steps = sampler.config.name, len(plan.alphas_cumprod)
     kind = f'kind = "{plan.name}" is not allowed with the sampling method {name}'
-    if host.noising.knows_noise_alone(sampler) and (plan.name != NOISE or steps != host.noising.USUAL_STEPS):
+    if host.noising.knows_noise_alone(sampler) and plan.name != NOISE:
         raise SettingError(f"{kind}, which knows noise alone: it must be another one, such as LCM (reference grid).")
     if plan.kind.flow and host.noising.works_with_timesteps(sampler):
         raise SettingError(f"{kind}, which has its own timesteps: it must be one without fresh noise, such as Euler.")

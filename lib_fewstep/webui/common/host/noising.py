@@ -40,13 +40,13 @@ USUAL_STEPS = 1000
 
 
 def knows_noise_alone(sampler: Sampler) -> bool:
-    """Whether a sampler's denoiser takes every model for one that predicts noise, at 1000 timesteps: the host's LCM."""
+    """Whether a sampler's denoiser takes every model for one that predicts noise: the host's LCM."""
     return isinstance(sampler, sd_samplers_lcm.LCMSampler)
 
 
 def counts_to_1000(sampler: Sampler) -> bool:
-    """Whether a sampler takes the model's timesteps for 1000, whatever its noise schedule has: the host's UniPC."""
-    return sampler.func.__name__ == "unipc"
+    """Whether a sampler takes the model's timesteps for 1000, whatever it has: the host's UniPC and LCM."""
+    return sampler.func.__name__ == "unipc" or knows_noise_alone(sampler)
 
 
 def draws_noise(sampler: Sampler) -> bool:
