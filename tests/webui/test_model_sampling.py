@@ -379,6 +379,16 @@ class TestOwnLevels:
         unit.load_model(f"unit-{FLOW}")
         assert made(unit, {"kind": FLOW}, sampler_name=sampler).latents.isfinite().all()
 
+    def test_custom_timesteps_of_the_sampler_for_flows_are_refused(self, unit):
+        unit.load_model(f"unit-{FLOW}")
+        few = {"Few-Step": {"timesteps": "999 600 100"}}
+        assert refused(unit, None, sampler_name="Rectified flow", **few) == (
+            "Few-Step: timesteps = [999, 600, 100] is not allowed with the sampling method Rectified flow, which has "
+            "its own schedule: it must be one that takes the WebUI's schedules, such as Euler."
+        )
+        made(unit, {"kind": FLOW}, **few)
+        assert len(unit.probe.calls) == 3
+
     @pytest.mark.parametrize(
         ("sampler", "words"),
         [

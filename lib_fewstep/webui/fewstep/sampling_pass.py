@@ -132,7 +132,8 @@ def _starting_from(sample: Callable[..., Tensor], prior: Prior) -> Callable[...,
 
 def _check_schedule(p: Processing, name: str, value: Any) -> None:
     sampler = p.sampler
-    if not host.denoiser.takes_schedules(sampler):
+    entry = entry_of(sampler.func)
+    if not host.denoiser.takes_schedules(sampler) or (entry is not None and entry.flow):
         raise SettingError(
             f"{name} = {value} is not allowed with the sampling method {sampler.config.name}, which has its own "
             "schedule: it must be one that takes the WebUI's schedules, such as Euler."
