@@ -30,7 +30,20 @@ from lib_fewstep.models.size_conditioning import Sizes, with_sizes
 from lib_fewstep.options import options_of
 from lib_fewstep.sampling.presets import PRESETS
 from tests.webui import standin
-from tests.webui.exact import CHECKPOINTS, OURS, SCRIPTS, UnitData, listening, off, pasted, same, timesteps, unchanged
+from tests.webui.exact import (
+    CHECKPOINTS,
+    OURS,
+    SCRIPTS,
+    UnitData,
+    listening,
+    mean_of,
+    off,
+    pasted,
+    same,
+    settings_of,
+    timesteps,
+    unchanged,
+)
 from tests.webui.guided import HOSTS
 from tests.webui.standin.checkpoints import Recipe
 
@@ -39,8 +52,13 @@ BASE |= {"sampler_name": "Euler", "cfg_scale": 2.0, "scheduler": "Automatic"}
 NEUTRAL = {name: getattr(ModelSettings(), name) for name in options_of(ModelSettings) if name != "enabled"}
 IMAGE = {"init_images": [standin.picture(64, 48)], "denoising_strength": 0.75}
 HIRES = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.7, "hr_upscaler": "Latent"}
-QUIET = ["Euler", "Heun", "DPM++ 2M", "DPM adaptive"]
+QUIET = ["Euler", "Heun", "DPM2", "DPM++ 2M", "Rectified flow"]
 """Samplers that draw no noise."""
+QUIET_AT_0 = ["Euler a", "DPM++ SDE", "DPM++ 2M SDE", "DPM fast", "DPM adaptive", "Euler a CFG++"]
+"""Samplers that draw none at an `eta` of 0."""
+FROM_THE_HIGHEST = ["Automatic", "Uniform", "Karras", "Exponential", "Polyexponential", "SGM Uniform", "KL Optimal"]
+FROM_THE_HIGHEST += ["Simple", "Normal", "DDIM", "Beta", "Trailing", "LCM grid", "Beta (timesteps)"]
+"""Schedules that start at the model's own highest level, or at one of its timesteps."""
 
 
 class UnitOf(nn.Module):
@@ -374,10 +392,59 @@ class TestOwnLevels:
         noise = (x - (1 - sigma) * image) / sigma
         assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
 
-    @pytest.mark.parametrize("sampler", QUIET)
+    @pytest.mark.parametrize("sampler", [*QUIET, *QUIET_AT_0])
     def test_a_flow_with_samplers_without_noise(self, unit, sampler):
+        """The exact flow of unit variance takes the noise to the mean and itself."""
         unit.load_model(f"unit-{FLOW}")
-        assert made(unit, {"kind": FLOW}, sampler_name=sampler).latents.isfinite().all()
+        fields = {"sampler_name": sampler, "scheduler": "Karras", "steps": 100, "cfg_scale": 1.0}
+        with nothing_left(unit), settings_of(unit, eta_ancestral=0.0), listening(unit) as add:
+            seen = add(lambda params: params.x[:1].clone())
+            found = made(unit, {"kind": FLOW}, **fields).latents
+        assert off(found, seen[0] + mean_of(unit, BASE["prompt"])) < 0.2
+
+    @pytest.mark.parametrize("sampler", QUIET_AT_0)
+    @pytest.mark.parametrize("eta", [None, 0.5])
+    def test_a_flow_with_an_eta_is_refused(self, unit, sampler, eta):
+        """Of the WebUI's settings or of the job; its settings say 1."""
+        fields = {} if eta is None else {"eta": eta}
+        sentence = refused(unit, {"kind": FLOW}, sampler_name=sampler, **fields)
+        assert sentence == (
+            f'Model sampling: kind = "rectified flow" is not allowed with the sampling method {sampler} at eta = '
+            f"{1 if eta is None else eta:g}, which draws fresh noise: it must be one that draws none, such as Euler, "
+            "or eta must be 0."
+        )
+
+    @pytest.mark.parametrize("sampler", ["Euler", "Heun", "DPM2"])
+    @pytest.mark.parametrize("of_job", [False, True])
+    def test_a_flow_with_churn_is_refused(self, unit, sampler, of_job):
+        with settings_of(unit, s_churn=0.0 if of_job else 2.0):
+            churn = {"s_churn": 2.0} if of_job else {}
+            sentence = refused(unit, {"kind": FLOW}, sampler_name=sampler, **churn)
+        assert sentence == (
+            'Model sampling: s_churn = 2 is not allowed with a model of the kind "rectified flow" and the sampling '
+            f"method {sampler}, which draws fresh noise: it must be 0."
+        )
+
+    @pytest.mark.parametrize("scheduler", ["AYS (exact)", "Align Your Steps"])
+    @pytest.mark.parametrize("sampler", ["Euler", "Rectified flow"])
+    @pytest.mark.parametrize("job", [{}, IMAGE | {"denoising_strength": 1}], ids=["txt2img", "img2img"])
+    def test_a_flow_over_a_schedule_from_above_its_levels_is_refused(self, unit, scheduler, sampler, job):
+        fields = {"sampler_name": sampler, "scheduler": scheduler} | job
+        sentence = refused(unit, {"kind": FLOW}, **fields)
+        assert "A schedule that starts at sigma 14.6" in sentence
+        assert "it must start at 1 or below, as Uniform does." in sentence
+
+    def test_a_flow_from_an_image_over_the_end_of_such_a_schedule(self, unit):
+        unit.load_model(f"unit-{FLOW}")
+        fields = IMAGE | {"scheduler": "AYS (exact)", "steps": 10, "denoising_strength": 0.3}
+        made(unit, {"kind": FLOW}, **fields)
+
+    @pytest.mark.parametrize("scheduler", FROM_THE_HIGHEST)
+    def test_a_flow_over_every_other_schedule(self, unit, scheduler):
+        """None of them starts above its highest level by more than rounding."""
+        unit.load_model(f"unit-{FLOW}")
+        with nothing_left(unit):
+            made(unit, {"kind": FLOW}, scheduler=scheduler)
 
     def test_custom_timesteps_of_the_sampler_for_flows_are_refused(self, unit):
         unit.load_model(f"unit-{FLOW}")
@@ -392,8 +459,7 @@ class TestOwnLevels:
     @pytest.mark.parametrize(
         ("sampler", "words"),
         [
-            ("Euler a", "draws fresh noise"),
-            ("DPM++ SDE", "draws fresh noise"),
+            ("SA-Solver", "draws fresh noise"),
             ("TCD", "draws fresh noise"),
             ("DDIM", "has its own timesteps"),
             ("LCM", "knows noise alone"),

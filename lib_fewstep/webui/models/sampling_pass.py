@@ -164,7 +164,7 @@ def _check(sampler: Any, plan: ModelPlan) -> None:
         raise SettingError(f"{kind}, which knows noise alone: it must be another one, such as LCM (reference grid).")
     if plan.kind.flow and host.noising.works_with_timesteps(sampler):
         raise SettingError(f"{kind}, which has its own timesteps: it must be one without fresh noise, such as Euler.")
-    if plan.kind.flow and host.noising.draws_noise(sampler):
+    if plan.kind.flow and host.noising.always_draws_noise(sampler):
         raise SettingError(f"{kind}, which draws fresh noise: it must be one that draws none, such as Euler.")
     if steps != host.noising.USUAL_STEPS and host.noising.counts_to_1000(sampler):
         raise SettingError(

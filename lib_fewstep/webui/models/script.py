@@ -19,6 +19,7 @@ from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.models.accordion import ModelAccordion
 from lib_fewstep.webui.models.axes import SCRIPT, model_axes, with_axes
 from lib_fewstep.webui.models.checkpoint import told_of_loaded, unreadable
+from lib_fewstep.webui.models.flow_pass import FlowPass
 from lib_fewstep.webui.models.infotext import infotext
 from lib_fewstep.webui.models.request import ModelRequest
 from lib_fewstep.webui.models.sampling_pass import ModelPass
@@ -60,6 +61,7 @@ class ModelScript(SettingsScript):
         if why is not None:
             p.comment(f"{SCRIPT}: {in_language(why)}")
         ModelPass(p, request, (PIXELS_PER_LATENT * x.shape[-1], PIXELS_PER_LATENT * x.shape[-2])).attach()
+        FlowPass(p).attach()
 
     def bypassed(self, p: Processing, request: ModelRequest) -> None:
         """Say so only where something would have been done."""

@@ -49,13 +49,15 @@ def counts_to_1000(sampler: Sampler) -> bool:
     return sampler.func.__name__ == "unipc" or knows_noise_alone(sampler)
 
 
-def draws_noise(sampler: Sampler) -> bool:
-    """Whether a sampler draws fresh noise on its way."""
+def always_draws_noise(sampler: Sampler) -> bool:
+    """Whether a sampler draws fresh noise on its way, whatever the job's `eta`."""
     parameters = inspect.signature(sampler.func).parameters
-    eta = parameters.get("eta")
-    return sampler.func.__name__ == "restart_sampler" or (
-        "noise_sampler" in parameters and (eta is None or eta.default != 0)
-    )
+    return sampler.func.__name__ == "restart_sampler" or ("noise_sampler" in parameters and "eta" not in parameters)
+
+
+def draws_by_eta(sampler: Sampler) -> bool:
+    """Whether a sampler draws fresh noise where its `eta` is not 0."""
+    return {"noise_sampler", "eta"} <= inspect.signature(sampler.func).parameters.keys()
 
 
 def of_flow(sampler: Sampler) -> bool:
