@@ -264,7 +264,7 @@ class TestV:
         assert not plain.comments
         said = [line for line in log() if line in first.comments and line in second.comments]
         assert len(said) == 2
-        assert said[0].startswith("Model sampling: The header of broken.safetensors cannot be read: ")
+        assert said[0].startswith("The header of broken.safetensors cannot be read: ")
         assert said[0].endswith(". So the model is sampled as the WebUI and the settings here say.")
 
     def test_noise_levels_that_are_none_are_said_and_left_aside(self, unit, tmp_path):

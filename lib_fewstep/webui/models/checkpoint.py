@@ -19,15 +19,13 @@ from lib_fewstep.sampling.entries import entries_of
 from lib_fewstep.sentences import Sentence
 from lib_fewstep.unet import Topology, UnsupportedModel, inspect_unet
 from lib_fewstep.webui.common import host
-from lib_fewstep.webui.common.log import log
 
 
 def told_of_loaded() -> Told:
-    """What the loaded checkpoint's file says; nothing where its header cannot be read, with a warning."""
+    """What the loaded checkpoint's file says; nothing where its header cannot be read."""
     try:
         return _told_of_loaded()
-    except ValueError as error:
-        log.warning("Model sampling: %s", _unreadable(error))
+    except ValueError:
         return Told()
 
 
@@ -36,12 +34,8 @@ def unreadable() -> Sentence | None:
     try:
         _told_of_loaded()
     except ValueError as error:
-        return _unreadable(error)
+        return Sentence("{error}. So the model is sampled as the WebUI and the settings here say.", error=str(error))
     return None
-
-
-def _unreadable(error: ValueError) -> Sentence:
-    return Sentence("{error}. So the model is sampled as the WebUI and the settings here say.", error=str(error))
 
 
 def _told_of_loaded() -> Told:

@@ -14,7 +14,6 @@ from lib_fewstep.webui.common.host.protocols import Processing
 from lib_fewstep.webui.common.infotext import marked_by_any_key
 from lib_fewstep.webui.common.script import SettingsScript, advise
 from lib_fewstep.webui.common.trained_steps import TrainedSteps
-from lib_fewstep.webui.common.translate import in_language
 from lib_fewstep.webui.common.xyz import add_axes, axis_values
 from lib_fewstep.webui.models.accordion import ModelAccordion
 from lib_fewstep.webui.models.axes import SCRIPT, model_axes, with_axes
@@ -39,7 +38,7 @@ class ModelScript(SettingsScript):
         super().process(p, *args)
 
     def process(self, p: Processing, *args: Any) -> None:
-        """Read them again: a plot's axes have set theirs now. Say what will do nothing."""
+        """Read them again: a plot's axes have set theirs now. Say what is not known and what will do nothing."""
         super().process(p, *args)
         request = state.find(p, ModelRequest)
         if request is not None and request.refusal is None:
@@ -57,9 +56,6 @@ class ModelScript(SettingsScript):
 
     def before_pass(self, p: Processing, request: ModelRequest, x: Any) -> None:
         """Put the model of the pass around it; `x` are its latents."""
-        why = unreadable()
-        if why is not None:
-            p.comment(f"{SCRIPT}: {in_language(why)}")
         ModelPass(p, request, (PIXELS_PER_LATENT * x.shape[-1], PIXELS_PER_LATENT * x.shape[-2])).attach()
         FlowPass(p).attach()
 
@@ -70,7 +66,10 @@ class ModelScript(SettingsScript):
 
 
 def _advice(p: Processing, settings: ModelSettings) -> Iterator[Sentence]:
-    """What will do nothing, in sentences."""
+    """What is not known and what will do nothing, in sentences."""
+    why = unreadable()
+    if why is not None:
+        yield why
     if settings.unused:
         names = ", ".join(settings.unused)
         yield Sentence("{names}: not used, because its noise schedule or size is not Custom.", names=names)
