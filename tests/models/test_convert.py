@@ -16,10 +16,10 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from demo.model.autoencoder import Autoencoder
-from lib_fewstep.models.convert import NotConvertible, write
+from lib_fewstep.models.convert import NotConvertible, autoencoder, unet, write
+from lib_fewstep.models.convert import text as text_encoder
 from lib_fewstep.models.convert.__main__ import main
 from lib_fewstep.models.convert.folder import Part
-from lib_fewstep.models.convert.text import tensors_of
 from tests.unets import in_precision, redraw
 from tools.small_unets import LAYOUTS
 
@@ -169,7 +169,7 @@ def by_open_clip(tensors, tokens, heads):
 def test_open_clip():
     """Stable Diffusion 2's text encoder: wide, so with one layer and few words; the YAML names the WebUI's class."""
     text = random_text(hidden_size=1024, num_attention_heads=16, hidden_act="gelu", num_hidden_layers=1)
-    tensors = tensors_of(Part("text_encoder/config.json", text.config.to_dict(), text.state_dict()))
+    tensors = text_encoder.tensors_of(Part("text_encoder/config.json", text.config.to_dict(), text.state_dict()))
     prefix = "cond_stage_model.model."
     ours = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     tokens = torch.tensor([[3, 5, 7, 59]])
@@ -177,10 +177,15 @@ def test_open_clip():
         check_near(by_open_clip(ours, tokens, 16), text(tokens).last_hidden_state)
 
 
+SECOND_TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 23}
+
+
 def test_open_clip_is_named(tmp_path):
-    text = random_text(hidden_size=1024, num_attention_heads=16, hidden_act="gelu", num_hidden_layers=1)
-    _, config = converted(saved(tmp_path, text=text))
-    assert config["cond_stage_config"]["target"].endswith("FrozenOpenCLIPEmbedder")
+    told = Part("text_encoder/config.json", CLIPTextConfig(**SECOND_TEXT).to_dict(), {})
+    assert text_encoder.embedder_of(told, tmp_path)["target"].endswith("FrozenOpenCLIPEmbedder")
+    other = Part(told.name, {**told.config, "num_hidden_layers": 12}, {})
+    with pytest.raises(NotConvertible, match=r"num_hidden_layers = 12, .* it must be 23\.$"):
+        text_encoder.embedder_of(other, tmp_path)
 
 
 @pytest.mark.parametrize(("said", "meant"), [("epsilon", "eps"), ("v_prediction", "v")])
@@ -245,6 +250,260 @@ def test_a_broken_folder_is_refused(tmp_path, path, content, sentence):
     place = saved(tmp_path) / path
     place.unlink() if content is None else place.write_text(content)
     with pytest.raises(NotConvertible, match=sentence):
+        converted(tmp_path)
+
+
+def part_of(model, name):
+    """A model's config, as its file would say it, and its weights."""
+    config = model.config.to_dict() if isinstance(model, CLIPTextModel) else dict(model.config)
+    return Part(f"{name}/config.json", json.loads(json.dumps(config)), dict(model.state_dict()))
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """Of a small pipeline, each with the module that converts it."""
+    return {
+        "unet": (unet, part_of(random_unet(**SMALL["lcm"]), "unet")),
+        "vae": (autoencoder, part_of(random_autoencoder(), "vae")),
+        "text_encoder": (text_encoder, part_of(random_text(), "text_encoder")),
+    }
+
+
+MALFORMED = [
+    ("unet", "attention_head_dim", [2, 4], r"whole number above 0, or a list of 4 such values\.$"),
+    ("unet", "attention_head_dim", 0, r"attention_head_dim = 0, .* whole number above 0, or a list"),
+    ("unet", "attention_head_dim", None, r"attention_head_dim = null, .* whole number above 0, or a list"),
+    ("unet", "attention_head_dim", [[2], 4, 4, 4], r"attention_head_dim = \[\[2\], 4, 4, 4\], "),
+    ("unet", "attention_head_dim", 5, r"each level's must divide its channels\.$"),
+    ("unet", "attention_head_dim", [4, 4, 4, 8], r"there must be as many heads at each level, or heads of one width"),
+    ("unet", "layers_per_block", None, r"layers_per_block = null, .* whole number above 0, or a list"),
+    ("unet", "layers_per_block", [[1]] * 4, r"layers_per_block = \[\[1\], "),
+    ("unet", "layers_per_block", 1.5, r"layers_per_block = 1\.5, "),
+    ("unet", "transformer_layers_per_block", [[1], 1, 1, 1], r"transformer_layers_per_block = \[\[1\], "),
+    ("unet", "transformer_layers_per_block", 2, r"transformer_layers_per_block = 2, .* it must be 1\.$"),
+    (
+        "unet",
+        "only_cross_attention",
+        [[True], False],
+        r"only_cross_attention = \[\[true\], false\], .* true or false, or",
+    ),
+    ("unet", "block_out_channels", None, r"does not say its block_out_channels\.$"),
+    ("unet", "block_out_channels", 32, r"it must be a list of whole numbers above 0\.$"),
+    ("unet", "block_out_channels", [32, 48, 64, 64], r"it must be multiples of the first number\.$"),
+    ("unet", "block_out_channels", [32, 64], r"the way up like the way down\.$"),
+    ("unet", "down_block_types", [["DownBlock2D"]] * 4, r"the way up like the way down\.$"),
+    ("unet", "down_block_types", "DownBlock2D", r"the way up like the way down\.$"),
+    ("unet", "time_cond_proj_dim", "wide", r'time_cond_proj_dim = "wide", .* whole number above 0\.$'),
+    ("unet", "cross_attention_dim", None, r"does not say its cross_attention_dim\.$"),
+    ("unet", "flip_sin_to_cos", False, r"flip_sin_to_cos = false, .* it must be true\.$"),
+    ("unet", "freq_shift", 1, r"freq_shift = 1, .* it must be 0\.$"),
+    ("unet", "norm_eps", 1e-6, r"norm_eps = 1e-06, .* it must be 1e-05\.$"),
+    ("unet", "mid_block_only_cross_attention", True, r"it must be null or false\.$"),
+    ("unet", "num_class_embeds", 10, r"num_class_embeds = 10, .* it must be null\.$"),
+    ("unet", "mid_block_scale_factor", 1.4, r"mid_block_scale_factor = 1\.4, .* it must be 1\.$"),
+    ("unet", "downsample_padding", 0, r"downsample_padding = 0, .* it must be 1\.$"),
+    ("unet", "center_input_sample", True, r"center_input_sample = true, .* it must be false\.$"),
+    ("unet", "time_embedding_act_fn", "silu", r'time_embedding_act_fn = "silu", .* it must be null\.$'),
+    ("unet", "timestep_post_act", "silu", r'timestep_post_act = "silu", .* it must be null\.$'),
+    ("vae", "layers_per_block", None, r"layers_per_block = null, .* whole number above 0\.$"),
+    ("vae", "block_out_channels", [32, [32], 64], r"it must be a list of whole numbers above 0\.$"),
+    ("text_encoder", "num_hidden_layers", None, r"does not say its num_hidden_layers\.$"),
+]
+
+
+@pytest.mark.parametrize(("name", "setting", "value", "sentence"), MALFORMED)
+def test_a_setting_of_no_checkpoint_is_refused_in_a_sentence(parts, name, setting, value, sentence):
+    module, told = parts[name]
+    changed = Part(told.name, {**told.config, setting: value}, told.tensors)
+    with pytest.raises(NotConvertible, match=rf"^{name}/config\.json .*{sentence}"):
+        {**(module.layout_of(changed) if module is not text_encoder else {}), **module.tensors_of(changed)}
+
+
+ORDINARY = {
+    "in_channels": 4,
+    "attention_head_dim": 8,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "center_input_sample": False,
+    "cross_attention_dim": 768,
+    "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "layers_per_block": 2,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-05,
+    "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
+}
+SECOND = {
+    "attention_head_dim": [5, 10, 20, 20],
+    "cross_attention_dim": 1024,
+    "dual_cross_attention": False,
+    "num_class_embeds": None,
+    "only_cross_attention": False,
+    "upcast_attention": True,
+    "use_linear_projection": True,
+    "mid_block_only_cross_attention": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "heads"), [(ORDINARY, {"num_heads": 8}), (ORDINARY | SECOND, {"num_head_channels": 64})]
+)
+def test_whole_unets_are_allowed(config, heads):
+    """With the settings of Stable Diffusion 1.5, and those that differ in 2.1; no memory for their weights is taken."""
+    with torch.device("meta"):
+        tensors = UNet2DConditionModel(**config).state_dict()
+    whole = Part("unet/config.json", config, tensors)
+    assert heads.items() <= unet.layout_of(whole).items()
+    assert len(unet.tensors_of(whole)) == len(tensors)
+
+
+def test_the_whole_models_other_parts_are_allowed():
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            block_out_channels=[128, 256, 512, 512],
+            down_block_types=["DownEncoderBlock2D"] * 4,
+            up_block_types=["UpDecoderBlock2D"] * 4,
+            layers_per_block=2,
+        )
+        first = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12))
+        second = CLIPTextModel(CLIPTextConfig(**SECOND_TEXT))
+    assert len(autoencoder.tensors_of(part_of(vae, "vae"))) == len(vae.state_dict())
+    assert len(text_encoder.tensors_of(part_of(first, "text_encoder"))) == len(first.state_dict())
+    # Query, key and value are one, and the class has two more.
+    joined = 23 * 2 * 2
+    assert len(text_encoder.tensors_of(part_of(second, "text_encoder"))) == len(second.state_dict()) - joined + 2
+
+
+@pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
+def test_every_weight_is_needed(parts, name):
+    module, told = parts[name]
+    for weight in told.tensors:
+        held = {other: tensor for other, tensor in told.tensors.items() if other != weight}
+        with pytest.raises(
+            NotConvertible, match=rf"^The weight {weight}, of a layer that {name}/config.*, is missing\.$"
+        ):
+            module.tensors_of(Part(told.name, told.config, held))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("unet", {"layers_per_block": 2}, r"^The weight down_blocks\.0\.resnets\.1\.\S+, .* is missing\.$"),
+        (
+            "unet",
+            {"mid_block_type": None},
+            r"^The weight mid_block\.\S+ is of no layer that unet/config\.json describes\.$",
+        ),
+        ("unet", {"time_cond_proj_dim": None}, r"^The weight time_embedding\.cond_proj\.weight is of no layer"),
+        (
+            "unet",
+            {"time_cond_proj_dim": 128},
+            r"cond_proj\.weight is of the shape \[32, 256\], .* must be \[32, 128\]\.$",
+        ),
+        (
+            "unet",
+            {"cross_attention_dim": 40},
+            r"attn2\.to_k\.weight is of the shape \[32, 48\], .* must be \[32, 40\]\.$",
+        ),
+        (
+            "unet",
+            {"use_linear_projection": True},
+            r"proj_in\.weight is of the shape \[32, 32, 1, 1\], .* \[32, 32\]\.$",
+        ),
+        ("vae", {"layers_per_block": 2}, r"^The weight encoder\.down_blocks\.0\.resnets\.1\.\S+, .* is missing\.$"),
+        (
+            "vae",
+            {"block_out_channels": [32, 32]},
+            r"^The weight encoder\.down_blocks\.1\.downsamplers\.0\.conv\.weight is of no layer",
+        ),
+        (
+            "text_encoder",
+            {"num_hidden_layers": 3},
+            r"^The weight text_model\.encoder\.layers\.2\.\S+, .* is missing\.$",
+        ),
+        ("text_encoder", {"num_hidden_layers": 1}, r"layers\.1\.\S+ is of no layer that text_encoder/config\.json"),
+    ],
+)
+def test_weights_of_other_layers_are_refused(parts, name, changes, sentence):
+    module, told = parts[name]
+    with pytest.raises(NotConvertible, match=sentence):
+        module.tensors_of(Part(told.name, {**told.config, **changes}, told.tensors))
+
+
+OLDER = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def older(name):
+    for new, old in OLDER.items():
+        name = name.replace(f".attentions.0.{new}.", f".attentions.0.{old}.")
+    return name
+
+
+def test_older_names_of_an_autoencoders_attention(parts):
+    _, told = parts["vae"]
+    held = {older(name): tensor for name, tensor in told.tensors.items()}
+    assert held.keys() != told.tensors.keys()
+    wanted, found = (autoencoder.tensors_of(Part(told.name, told.config, each)) for each in (told.tensors, held))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in found)
+    with pytest.raises(
+        NotConvertible, match=r"^The weight \S+\.query\.weight is there twice, under an older name, too"
+    ):
+        autoencoder.tensors_of(Part(told.name, told.config, {**told.tensors, **held}))
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """A folder for tests that leave it as it is."""
+    return saved(tmp_path_factory.mktemp("pipeline"))
+
+
+def linked(pipeline, folder, *changed):
+    """A folder like another one, whose files are its own where they are to be changed."""
+    for name in ("unet", "vae", "text_encoder", "scheduler", "tokenizer"):
+        if name in changed:
+            (folder / name).mkdir()
+            for path in (pipeline / name).iterdir():
+                (folder / name / path.name).write_bytes(path.read_bytes())
+        else:
+            (folder / name).symlink_to(pipeline / name)
+    return folder
+
+
+def say(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"trained_betas": [0.1, 0.2]}, r"trained_betas = \[0\.1, 0\.2\], .* it must be null\.$"),
+        ({"beta_start": "small"}, r'beta_start = "small", .* it must be a number above 0\.$'),
+        ({"num_train_timesteps": None}, r"does not say its num_train_timesteps\.$"),
+    ],
+)
+def test_a_noise_schedule_of_another_kind_is_refused(pipeline, tmp_path, changes, sentence):
+    say(linked(pipeline, tmp_path, "scheduler") / "scheduler/scheduler_config.json", **changes)
+    with pytest.raises(NotConvertible, match=rf"^scheduler/scheduler_config\.json .*{sentence}"):
+        converted(tmp_path)
+
+
+@pytest.mark.parametrize("architectures", [None, 5])
+def test_a_config_of_no_class_is_refused(pipeline, tmp_path, architectures):
+    say(linked(pipeline, tmp_path, "text_encoder") / "text_encoder/config.json", architectures=architectures)
+    with pytest.raises(NotConvertible, match=r"^text_encoder/config\.json is of (null|5), .* of a CLIPTextModel\.$"):
+        converted(tmp_path)
+
+
+@pytest.mark.parametrize("content", [[torch.ones(1)], {"state_dict": {"weight": torch.ones(1)}}])
+def test_a_file_of_other_things_than_tensors_is_refused(pipeline, tmp_path, content):
+    path = linked(pipeline, tmp_path, "vae") / "vae" / "diffusion_pytorch_model.safetensors"
+    path.unlink()
+    torch.save(content, path.with_suffix(".bin"))
+    with pytest.raises(
+        NotConvertible, match=r"^vae/diffusion_pytorch_model\.bin .* must hold tensors under their names"
+    ):
         converted(tmp_path)
 
 

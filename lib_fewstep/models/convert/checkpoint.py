@@ -13,6 +13,7 @@ from torch import Tensor
 from lib_fewstep.models.convert import autoencoder, text, unet
 from lib_fewstep.models.convert.folder import NotConvertible, Part, part, settings
 
+_SCHEDULER = "scheduler/scheduler_config.json"
 _PARAMETERIZATIONS = {"epsilon": "eps", "v_prediction": "v"}
 
 
@@ -49,26 +50,26 @@ def checkpoint_of(folder: Path, out: Path, vae: Path | None = None) -> Checkpoin
         part(vae or folder / "vae", "AutoencoderKL"),
         part(folder / "text_encoder", "CLIPTextModel"),
     )
-    config = _config(*parts, settings(folder / "scheduler" / "scheduler_config.json"), out)
+    config = _config(*parts, Part(_SCHEDULER, settings(folder / _SCHEDULER), {}), out)
     each = (unet.tensors_of(parts[0]), autoencoder.tensors_of(parts[1]), text.tensors_of(parts[2]))
     return Checkpoint({name: tensor for tensors in each for name, tensor in tensors.items()}, config)
 
 
-def _config(network: Part, vae: Part, encoder: Part, schedule: dict[str, Any], out: Path) -> dict[str, Any]:
-    scheduler = Part("scheduler/scheduler_config.json", schedule, {})
+def _config(network: Part, vae: Part, encoder: Part, scheduler: Part, out: Path) -> dict[str, Any]:
     scheduler.needs("beta_schedule", "scaled_linear")
     scheduler.needs("prediction_type", *_PARAMETERIZATIONS)
+    scheduler.needs("trained_betas", None)
     params = {
-        "linear_start": scheduler.said("beta_start"),
-        "linear_end": scheduler.said("beta_end"),
-        "timesteps": scheduler.said("num_train_timesteps"),
-        "parameterization": _PARAMETERIZATIONS[schedule.get("prediction_type", "epsilon")],
+        "linear_start": scheduler.number("beta_start"),
+        "linear_end": scheduler.number("beta_end"),
+        "timesteps": scheduler.count("num_train_timesteps"),
+        "parameterization": _PARAMETERIZATIONS[scheduler.config.get("prediction_type", "epsilon")],
         "first_stage_key": "jpg",
         "cond_stage_key": "txt",
         "image_size": network.config.get("sample_size") or 64,
         "channels": 4,
         "conditioning_key": "crossattn",
-        "scale_factor": vae.config.get("scaling_factor", 0.18215),
+        "scale_factor": vae.number("scaling_factor", 0.18215),
         "use_ema": False,
         "unet_config": {"target": unet.class_of(network), "params": unet.layout_of(network)},
         "first_stage_config": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Part:
 
     def said(self, setting: str) -> Any:
         """The value of a setting. Raises NotConvertible where there is none."""
-        if setting not in self.config:
+        if self.config.get(setting) is None:
             raise NotConvertible(f"{self.name} does not say its {setting}.")
         return self.config[setting]
 
@@ -40,18 +41,52 @@ class Part:
         """Raise NotConvertible if a setting has another value than those, of which the first goes without saying."""
         value = self.config.get(setting, allowed[0])
         if value not in allowed:
-            choices = " or ".join(json.dumps(choice) for choice in allowed)
-            raise NotConvertible(
-                f"{self.name} has {setting} = {json.dumps(value)}, which is not allowed: it must be {choices}."
-            )
+            raise self.refused(setting, value, " or ".join(json.dumps(choice) for choice in allowed))
+
+    def count(self, setting: str, default: int | None = None) -> int:
+        """A setting that counts something; without a default it must be said. Raises NotConvertible for no count."""
+        value = self.said(setting) if default is None else self.config.get(setting, default)
+        if not is_count(value):
+            raise self.refused(setting, value, COUNT)
+        return int(value)
+
+    def number(self, setting: str, default: float | None = None) -> float:
+        """A setting that is a number above 0, as `count` reads it. Raises NotConvertible for anything else."""
+        value = self.said(setting) if default is None else self.config.get(setting, default)
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise self.refused(setting, value, "a number above 0")
+        return float(value)
+
+    def widths(self) -> list[int]:
+        """The channels of each level. Raises NotConvertible where they are no multiples of the first level's."""
+        value = self.said("block_out_channels")
+        if not (isinstance(value, list) and value and all(map(is_count, value))):
+            raise self.refused("block_out_channels", value, "a list of whole numbers above 0")
+        if any(width % value[0] for width in value):
+            raise self.refused("block_out_channels", value, "multiples of the first number")
+        return value
+
+    def refused(self, setting: str, value: object, allowed: str) -> NotConvertible:
+        """The error for a setting with a value that is not allowed."""
+        return NotConvertible(
+            f"{self.name} has {setting} = {json.dumps(value)}, which is not allowed: it must be {allowed}."
+        )
+
+
+COUNT = "a whole number above 0"
+
+
+def is_count(value: object) -> bool:
+    """Whether it is a whole number above 0."""
+    return type(value) is int and value > 0
 
 
 def part(folder: Path, kind: str) -> Part:
     """A part, which must be of the class `kind`. Raises NotConvertible if it is not, or cannot be read."""
     path = folder / "config.json"
     config = settings(path)
-    if kind not in (config.get("_class_name"), *config.get("architectures", ())):
-        told = config.get("_class_name") or config.get("architectures")
+    told = config.get("_class_name") or config.get("architectures")
+    if kind not in (told if isinstance(told, list) else [told]):
         raise NotConvertible(f"{_short(path)} is of {json.dumps(told)}, which is not allowed: it must be of a {kind}.")
     return Part(_short(path), config, _tensors(folder))
 
@@ -79,6 +114,9 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise NotConvertible(f"{_short(path)} cannot be read: {error}.") from None
+    if not (isinstance(found, dict) and all(isinstance(tensor, Tensor) for tensor in found.values())):
+        raise NotConvertible(f"{_short(path)} is not allowed: it must hold tensors under their names.")
+    return found

@@ -7,23 +7,29 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from lib_fewstep.models.convert.folder import NotConvertible, Part
+from lib_fewstep.models.convert.folder import NotConvertible
 
 Rule = tuple[str, Callable[[re.Match[str]], str]]
 """A pattern of whole names, and what the match is called in the other layout."""
 
 
-def renamed(part: Part, rules: tuple[Rule, ...], prefix: str) -> dict[str, Tensor]:
-    """A part's tensors under the original layout's names. Raises NotConvertible for a name that no rule knows."""
-    return {f"{prefix}{_name(part, name, rules)}": tensor for name, tensor in part.tensors.items()}
+def renamed(tensors: Mapping[str, Tensor], rules: tuple[Rule, ...], prefix: str = "") -> dict[str, Tensor]:
+    """Tensors under the names that the first rule gives which knows them.
+
+    Raises NotConvertible for two of one name.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        other = f"{prefix}{_name(name, rules)}"
+        if other in found:
+            raise NotConvertible(f"The weight {name} is there twice, under an older name, too.")
+        found[other] = tensor
+    return found
 
 
-def _name(part: Part, name: str, rules: tuple[Rule, ...]) -> str:
-    for pattern, write in rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return write(match)
-    raise NotConvertible(f"The weight {name} beside {part.name} has no place in the original layout.")
+def _name(name: str, rules: tuple[Rule, ...]) -> str:
+    matches = ((re.fullmatch(pattern, name), write) for pattern, write in rules)
+    return next(write(match) for match, write in matches if match)
 
 
 def replaced(name: str, words: Mapping[str, str]) -> str:

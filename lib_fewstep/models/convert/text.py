@@ -13,11 +13,21 @@ from torch import Tensor
 
 from lib_fewstep.models.convert.folder import Part
 from lib_fewstep.models.convert.names import Rule, renamed, replaced
+from lib_fewstep.models.convert.shapes import Shapes, check, layer
 
 _CLIP_L = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 """What the WebUI knows as openai/clip-vit-large-patch14."""
 
 _OPEN_CLIP_WIDTH = 1024
+_OPEN_CLIP_H = {
+    "num_hidden_layers": 23,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "vocab_size": 49408,
+    "max_position_embeddings": 77,
+}
+"""What the WebUI's class is; of its 24 layers the last is not read."""
+
 _LAYER = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
 _OPEN_CLIP: tuple[Rule, ...] = (
     (r"text_model\.embeddings\.token_embedding\.weight", lambda _: "token_embedding.weight"),
@@ -44,8 +54,13 @@ def is_open_clip(text: Part) -> bool:
 
 
 def embedder_of(text: Part, out: Path) -> dict[str, Any]:
-    """The class and arguments of a YAML file; a text encoder that the WebUI does not know is read from beside `out`."""
+    """The class and arguments of a YAML file; a text encoder that the WebUI does not know is read from beside `out`.
+
+    Raises NotConvertible for one of OpenCLIP's width that is not Stable Diffusion 2's.
+    """
     if is_open_clip(text):
+        for setting, value in _OPEN_CLIP_H.items():
+            text.needs(setting, value)
         return {
             "target": "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder",
             "params": {"freeze": True, "layer": "penultimate"},
@@ -66,12 +81,29 @@ def _beside(out: Path) -> Path:
 
 
 def tensors_of(text: Part) -> dict[str, Tensor]:
-    """Its weights under the names that the WebUI reads. Raises NotConvertible for one that has no place there."""
+    """Its weights under the names that the WebUI reads. Raises NotConvertible if they are not those of its config."""
+    held = {name: tensor for name, tensor in text.tensors.items() if not name.endswith("position_ids")}
+    check(text, _shapes(text), held)
     if not is_open_clip(text):
         return {f"cond_stage_model.transformer.{name}": tensor for name, tensor in text.tensors.items()}
-    held = {name: tensor for name, tensor in text.tensors.items() if not name.endswith("position_ids")}
-    tensors = renamed(Part(text.name, text.config, held), _OPEN_CLIP, "")
+    tensors = renamed(held, _OPEN_CLIP)
     return {f"cond_stage_model.model.{name}": tensor for name, tensor in {**_joined(tensors), **_unused()}.items()}
+
+
+def _shapes(text: Part) -> Shapes:
+    width, inner = text.count("hidden_size"), text.count("intermediate_size")
+    found = {
+        "text_model.embeddings.token_embedding.weight": (text.count("vocab_size"), width),
+        "text_model.embeddings.position_embedding.weight": (text.count("max_position_embeddings"), width),
+        **layer("text_model.final_layer_norm", width),
+    }
+    for number in range(text.count("num_hidden_layers")):
+        name = f"text_model.encoder.layers.{number}"
+        for projection in ("q", "k", "v", "out"):
+            found |= layer(f"{name}.self_attn.{projection}_proj", width, width)
+        found |= layer(f"{name}.layer_norm1", width) | layer(f"{name}.layer_norm2", width)
+        found |= layer(f"{name}.mlp.fc1", inner, width) | layer(f"{name}.mlp.fc2", width, inner)
+    return found
 
 
 def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from lib_fewstep.models.convert.folder import NotConvertible, Part
+from lib_fewstep.models.convert.folder import COUNT, NotConvertible, Part, is_count
 from lib_fewstep.models.convert.names import Rule, renamed, replaced
+from lib_fewstep.models.convert.shapes import Shapes, check
+from lib_fewstep.models.convert.unet_layout import Layout
 
 WHOLE = "ldm.modules.diffusionmodules.openaimodel.UNetModel"
 WITHOUT_MIDDLE = "lib_fewstep.webui.models.small_unet.UNetWithoutMiddle"
@@ -47,7 +49,17 @@ _FIXED: dict[str, tuple[object, ...]] = {
     "encoder_hid_dim": (None,),
     "time_embedding_type": ("positional",),
     "dual_cross_attention": (False,),
+    "time_embedding_act_fn": (None,),
+    "timestep_post_act": (None,),
+    "num_class_embeds": (None,),
+    "center_input_sample": (False,),
+    "flip_sin_to_cos": (True,),
+    "freq_shift": (0,),
+    "norm_eps": (1e-5,),
+    "downsample_padding": (1,),
     "mid_block_type": ("UNetMidBlock2DCrossAttn", None),
+    "mid_block_scale_factor": (1,),
+    "mid_block_only_cross_attention": (None, False),
 }
 """Settings that the original class has no choice of, with what it does; the first value goes without saying."""
 
@@ -61,7 +73,9 @@ def layout_of(unet: Part) -> dict[str, Any]:
     """The original class's arguments. Raises NotConvertible where it has none for what the UNet is."""
     for setting, allowed in _FIXED.items():
         unet.needs(setting, *allowed)
-    channels = unet.said("block_out_channels")
+    if _one(unet, "transformer_layers_per_block", 1) != 1:  # the class hands the text to the first of them only
+        raise unet.refused("transformer_layers_per_block", unet.said("transformer_layers_per_block"), "1")
+    channels = unet.widths()
     attended = _attended(unet)
     return {
         "image_size": unet.config.get("sample_size") or 64,
@@ -74,8 +88,8 @@ def layout_of(unet: Part) -> dict[str, Any]:
         **_heads(unet, attended),
         "use_spatial_transformer": True,
         "use_linear_in_transformer": unet.config.get("use_linear_projection", False),
-        "transformer_depth": _one(unet, "transformer_layers_per_block", 1),
-        "context_dim": _one(unet, "cross_attention_dim", None),
+        "transformer_depth": 1,
+        "context_dim": _context(unet),
         **_without_self_attention(unet),
         "use_checkpoint": False,
         "legacy": False,
@@ -83,7 +97,8 @@ def layout_of(unet: Part) -> dict[str, Any]:
 
 
 def tensors_of(unet: Part) -> dict[str, Tensor]:
-    """Its weights under the original class's names. Raises NotConvertible for one that has no place there."""
+    """Its weights under the original class's names. Raises NotConvertible if they are not those of its config."""
+    check(unet, _shapes(unet), unet.tensors)
     places = _Places(_layers(unet), _attended(unet))
     rules: tuple[Rule, ...] = (
         *((rf"{name}\..+", lambda match: replaced(match[0], _ENDS)) for name in _ENDS),
@@ -94,7 +109,7 @@ def tensors_of(unet: Part) -> dict[str, Tensor]:
         (r"up_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", places.up),
         (r"up_blocks\.(\d+)\.upsamplers\.0\.(.+)", places.upsampler),
     )
-    return renamed(unet, rules, _PREFIX)
+    return renamed(unet.tensors, rules, _PREFIX)
 
 
 @dataclass(frozen=True)
@@ -133,18 +148,24 @@ def _has_no_middle(unet: Part) -> bool:
 
 
 def _layers(unet: Part) -> int:
-    return int(_one(unet, "layers_per_block", 2))
+    return _one(unet, "layers_per_block", 2)
+
+
+def _context(unet: Part) -> int:
+    unet.said("cross_attention_dim")
+    return _one(unet, "cross_attention_dim", None)
 
 
 def _attended(unet: Part) -> list[bool]:
     """Which levels have attention, from the largest feature maps down; the way up must be like the way down."""
     down, up = unet.said("down_block_types"), unet.said("up_block_types")
-    if not {*down} <= {*_UP_LIKE} or [_UP_LIKE[kind] for kind in reversed(down)] != up:
+    kinds = down if isinstance(down, list) and all(kind in [*_UP_LIKE] for kind in down) else []
+    if len(kinds) != len(unet.widths()) or [_UP_LIKE[kind] for kind in reversed(kinds)] != up:
         raise NotConvertible(
             f"{unet.name} has down_block_types {down} and up_block_types {up}, which are not allowed: they must be "
-            "blocks with and without cross-attention, the way up like the way down."
+            "blocks with and without cross-attention, one for each of block_out_channels, the way up like the way down."
         )
-    return [kind.startswith("CrossAttn") for kind in down]
+    return [kind.startswith("CrossAttn") for kind in kinds]
 
 
 def _heads(unet: Part, attended: Sequence[bool]) -> dict[str, int]:
@@ -153,37 +174,56 @@ def _heads(unet: Part, attended: Sequence[bool]) -> dict[str, int]:
     What diffusers calls attention_head_dim is the number of heads, unless num_attention_heads says it.
     """
     name = "num_attention_heads" if unet.config.get("num_attention_heads") is not None else "attention_head_dim"
-    heads = _each(unet, name, 8)
-    here = [number for number, attends in zip(heads, attended, strict=True) if attends]
-    widths = [
-        width / number
-        for width, number, attends in zip(unet.said("block_out_channels"), heads, attended, strict=True)
-        if attends
-    ]
-    if len({*here}) == 1:
-        return {"num_heads": here[0]}
-    if len({*widths}) == 1 and widths[0].is_integer():
-        return {"num_head_channels": int(widths[0])}
+    heads = _each(unet, name, 8, is_count, COUNT)
+    split = [*attended[:-1], attended[-1] or not _has_no_middle(unet)]
+    here = [number for number, attends in zip(heads, split, strict=True) if attends]
+    widths = [width / number for width, number, attends in zip(unet.widths(), heads, split, strict=True) if attends]
+    if all(map(float.is_integer, widths)):
+        if len({*here}) == 1:
+            return {"num_heads": here[0]}
+        if len({*widths}) == 1:
+            return {"num_head_channels": int(widths[0])}
     raise NotConvertible(
         f"{unet.name} has {name} = {heads}, which is not allowed: there must be as many heads at each "
-        "level, or heads of one width."
+        "level, or heads of one width, and each level's must divide its channels."
     )
 
 
 def _without_self_attention(unet: Part) -> dict[str, list[bool]]:
-    levels = _each(unet, "only_cross_attention", False)
+    levels = _only_cross_attention(unet)
     return {"disable_self_attentions": levels} if any(levels) else {}
 
 
-def _each(unet: Part, setting: str, default: object) -> list[Any]:
-    """A setting for each level."""
-    value = unet.config.get(setting, default)
-    return list(value) if isinstance(value, list) else [value] * len(unet.said("block_out_channels"))
+def _only_cross_attention(unet: Part) -> list[bool]:
+    return _each(unet, "only_cross_attention", False, lambda value: isinstance(value, bool), "true or false")
 
 
-def _one(unet: Part, setting: str, default: object) -> Any:
-    """A setting that must be the same at each level. Raises NotConvertible where it is not."""
-    values = _each(unet, setting, default)
+def _each(unet: Part, setting: str, default: object, allows: Callable[[object], bool], allowed: str) -> list[Any]:
+    """A setting for each level. Raises NotConvertible for a value that is not allowed, or for other levels."""
+    value, levels = unet.config.get(setting, default), len(unet.widths())
+    values = value if isinstance(value, list) else [value] * levels
+    if len(values) != levels or not all(map(allows, values)):
+        raise unet.refused(setting, value, f"{allowed}, or a list of {levels} such values")
+    return values
+
+
+def _one(unet: Part, setting: str, default: object) -> int:
+    """A number that must be the same at each level. Raises NotConvertible where it is not."""
+    values = _each(unet, setting, default, is_count, COUNT)
     if len({*values}) > 1:
-        raise NotConvertible(f"{unet.name} has {setting} = {values}, which is not allowed: it must be one number.")
-    return values[0]
+        raise unet.refused(setting, values, "one number")
+    return int(values[0])
+
+
+def _shapes(unet: Part) -> Shapes:
+    guided = unet.config.get("time_cond_proj_dim") is not None
+    return Layout(
+        channels=unet.widths(),
+        layers=_layers(unet),
+        attended=_attended(unet),
+        crossed=_only_cross_attention(unet),
+        context=_context(unet),
+        linear=bool(unet.config.get("use_linear_projection", False)),
+        middle=not _has_no_middle(unet),
+        guidance=unet.count("time_cond_proj_dim") if guided else None,
+    ).shapes()
