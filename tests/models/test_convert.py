@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from demo.model.autoencoder import Autoencoder
+from lib_fewstep.models import header
 from lib_fewstep.models.convert import NotConvertible, autoencoder, unet, write
 from lib_fewstep.models.convert import text as text_encoder
 from lib_fewstep.models.convert.__main__ import main
@@ -487,6 +488,23 @@ def test_a_noise_schedule_of_another_kind_is_refused(pipeline, tmp_path, changes
     say(linked(pipeline, tmp_path, "scheduler") / "scheduler/scheduler_config.json", **changes)
     with pytest.raises(NotConvertible, match=rf"^scheduler/scheduler_config\.json .*{sentence}"):
         converted(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "zero_snr"),
+    [
+        ({"rescale_betas_zero_snr": False, "prediction_type": "v_prediction"}, "noise", False),
+        ({"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}, "v", True),
+        ({"rescale_betas_zero_snr": True, "prediction_type": "epsilon"}, "noise", True),
+    ],
+)
+def test_a_last_step_without_signal_is_marked(pipeline, tmp_path, changes, kind, zero_snr):
+    """The YAML file alone says v-prediction; it has no word for the last step."""
+    say(linked(pipeline, tmp_path, "scheduler") / "scheduler/scheduler_config.json", **changes)
+    tensors, _ = converted(tmp_path)
+    told = header.read(tmp_path / "out" / "small.safetensors")
+    assert (told.kind, told.zero_snr) == (kind, zero_snr)
+    assert all(tensors[name].numel() == 1 for name in {"ztsnr", "v_pred"} & tensors.keys())
 
 
 @pytest.mark.parametrize("architectures", [None, 5])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor
@@ -50,15 +51,27 @@ def checkpoint_of(folder: Path, out: Path, vae: Path | None = None) -> Checkpoin
         part(vae or folder / "vae", "AutoencoderKL"),
         part(folder / "text_encoder", "CLIPTextModel"),
     )
-    config = _config(*parts, Part(_SCHEDULER, settings(folder / _SCHEDULER), {}), out)
+    scheduler = Part(_SCHEDULER, settings(folder / _SCHEDULER), {})
+    config = _config(*parts, scheduler, out)
     each = (unet.tensors_of(parts[0]), autoencoder.tensors_of(parts[1]), text.tensors_of(parts[2]))
-    return Checkpoint({name: tensor for tensors in each for name, tensor in tensors.items()}, config)
+    return Checkpoint(
+        {name: tensor for tensors in (*each, _marks(scheduler)) for name, tensor in tensors.items()}, config
+    )
+
+
+def _marks(scheduler: Part) -> dict[str, Tensor]:
+    """Tensors by which a file says that the last step has no signal, and then, whether the model predicts v."""
+    if not scheduler.config.get("rescale_betas_zero_snr"):
+        return {}
+    names = ("ztsnr", "v_pred") if scheduler.config.get("prediction_type") == "v_prediction" else ("ztsnr",)
+    return {name: torch.ones(1) for name in names}
 
 
 def _config(network: Part, vae: Part, encoder: Part, scheduler: Part, out: Path) -> dict[str, Any]:
     scheduler.needs("beta_schedule", "scaled_linear")
     scheduler.needs("prediction_type", *_PARAMETERIZATIONS)
     scheduler.needs("trained_betas", None)
+    scheduler.needs("rescale_betas_zero_snr", False, True)
     params = {
         "linear_start": scheduler.number("beta_start"),
         "linear_end": scheduler.number("beta_end"),
