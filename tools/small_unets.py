@@ -63,7 +63,7 @@ def install(webui: Path, names: Sequence[str] = tuple(LAYOUTS)) -> list[Path]:
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             save_pipeline(Path(folder), name)
-            written += write(Path(folder), place / f"{name}.safetensors")
+            written += write(Path(folder), place / f"{name}.safetensors", force=True)
     return written
 
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from ldm.util import instantiate_from_config
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -525,12 +526,58 @@ def test_a_file_of_other_things_than_tensors_is_refused(pipeline, tmp_path, cont
         converted(tmp_path)
 
 
+def test_a_missing_tokenizer_is_refused_before_anything_is_written(pipeline, tmp_path):
+    (linked(pipeline, tmp_path) / "tokenizer").unlink()
+    with pytest.raises(NotConvertible, match=r"^tokenizer is missing: "):
+        converted(tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["small.safetensors", "small.yaml", "small-text"])
+def test_what_exists_is_replaced_only_by_force(pipeline, tmp_path, name):
+    place = tmp_path / name
+    place.mkdir() if name == "small-text" else place.write_text("mine")
+    out = tmp_path / "small.safetensors"
+    told = "OUT = small.safetensors" if place == out else f"{name} beside OUT"
+    with pytest.raises(NotConvertible, match=rf"^{told} exists: give --force to replace it\.$"):
+        write(pipeline, out)
+    assert [*tmp_path.iterdir()] == [place]
+    assert place.is_dir() or place.read_text() == "mine"
+    write(pipeline, out, force=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"small.safetensors", "small.yaml", "small-text"}
+    assert load_file(out)
+
+
+@pytest.mark.parametrize("name", ["small.safetensors", "small.yaml"])
+def test_a_folder_in_the_place_of_a_file_is_refused(pipeline, tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(NotConvertible, match=rf"{name}.* is not allowed: it is a folder\.$"):
+        write(pipeline, tmp_path / "small.safetensors", force=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said(pipeline, tmp_path, monkeypatch):
+    """What safetensors raises is no OSError."""
+
+    def full(*_, **__):
+        raise SafetensorError("no space left")
+
+    monkeypatch.setattr("lib_fewstep.models.convert.checkpoint.save_file", full)
+    with pytest.raises(OSError, match=r"^small\.safetensors cannot be written: no space left\.$"):
+        write(pipeline, tmp_path / "small.safetensors")
+
+
 def test_the_command(tmp_path, monkeypatch, capsys):
     """It says what it has written, or why it has not."""
     out = tmp_path / "out" / "small.safetensors"
     monkeypatch.setattr(sys, "argv", ["convert", str(saved(tmp_path)), str(out)])
     assert main() == 0
     assert capsys.readouterr().out.splitlines() == [str(out), str(out.with_suffix(".yaml"))]
+    assert main() == 1
+    assert capsys.readouterr().err.startswith("not converted: OUT = small.safetensors exists: give --force")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--force"])
+    assert main() == 0
+    capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["convert", str(tmp_path), str(tmp_path / "small.ckpt")])
     assert main() == 1
     assert capsys.readouterr().err == "not converted: OUT = small.ckpt is not allowed: it must end in .safetensors.\n"
@@ -543,6 +590,6 @@ def test_weights_that_torch_has_written(tmp_path):
     torch.save(load_file(path), path.with_suffix(".bin"))
     wanted, _ = converted(folder)
     path.unlink()
-    found, _ = converted(folder)
+    found, _ = converted(folder, force=True)
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in found)

@@ -21,12 +21,13 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="folder with model_index.json, unet, vae, text_encoder and scheduler")
+    parser.add_argument("folder", type=Path, help="folder with unet, vae, text_encoder, tokenizer and scheduler")
     parser.add_argument("out", type=Path, help="the checkpoint, which ends in .safetensors")
     parser.add_argument("--vae", type=Path, help="folder of an AutoencoderKL to take instead of the folder's own")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     arguments = parser.parse_args()
     try:
-        written = write(arguments.folder, arguments.out, arguments.vae)
+        written = write(arguments.folder, arguments.out, arguments.vae, force=arguments.force)
     except (NotConvertible, OSError) as error:
         sys.stderr.write(f"not converted: {error}\n")
         return 1

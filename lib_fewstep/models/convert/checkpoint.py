@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,22 +27,48 @@ class Checkpoint:
     config: dict[str, Any]
 
 
-def write(folder: Path, out: Path, vae: Path | None = None) -> list[Path]:
+def write(folder: Path, out: Path, vae: Path | None = None, *, force: bool = False) -> list[Path]:
     """Convert a diffusers folder to `out` (.safetensors), with the YAML file beside it; what was written.
 
-    `vae` is the folder of another autoencoder than the pipeline's. Raises NotConvertible, with a sentence, for what a
-    WebUI cannot load, before anything is written; OSError where the system refuses to write.
+    `vae` is the folder of another autoencoder than the pipeline's; with `force`, what exists is replaced. Raises
+    NotConvertible, with a sentence, for what a WebUI cannot load, before anything is written; OSError where the system
+    refuses to write.
     """
     if out.suffix != ".safetensors":
         raise NotConvertible(f"OUT = {out.name} is not allowed: it must end in .safetensors.")
-    found = checkpoint_of(folder, out, vae)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if "version" in found.config["model"]["params"]["cond_stage_config"].get("params", {}):
-        text.copy_beside(folder, out)
-    save_file({name: tensor.contiguous() for name, tensor in found.tensors.items()}, out, metadata={"format": "pt"})
     config = out.with_suffix(".yaml")
+    _check_free(f"OUT = {out.name}", out, force=force)
+    _check_free(f"{config.name} beside OUT", config, force=force)
+    found = checkpoint_of(folder, out, vae)
+    own_text = "version" in found.config["model"]["params"]["cond_stage_config"].get("params", {})
+    if own_text:
+        text.check_tokenizer(folder)
+        if text.beside(out).exists() and not force:
+            raise _exists(f"{text.beside(out).name} beside OUT")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if own_text:
+        text.copy_beside(folder, out)
+    _save(found.tensors, out)
     config.write_text(yaml.safe_dump(found.config, sort_keys=False), encoding="utf-8")
     return [out, config]
+
+
+def _check_free(told: str, path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise NotConvertible(f"{told} is not allowed: it is a folder.")
+    if path.exists() and not force:
+        raise _exists(told)
+
+
+def _exists(told: str) -> NotConvertible:
+    return NotConvertible(f"{told} exists: give --force to replace it.")
+
+
+def _save(tensors: dict[str, Tensor], out: Path) -> None:
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"{out.name} cannot be written: {error}.") from None
 
 
 def checkpoint_of(folder: Path, out: Path, vae: Path | None = None) -> Checkpoint:

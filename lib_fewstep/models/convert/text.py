@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib_fewstep.models.convert.folder import Part
+from lib_fewstep.models.convert.folder import NotConvertible, Part
 from lib_fewstep.models.convert.names import Rule, renamed, replaced
 from lib_fewstep.models.convert.shapes import Shapes, check, layer
 
@@ -66,17 +66,24 @@ def embedder_of(text: Part, out: Path) -> dict[str, Any]:
             "params": {"freeze": True, "layer": "penultimate"},
         }
     known = all(text.config.get(name) == value for name, value in _CLIP_L.items())
-    params = {} if known else {"params": {"version": _beside(out).resolve().as_posix()}}
+    params = {} if known else {"params": {"version": beside(out).resolve().as_posix()}}
     return {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder", **params}
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise NotConvertible if a pipeline has no tokenizer to put beside the checkpoint."""
+    if not (folder / "tokenizer").is_dir():
+        raise NotConvertible("tokenizer is missing: a text encoder that the WebUI does not know needs that folder.")
 
 
 def copy_beside(folder: Path, out: Path) -> None:
     """Put the tokenizer and the config of a pipeline's text encoder beside the checkpoint."""
-    shutil.copytree(folder / "tokenizer", _beside(out), dirs_exist_ok=True)
-    shutil.copy(folder / "text_encoder" / "config.json", _beside(out))
+    shutil.copytree(folder / "tokenizer", beside(out), dirs_exist_ok=True)
+    shutil.copy(folder / "text_encoder" / "config.json", beside(out))
 
 
-def _beside(out: Path) -> Path:
+def beside(out: Path) -> Path:
+    """The folder that a text encoder is read from."""
     return out.with_name(f"{out.stem}-text")
 
 
