@@ -52,7 +52,7 @@ def any_method(draw, depths):
 def test_any_size(family):
     make, depths = FAMILIES[family]
     unet, draw = make(model_channels=64), random.Random(family)
-    for size in draw.sample(SIZES, 100):
+    for size in draw.sample(SIZES, 40):
         chosen = any_method(draw, depths)
         x, context = latents(size, batch=1), contexts(1)
         with webui_cat() as cat, HighResSession(unet, HighResSettings(preset="Manual", **chosen), size, 1) as session:

@@ -87,6 +87,7 @@ def loaded(network, tensors, prefix):
     return network.double().eval(), projection
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", SMALL)
 @pytest.mark.parametrize("size", [(16, 16), (24, 8)])
 def test_unets(tmp_path, layout, size):
@@ -104,6 +105,7 @@ def test_unets(tmp_path, layout, size):
         torch.testing.assert_close(projection, theirs.time_embedding.cond_proj.weight)
 
 
+@pytest.mark.long
 def test_the_class_without_a_middle_is_named_where_there_is_none(tmp_path):
     """It is this extension's; with a middle block the WebUI's own class is named, which needs no extension."""
     for layout, theirs in SMALL.items():

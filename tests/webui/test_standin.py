@@ -125,7 +125,7 @@ class TestFacade:
             assert (result.status, result.message) == (200, "")
             assert bool(torch.isfinite(result.latents).all())
             model = host.shared.sd_model
-            kind = {"dit": "sd3"}.get(name, name.split("-", maxsplit=1)[0])
+            kind = {"dit": "sd3", "bk-sdm": "sd1"}.get(name, name.split("-", maxsplit=1)[0])
             flags = {flag: getattr(model, f"is_{flag}") for flag in ("sd1", "sd2", "sdxl", "ssd", "sd3")}
             assert flags == {flag: flag == kind for flag in flags}
             assert (model.parameterization == "v") is name.endswith("-v")
