@@ -32,7 +32,7 @@ from demo.training.v_prediction import OUT, file_in
 from demo.ways import Way
 from lib_fewstep.models import HostModel, ModelDenoiser, ModelPlan, ModelSettings, plan_of, read
 from lib_fewstep.models.kinds import NOISE
-from lib_fewstep.models.settings import OFF
+from lib_fewstep.models.settings import OFF, ON
 
 CHUNK = 24
 HOST = HostModel(NOISE, alphas_cumprod())
@@ -66,7 +66,7 @@ def compared(layout: Layout, path: Path) -> list[Sampled]:
         Sampled(Way("noise", "noise prediction"), layout.path),
         Sampled(Way("v", "v, as the file says"), path),
         Sampled(Way("v_not_from_noise", "v, no zero SNR"), path, ModelSettings(zero_snr=OFF)),
-        Sampled(Way("v_as_noise", "v as noise"), path, ModelSettings(kind=NOISE)),
+        Sampled(Way("v_as_noise", "v as noise"), path, ModelSettings(kind=NOISE, zero_snr=ON)),
         Sampled(Way("v_as_neither", "v as noise, no zero SNR"), path, ModelSettings(kind=NOISE, zero_snr=OFF)),
     ]
 
