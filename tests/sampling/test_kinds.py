@@ -45,6 +45,7 @@ STEPS = {
 WIDE = 20_000
 """A range of noise levels, highest to lowest, above which samplers take twice the steps; Stable Diffusion's is 500."""
 
+pytestmark = pytest.mark.long
 each_network = pytest.mark.parametrize("trained", NETWORKS.values(), ids=NETWORKS)
 each_noisy_network = pytest.mark.parametrize(
     "trained", [trained for name, trained in NETWORKS.items() if name != FLOW], ids=[*NETWORKS][:-1]
@@ -132,7 +133,6 @@ def mean_and_spread(sampler, model, levels, high):
     return float(end[0]), float((end[1:] - end[0]).norm())
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("trained", "sampler"), on_each_network([(sampler,) for sampler in STEPS]))
 def test_noise_leads_to_the_data(trained, sampler):
     """Mean and standard deviation over every schedule, as near as on Stable Diffusion's."""
