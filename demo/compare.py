@@ -13,15 +13,14 @@ from tqdm import tqdm
 from demo.model import checkpoint
 from demo.model.checkpoint import MiniModel
 from demo.model.layouts import Layout
-from demo.model.unet import alphas_cumprod
 from demo.pictures.judge import BoolArray, Seen, is_exact, judge, wilson
 from demo.pictures.scenes import PALETTE, Picture, all_kinds, as_bytes, prompt_for
+from demo.sampling.denoiser import HOST, planned
 from demo.sampling.generate import Generation, decoded, generate
 from demo.sampling.named import schedule
 from demo.ways import Way
 from lib_fewstep.highres import Report
-from lib_fewstep.models import HostModel, ModelDenoiser, ModelSettings, Told, plan_of
-from lib_fewstep.models.kinds import NOISE
+from lib_fewstep.models import ModelDenoiser, ModelSettings, Told, plan_of
 
 Asked = TypeVar("Asked")
 CHUNK = 6
@@ -166,8 +165,7 @@ def make(layout: Layout, way: Way, tasks: Sequence[Task], steps: int | None = No
 
 def shifted(model: MiniModel, factor: float) -> ModelDenoiser:
     """The images that a model sees whose noise levels are multiplied by a factor."""
-    plan = plan_of(ModelSettings(shift=factor), Told(), HostModel(NOISE, alphas_cumprod()))
-    return ModelDenoiser(model.unet, plan.kind, plan.sigmas.float())
+    return planned(model.unet, plan_of(ModelSettings(shift=factor), Told(), HOST))
 
 
 def add(result: Result, layout: Layout, tasks: Sequence[Task], made: Generation) -> None:

@@ -23,20 +23,18 @@ from demo.edit import edits_for
 from demo.model import checkpoint
 from demo.model.checkpoint import MiniModel
 from demo.model.layouts import LAYOUTS, Layout
-from demo.model.unet import alphas_cumprod
 from demo.numbers import positive
 from demo.pictures.scenes import Picture
+from demo.sampling.denoiser import HOST, planned
 from demo.sampling.generate import generate
 from demo.sheet import draw_sheet
 from demo.training.v_prediction import OUT, file_in
 from demo.ways import Way
-from lib_fewstep.models import HostModel, ModelDenoiser, ModelPlan, ModelSettings, plan_of, read
+from lib_fewstep.models import ModelDenoiser, ModelPlan, ModelSettings, plan_of, read
 from lib_fewstep.models.kinds import NOISE
 from lib_fewstep.models.settings import OFF, ON
 
 CHUNK = 24
-HOST = HostModel(NOISE, alphas_cumprod())
-"""A WebUI that knows of no kind takes every checkpoint for one that predicts noise."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Sampled:
 
     def denoiser(self, model: MiniModel) -> ModelDenoiser:
         """The images that the file's model sees, by that plan."""
-        return ModelDenoiser(model.unet, self.plan.kind, self.plan.sigmas.float())
+        return planned(model.unet, self.plan)
 
 
 def compared(layout: Layout, path: Path) -> list[Sampled]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from demo.model.unet import alphas_cumprod
 from lib_fewstep.guidance import GuidanceSession, Row
 from lib_fewstep.highres import HighResSession
-from lib_fewstep.models import ModelDenoiser
+from lib_fewstep.models import HostModel, ModelDenoiser, ModelPlan
+from lib_fewstep.models.kinds import NOISE
 
 
 class NoiseLevels:
@@ -61,6 +62,14 @@ class NoiseDenoiser(NoiseLevels):
 
 
 Denoiser = NoiseDenoiser | ModelDenoiser
+
+HOST = HostModel(NOISE, alphas_cumprod())
+"""A WebUI that knows of no kind takes every checkpoint for one that predicts noise."""
+
+
+def planned(unet: nn.Module, plan: ModelPlan) -> ModelDenoiser:
+    """The images that a UNet sees by a plan of the extension's library."""
+    return ModelDenoiser(unet, plan.kind, plan.sigmas.float())
 
 
 @dataclass(frozen=True)
