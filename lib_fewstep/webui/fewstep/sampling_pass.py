@@ -67,16 +67,17 @@ def _prepare(request: FewStepRequest, p: Processing, *, from_noise: bool) -> dic
         p.cfg_scale = request.settings.hires_cfg
     if request.settings.invert is not None:
         _check_inversion(p)
-    if request.settings.prior is not None and not p.is_hr_pass:
+    prior = None if p.is_hr_pass else request.settings.prior
+    if prior is not None:
         _check_prior(p)
-        request.prior = request.prior or statistics(request.settings.prior)
+        request.prior = request.prior or statistics(prior)
         p.sampler.func = _starting_from(p.sampler.func, request.prior)
     timesteps = list(request.settings.timesteps)
     if not timesteps:
         if runs_exact_grid(p) and host.denoiser.discards_by_setting_alone(p.sampler):
             p.sampler.get_sigmas = _whole(p.sampler.get_sigmas)
-        if request.settings.prior is not None and not p.is_hr_pass:
-            p.sampler.get_sigmas = _with_share(p.sampler.get_sigmas, request.settings.prior.share)
+        if prior is not None:
+            p.sampler.get_sigmas = _with_share(p.sampler.get_sigmas, prior.share)
         return {}
     _check_schedule(p, "timesteps", timesteps)
     check_timesteps(timesteps, trained_steps(p))

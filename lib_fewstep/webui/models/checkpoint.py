@@ -23,31 +23,31 @@ from lib_fewstep.webui.common import host
 
 def told_of_loaded() -> Told:
     """What the loaded checkpoint's file says; nothing where its header cannot be read."""
-    try:
-        return _told_of_loaded()
-    except ValueError:
-        return Told()
+    return _read_of_loaded()[0]
 
 
 def unreadable() -> Sentence | None:
     """Why nothing of what the loaded checkpoint's file says is known; None where it is, or is not asked for."""
-    try:
-        _told_of_loaded()
-    except ValueError as error:
-        return Sentence("{error}. So the model is sampled as the WebUI and the settings here say.", error=str(error))
-    return None
+    error = _read_of_loaded()[1]
+    if not error:
+        return None
+    return Sentence("{error}. So the model is sampled as the WebUI and the settings here say.", error=error)
 
 
-def _told_of_loaded() -> Told:
+def _read_of_loaded() -> tuple[Told, str]:
     path = host.noising.checkpoint_path()
     if path is None or not host.options.setting_shown("detect_kind") or not path.exists():
-        return Told()
-    return _told(path, path.stat().st_mtime_ns)
+        return Told(), ""
+    return _read(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=16)
-def _told(path: Path, changed: int) -> Told:  # noqa: ARG001 (a file that has changed is read again)
-    return headers.read(path)
+def _read(path: Path, changed: int) -> tuple[Told, str]:  # noqa: ARG001 (a file that has changed is read again)
+    """What a file says, and else why its header cannot be read."""
+    try:
+        return headers.read(path), ""
+    except ValueError as error:
+        return Told(), str(error)
 
 
 def tensor_of_loaded(name: str) -> Tensor:

@@ -21,9 +21,4 @@ def _line(settings: ModelSettings, page_pass: PagePass, sampler: str) -> Sentenc
     if host.model.loaded_unet() is None:
         return Sentence("No model is loaded yet.")
     plan = plan_for(settings, page_pass.size, sampler)
-    why = unreadable()
-    if plan.said is None and why is not None:
-        return why
-    if plan.said is None:
-        return Sentence("{name} prediction, as the WebUI does it", name=plan.name)
-    return plan.said
+    return plan.said or unreadable() or Sentence("{name} prediction, as the WebUI does it", name=plan.name)
