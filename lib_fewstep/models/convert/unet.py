@@ -66,7 +66,7 @@ _FIXED: dict[str, tuple[object, ...]] = {
 
 def class_of(unet: Part) -> str:
     """The class that a YAML file names for it."""
-    return WITHOUT_MIDDLE if _has_no_middle(unet) else WHOLE
+    return WHOLE if _has_middle(unet) else WITHOUT_MIDDLE
 
 
 def layout_of(unet: Part) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def _inside(kind: str, name: str) -> str:
     return f"1.{name}" if kind == "attentions" else f"0.{replaced(name, _RESIDUAL)}"
 
 
-def _has_no_middle(unet: Part) -> bool:
-    return unet.config.get("mid_block_type", "UNetMidBlock2DCrossAttn") is None
+def _has_middle(unet: Part) -> bool:
+    return unet.config.get("mid_block_type", "UNetMidBlock2DCrossAttn") is not None
 
 
 def _layers(unet: Part) -> int:
@@ -175,7 +175,7 @@ def _heads(unet: Part, attended: Sequence[bool]) -> dict[str, int]:
     """
     name = "num_attention_heads" if unet.config.get("num_attention_heads") is not None else "attention_head_dim"
     heads = _each(unet, name, 8, is_count, COUNT)
-    split = [*attended[:-1], attended[-1] or not _has_no_middle(unet)]
+    split = [*attended[:-1], attended[-1] or _has_middle(unet)]
     here = [number for number, attends in zip(heads, split, strict=True) if attends]
     widths = [width / number for width, number, attends in zip(unet.widths(), heads, split, strict=True) if attends]
     if all(map(float.is_integer, widths)):
@@ -224,6 +224,6 @@ def _shapes(unet: Part) -> Shapes:
         crossed=_only_cross_attention(unet),
         context=_context(unet),
         linear=bool(unet.config.get("use_linear_projection", False)),
-        middle=not _has_no_middle(unet),
+        middle=_has_middle(unet),
         guidance=unet.count("time_cond_proj_dim") if guided else None,
     ).shapes()
