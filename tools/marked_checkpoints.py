@@ -1,6 +1,6 @@
 """`python -m tools.marked_checkpoints WEBUI`: copies of the small checkpoints whose files say other kinds of models.
 
-The weights stay those of a model that predicts noise, so their images are nothing to see; what counts is that a WebUI
+The weights stay those of a model that predicts noise, so the images are not good ones; what counts is that a WebUI
 loads them, and that each is sampled as its file says. They are in a folder of their own,
 models/Stable-diffusion/fewstep-kinds; deleting it removes them. `make live` compares them where they are installed.
 """

@@ -192,6 +192,22 @@ class TestTheLine:
         assert said.startswith("timesteps = ['<b>'] is not allowed")
         assert "&lt;b&gt;" in host.tabs[tab].value(hires("line", tab))
 
+    @pytest.mark.parametrize(
+        ("model", "steps"),
+        [
+            ({}, 2),
+            ({"noise_schedule": "Kolors"}, 3),
+            ({"noise_schedule": "Custom", "trained_steps": 1100}, 3),
+            ({"noise_schedule": "Kolors", "enabled-checkbox": False}, 2),
+        ],
+    )
+    def test_custom_timesteps_are_counted_in_the_chosen_noise_schedule(self, host, model, steps):
+        few_step = {"fewstep_sampling_img2img_enabled-checkbox": True}
+        few_step |= {"fewstep_sampling_img2img_timesteps": "1099 850 600 100"}
+        own = {f"fewstep_models_img2img_{name}": value for name, value in ({"enabled-checkbox": True} | model).items()}
+        size = {"trained_size": 64, "width": 120, "height": 96, "denoising_strength": 0.8}
+        assert re.search(rf"of (the )?{steps}\b", line(host, "img2img", **size, **few_step, **own))
+
     def test_an_engine_runs_instead(self, host, monkeypatch):
         engine = type("<i>Engine", (), {})()
         monkeypatch.setattr(sys.modules["modules.sd_unet"], "current_unet", engine)

@@ -7,6 +7,8 @@ from typing import Any
 
 from lib_fewstep.highres import Pass
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
+from lib_fewstep.models.noise_schedules import NAMED
+from lib_fewstep.models.settings import CUSTOM
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings, timesteps_from
 from lib_fewstep.webui.common import host
@@ -21,18 +23,21 @@ FIELDS = {
 
 
 _FEW_STEP = {"few_step": "enabled-checkbox", "timesteps": "timesteps", "hires_cfg": "hires_cfg"}
+_MODEL = {"model_on": "enabled-checkbox", "model_schedule": "noise_schedule", "model_steps": "trained_steps"}
 
 
 def few_step_fields(tab: str, *names: str) -> dict[str, str]:
-    """The ids of fields of Few-Step's accordion, by their names here."""
-    return {name: f"fewstep_sampling_{tab}_{_FEW_STEP[name]}" for name in names}
+    """The ids of fields of Few-Step's accordion, by their names here, and those by which timesteps are counted."""
+    own = {name: f"fewstep_sampling_{tab}_{_FEW_STEP[name]}" for name in names}
+    return own | {name: f"fewstep_models_{tab}_{field}" for name, field in _MODEL.items()}
 
 
 def passes_of(tab: str, fields: Mapping[str, Any]) -> list[PagePass]:
     """The passes of a tab; none where the picture that is resized has no size yet.
 
-    Besides the tab's fields there are Few-Step's (`few_step`, `timesteps`) and, in img2img, whether the picture is
-    resized by a factor (`by`) and its size (`across`, `down`). Raises SettingError for timesteps that cannot be run.
+    Besides the tab's fields there are Few-Step's (`few_step`, `timesteps`), those of Model sampling that say how many
+    timesteps there are and, in img2img, whether the picture is resized by a factor (`by`) and its size (`across`,
+    `down`). Raises SettingError for timesteps that cannot be run.
     """
     custom = FewStepSettings(timesteps=timesteps_from(fields["timesteps"])).timesteps if fields["few_step"] else ()
     return _txt2img(fields, custom) if tab == "txt2img" else _img2img(fields, custom)
@@ -63,8 +68,16 @@ def _from_images(
 ) -> PagePass:
     """A pass that starts from images; `steps` are those of its schedule, and how many of them are executed."""
     denoise = fields["denoising_strength"]
-    timesteps = tuple(at_or_below(custom, denoise, host.model.trained_steps())) if custom else ()
+    timesteps = tuple(at_or_below(custom, denoise, _trained_steps(fields))) if custom else ()
     return PagePass(kind, size, len(timesteps) or steps[1], denoise, steps[0], timesteps)
+
+
+def _trained_steps(fields: Mapping[str, Any]) -> int:
+    """How many timesteps the noise schedule has that Model sampling would choose, else the loaded model's."""
+    name = fields["model_schedule"] if fields["model_on"] else ""
+    if name == CUSTOM:
+        return int(fields["model_steps"])
+    return NAMED[name].steps if name in NAMED else host.model.trained_steps()
 
 
 def _hires_size(fields: Mapping[str, Any]) -> tuple[int, int]:

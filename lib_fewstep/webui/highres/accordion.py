@@ -62,7 +62,7 @@ class HighResAccordion(TabAccordion):
 
     def connect(self, fields: dict[str, Any]) -> None:
         """Fold away what is not used, and write the line anew, whenever something changes that they depend on."""
-        followed = {name: fields[name] for name in (*FIELDS[self.tab], *_FEW_STEP)}
+        followed = {name: fields[name] for name in (*FIELDS[self.tab], *few_step_fields(self.tab, *_FEW_STEP))}
         inputs = [*self.source.values(), *self.components.values(), *followed.values()]
         events = [component.change for component in (*self.components.values(), *followed.values())]
         if self.tab == "img2img":

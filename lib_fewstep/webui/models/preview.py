@@ -9,6 +9,7 @@ from lib_fewstep.sentences import Sentence
 from lib_fewstep.webui.common import host
 from lib_fewstep.webui.common.page_pass import PagePass, lines_of
 from lib_fewstep.webui.models.checkpoint import plan_for, unreadable
+from lib_fewstep.webui.models.samplers import check_sampler
 
 
 def preview(settings: ModelSettings, passes: Sequence[PagePass], sampler: str) -> str:
@@ -21,4 +22,7 @@ def _line(settings: ModelSettings, page_pass: PagePass, sampler: str) -> Sentenc
     if host.model.loaded_unet() is None:
         return Sentence("No model is loaded yet.")
     plan = plan_for(settings, page_pass.size, sampler)
-    return plan.said or unreadable() or Sentence("{name} prediction, as the WebUI does it", name=plan.name)
+    made = host.lists.sampler_on_page(sampler)
+    if plan.acts and made is not None:
+        check_sampler(made, plan)
+    return plan.said or unreadable() or Sentence("{name} prediction, as the WebUI does it", name=Sentence(plan.name))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lib_fewstep.models import ModelPlan
 from lib_fewstep.models.guidance_embedding import guided_by_number
-from lib_fewstep.models.kinds import NOISE
 from lib_fewstep.models.latents import PLAYGROUND
 from lib_fewstep.options import SettingError
 from lib_fewstep.webui.common import host, state
@@ -21,6 +20,7 @@ from lib_fewstep.webui.common.own_latents import OwnLatents
 from lib_fewstep.webui.common.refusal import Refusal
 from lib_fewstep.webui.models.checkpoint import plan_for, tensor_of_loaded
 from lib_fewstep.webui.models.request import ModelRequest
+from lib_fewstep.webui.models.samplers import check_sampler
 from lib_fewstep.webui.models.sizes import tell_sizes
 
 TITLE = "Model sampling"
@@ -85,7 +85,7 @@ class ModelPass(AroundPass):
     def _enter_model(self) -> ModelPlan:
         plan = plan_for(self._request.settings, self._size, self.sampler.config.name)
         if plan.acts:
-            _check(self.sampler, plan)
+            check_sampler(self.sampler, plan)
             self._model.enter_context(host.noising.sampled_as(self.sampler, plan))
         if plan.said is not None:
             log.info("%s: %s.", TITLE, plan.said)
@@ -153,21 +153,4 @@ def _check_refiner(first: ModelPlan | None, plan: ModelPlan) -> None:
         raise SettingError(
             f'A refiner of the kind "{plan.name}" is not allowed after a model of the kind "{first.name}": both must '
             "have the same kind of latents."
-        )
-
-
-def _check(sampler: Any, plan: ModelPlan) -> None:
-    """Raise SettingError for a sampler that cannot sample a kind of model, or a noise schedule."""
-    name, steps = sampler.config.name, len(plan.alphas_cumprod)
-    kind = f'kind = "{plan.name}" is not allowed with the sampling method {name}'
-    if host.noising.knows_noise_alone(sampler) and plan.name != NOISE:
-        raise SettingError(f"{kind}, which knows noise alone: it must be another one, such as LCM (reference grid).")
-    if plan.kind.flow and host.noising.works_with_timesteps(sampler):
-        raise SettingError(f"{kind}, which has its own timesteps: it must be one without fresh noise, such as Euler.")
-    if plan.kind.flow and host.noising.always_draws_noise(sampler):
-        raise SettingError(f"{kind}, which draws fresh noise: it must be one that draws none, such as Euler.")
-    if steps != host.noising.USUAL_STEPS and host.noising.counts_to_1000(sampler):
-        raise SettingError(
-            f"A noise schedule of {steps} timesteps is not allowed with the sampling method {name}: it must be "
-            f"{host.noising.USUAL_STEPS} timesteps, or another sampling method."
         )

@@ -49,7 +49,7 @@ def elem_id_of(component: Any) -> str | None:
 
 def evaluations_on_page(sampler: str, steps: int) -> list[int] | None:
     """How often each step of a sampling method calls the denoiser; None where it chooses its own steps."""
-    made = _made(sampler)
+    made = sampler_on_page(sampler)
     return None if made is None else evaluations_of(made, steps)
 
 
@@ -69,7 +69,7 @@ _TWICE = {"plms": 0, "unipc": -1}
 """Of the host's functions, the step at whose other end they look, too."""
 
 
-def _made(sampler: str) -> Any:
+def sampler_on_page(sampler: str) -> Any:
     """A sampler that is never run; None while no model is loaded."""
     model, config = sd_models.model_data.sd_model, sd_samplers.find_sampler_config(sampler)
     if model is None or config is None:
@@ -85,7 +85,7 @@ def levels_on_page(sampler: str, schedule: str, page_pass: PagePass) -> list[flo
     None while no model is loaded, for sampling methods that choose their own steps, and for custom timesteps that the
     loaded model has only in the job.
     """
-    made = _made(sampler)
+    made = sampler_on_page(sampler)
     if made is None or not has_steps(made) or max(page_pass.timesteps, default=0) >= trained_steps():
         return None
     page = SimpleNamespace(
