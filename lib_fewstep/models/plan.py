@@ -131,8 +131,8 @@ def _schedule(settings: ModelSettings, told: Told, now: HostModel, name: str) ->
 
 def _kind_said(name: str, now: str, by: str) -> tuple[Sentence, ...]:
     if by:
-        return (Sentence('{name} prediction (the file says "{by}")', name=Sentence(name), by=by),)
-    return (Sentence("{name} prediction", name=Sentence(name)),) if name != now else ()
+        return (Sentence('{name} prediction (the file says "{by}")', name=name, by=by),)
+    return (Sentence("{name} prediction", name=name),) if name != now else ()
 
 
 def _guidance_said(told: Told) -> tuple[Sentence, ...]:

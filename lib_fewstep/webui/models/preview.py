@@ -25,4 +25,4 @@ def _line(settings: ModelSettings, page_pass: PagePass, sampler: str) -> Sentenc
     made = host.lists.sampler_on_page(sampler)
     if plan.acts and made is not None:
         check_sampler(made, plan)
-    return plan.said or unreadable() or Sentence("{name} prediction, as the WebUI does it", name=Sentence(plan.name))
+    return plan.said or unreadable() or Sentence("{name} prediction, as the WebUI does it", name=plan.name)
