@@ -188,9 +188,8 @@ class ModelSettings:
     @property
     def custom(self) -> NoiseSchedule | None:
         """The noise schedule that is chosen; None for the checkpoint's own."""
-        if self.noise_schedule == CUSTOM:
-            return NoiseSchedule(self.spacing, self.beta_start, self.beta_end, self.trained_steps)
-        return NAMED.get(self.noise_schedule)
+        own = NoiseSchedule(self.spacing, self.beta_start, self.beta_end, self.trained_steps)
+        return schedule_called(self.noise_schedule, own)
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -211,6 +210,11 @@ class ModelSettings:
 
 SCHEDULE_PARTS = ("spacing", "beta_start", "beta_end", "trained_steps")
 SIZES = ("original", "crop", "target", "negative_original", "negative_crop", "negative_target")
+
+
+def schedule_called(name: str, own: NoiseSchedule) -> NoiseSchedule | None:
+    """The noise schedule that a choice means, where "Custom" is `own`; None for the checkpoint's."""
+    return own if name == CUSTOM else NAMED.get(name)
 
 
 def pixels(text: str) -> tuple[int, int] | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from lib_fewstep.highres import Pass
 from lib_fewstep.highres.schedule import PIXELS_PER_LATENT
-from lib_fewstep.models.noise_schedules import NAMED
-from lib_fewstep.models.settings import CUSTOM
+from lib_fewstep.models.noise_schedules import NoiseSchedule
+from lib_fewstep.models.settings import DEFAULT, schedule_called
 from lib_fewstep.sampling.schedules import at_or_below
 from lib_fewstep.sampling.settings import FewStepSettings, timesteps_from
 from lib_fewstep.webui.common import host
@@ -74,10 +74,9 @@ def _from_images(
 
 def _trained_steps(fields: Mapping[str, Any]) -> int:
     """How many timesteps the noise schedule has that Model sampling would choose, else the loaded model's."""
-    name = fields["model_schedule"] if fields["model_on"] else ""
-    if name == CUSTOM:
-        return int(fields["model_steps"])
-    return NAMED[name].steps if name in NAMED else host.model.trained_steps()
+    name = fields["model_schedule"] if fields["model_on"] else DEFAULT
+    chosen = schedule_called(name, NoiseSchedule(steps=int(fields["model_steps"])))
+    return host.model.trained_steps() if chosen is None else chosen.steps
 
 
 def _hires_size(fields: Mapping[str, Any]) -> tuple[int, int]:

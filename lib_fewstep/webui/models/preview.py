@@ -22,7 +22,6 @@ def _line(settings: ModelSettings, page_pass: PagePass, sampler: str) -> Sentenc
     if host.model.loaded_unet() is None:
         return Sentence("No model is loaded yet.")
     plan = plan_for(settings, page_pass.size, sampler)
-    made = host.lists.sampler_on_page(sampler)
-    if plan.acts and made is not None:
+    if plan.acts and (made := host.lists.sampler_on_page(sampler)) is not None:
         check_sampler(made, plan)
     return plan.said or unreadable() or Sentence("{name} prediction, as the WebUI does it", name=plan.name)
